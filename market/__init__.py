@@ -1,0 +1,1 @@
+"""The market data provider: HTTP client, its answers as models, feeds, hours, and a sandbox."""
