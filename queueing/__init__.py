@@ -1,0 +1,54 @@
+"""A priority queue with leases under an exact quota, on Redis. Knows nothing of what it queues."""
+
+from queueing.errors import InvalidRequest, LeaseLost, QueueingError
+from queueing.keys import Keys
+from queueing.limiter import Grant, Place, QuotaLimiter, QuotaStatus
+from queueing.models import (
+    Batch,
+    Bury,
+    Claimed,
+    DeadLetter,
+    Death,
+    Done,
+    Enqueued,
+    GiveBack,
+    Hint,
+    Item,
+    NotNow,
+    Outcome,
+    Priority,
+    Request,
+    Retry,
+    Stats,
+)
+from queueing.policy import Policy
+from queueing.queue import PriorityQueue
+
+__all__ = [
+    "Batch",
+    "Bury",
+    "Claimed",
+    "DeadLetter",
+    "Death",
+    "Done",
+    "Enqueued",
+    "GiveBack",
+    "Grant",
+    "Hint",
+    "InvalidRequest",
+    "Item",
+    "Keys",
+    "LeaseLost",
+    "NotNow",
+    "Outcome",
+    "Place",
+    "Policy",
+    "Priority",
+    "PriorityQueue",
+    "QueueingError",
+    "QuotaLimiter",
+    "QuotaStatus",
+    "Request",
+    "Retry",
+    "Stats",
+]

@@ -1,0 +1,163 @@
+"""Every Redis key of the queue and the quota, built here and nowhere else.
+
+All keys of one provider share the hash tag ``{provider}``, so that one script may touch them all,
+also on Redis Cluster. The braces are literal: ``assetq:{massive}:queue``.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
+
+NAMESPACE = "assetq"
+
+# The order in which every script receives its keys; `lua/lib/prelude.lua` names them again.
+_SCRIPT_KEYS = (
+    "queue",
+    "pending",
+    "items",
+    "delayed",
+    "leases",
+    "dead",
+    "dead_items",
+    "window",
+    "quota",
+    "counters",
+    "waits",
+    "wake",
+    "waiter",
+    "updates",
+    "batches",
+)
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The key names of one provider (one quota, one queue)."""
+
+    provider: str = "massive"
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.provider):
+            raise ValueError(
+                f"provider name {self.provider!r}: use 1 to 40 letters, digits, '_', '.' or '-'"
+            )
+
+    def named(self, name: str) -> str:
+        """The key of the given short name, e.g. ``queue`` → ``assetq:{massive}:queue``."""
+        return f"{NAMESPACE}:{{{self.provider}}}:{name}"
+
+    @cached_property
+    def queue(self) -> str:
+        """ZSET symbol → priority·10¹³ + enqueued_at ms: what may run now. Permanent."""
+        return self.named("queue")
+
+    @cached_property
+    def pending(self) -> str:
+        """SET of every symbol that is queued, delayed or leased: the dedup. Permanent."""
+        return self.named("pending")
+
+    @cached_property
+    def items(self) -> str:
+        """HASH symbol → JSON of the pending item. Permanent."""
+        return self.named("items")
+
+    @cached_property
+    def delayed(self) -> str:
+        """ZSET symbol → ms when it may run again. Permanent."""
+        return self.named("delayed")
+
+    @cached_property
+    def leases(self) -> str:
+        """ZSET symbol → lease deadline in ms; the token is in the item. Permanent."""
+        return self.named("leases")
+
+    @cached_property
+    def dead(self) -> str:
+        """ZSET symbol → ms of death. Permanent."""
+        return self.named("dead")
+
+    @cached_property
+    def dead_items(self) -> str:
+        """HASH symbol → JSON with kind, reason and the item. Permanent."""
+        return self.named("dead:items")
+
+    @cached_property
+    def window(self) -> str:
+        """ZSET call id → ms until which this call still counts. Permanent, at most `limit`
+        entries in ordinary work."""
+        return self.named("window")
+
+    @cached_property
+    def quota(self) -> str:
+        """HASH epoch, hold_until, blocked_until, the next batch and its calls. Permanent."""
+        return self.named("quota")
+
+    @cached_property
+    def counters(self) -> str:
+        """HASH of counters since the beginning. Permanent."""
+        return self.named("counters")
+
+    @cached_property
+    def waits(self) -> str:
+        """ZSET call id → ms: urgent calls of the last hour that waited for quota. TTL 1 h."""
+        return self.named("waits")
+
+    @cached_property
+    def wake(self) -> str:
+        """LIST of tokens for the drain that waits. TTL."""
+        return self.named("wake")
+
+    @cached_property
+    def waiter(self) -> str:
+        """STRING: name of the one drain that waits. TTL."""
+        return self.named("waiter")
+
+    @cached_property
+    def updates(self) -> str:
+        """STREAM of the events, capped. Permanent."""
+        return self.named("updates")
+
+    @cached_property
+    def batches(self) -> str:
+        """ZSET slot → planned ms of the batches whose records are kept. TTL."""
+        return self.named("batches")
+
+    @cached_property
+    def alive(self) -> str:
+        """ZSET process name → ms when it was last seen. TTL."""
+        return self.named("alive")
+
+    @cached_property
+    def plan(self) -> str:
+        """HASH of what the plan refuses, per key fingerprint and feed. TTL."""
+        return self.named("plan")
+
+    @cached_property
+    def scripted(self) -> list[str]:
+        """The keys every script receives, in the order of ``lua/lib/prelude.lua``."""
+        return [getattr(self, name) for name in _SCRIPT_KEYS]
+
+    def batch(self, slot: str) -> str:
+        """HASH: the record of one batch. TTL."""
+        return self.named(f"batch:{slot}")
+
+    @property
+    def permanent(self) -> frozenset[str]:
+        """Keys that live for ever by intent; every other key must have a TTL."""
+        return frozenset(
+            [
+                self.queue,
+                self.pending,
+                self.items,
+                self.delayed,
+                self.leases,
+                self.dead,
+                self.dead_items,
+                self.window,
+                self.quota,
+                self.counters,
+                self.updates,
+            ]
+        )

@@ -1,0 +1,152 @@
+"""The quota limiter, also usable without the queue."""
+
+import secrets
+from dataclasses import dataclass
+from typing import Any
+
+from redis import Redis
+
+from queueing.keys import Keys
+from queueing.models import Hint
+from queueing.policy import Policy
+from queueing.scripts import Scripts
+
+MAX_BLOCK_MS = 24 * 3600 * 1000
+
+
+@dataclass(frozen=True)
+class Grant:
+    """Leave for one call, which must be sent before `send_by_ms` (Redis' clock) or not at all."""
+
+    call_id: str
+    granted_at_ms: int
+    send_by_ms: int
+
+
+@dataclass(frozen=True)
+class Place:
+    """One of the quota's places while it is taken."""
+
+    call_id: str
+    until_ms: int
+
+    @property
+    def who(self) -> str:
+        """Whoever made the call, as its token begins."""
+        return self.call_id.rpartition(":")[0]
+
+
+@dataclass(frozen=True)
+class QuotaStatus:
+    """The quota as it stands; instants in ms of Redis' clock, 0 for 'not set'."""
+
+    limit: int | None
+    places: tuple[Place, ...]
+    free: int | None
+    now_ms: int
+    epoch_known: bool
+    hold_until_ms: int
+    blocked_until_ms: int
+    blocked_reason: str | None
+    batch_at_ms: int
+    batch_calls: int
+    urgent: tuple[int, str]
+    """When the next urgent call may go, and what holds it until then."""
+    background: tuple[int, str]
+    waits_last_hour: int
+
+
+class QuotaLimiter:
+    """An exact sliding log on Redis' clock: any `window_ms` holds at most `limit` arrivals.
+
+    A call takes its place when it is granted, and keeps it until its answer + window, or, if none
+    came, until the last moment at which it may have been sent + window. So nothing is refunded
+    when a process dies, and a slow answer costs no quota. Each call is O(limit).
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        policy: Policy,
+        *,
+        keys: Keys | None = None,
+        now_ms: int | None = None,
+    ) -> None:
+        self.redis = redis
+        self.policy = policy
+        self.keys = keys or Keys()
+        self.now_ms = now_ms
+        self._scripts = Scripts(redis, self.keys)
+
+    def _run(self, script: str, **arguments: Any) -> Any:
+        return self._scripts.run(
+            script, policy=self.policy.as_args(), now_ms=self.now_ms, **arguments
+        )
+
+    def acquire(
+        self, *, who: str = "caller", urgent: bool = False, idle_proof_ms: int | None = None
+    ) -> Grant | Hint:
+        """Takes a call if one is free now; otherwise says when to ask again, and why."""
+        call_id = f"{who}:{secrets.token_hex(6)}"
+        reply = self._run("acquire", call_id=call_id, critical=urgent, idle_proof_ms=idle_proof_ms)
+        if reply["granted"]:
+            return Grant(call_id, reply["now_ms"], reply["send_by_ms"])
+        return Hint.from_reply(reply)
+
+    def release(self, grant: Grant) -> None:
+        """Tells that an HTTP answer to this call came. Never call it for a timeout."""
+        self._run("settle", call_id=grant.call_id)
+
+    def available(self) -> int | None:
+        """How many places are free now; None: the plan has no limit."""
+        return self.status().free
+
+    def consume(self, count: int = 1, *, who: str = "elsewhere") -> int:
+        """Counts calls made elsewhere just now; returns how many places are taken."""
+        ids = [f"{who}:{secrets.token_hex(6)}" for _ in range(count)]
+        return int(self._run("consume", call_ids=ids))
+
+    def block(self, block_ms: int, reason: str, *, force: bool = False) -> int:
+        """Nobody calls for this long (at most a day); a longer block stands unless forced.
+
+        Returns until when calls are blocked. `block(0, …, force=True)` lifts it.
+        """
+        return int(
+            self._run(
+                "block",
+                block_ms=min(block_ms, MAX_BLOCK_MS),
+                reason=reason,
+                force=force,
+                max_block_ms=MAX_BLOCK_MS,
+            )
+        )
+
+    def reset(self) -> int:
+        """Forgets all calls, blocks and holds; returns how many places were taken.
+
+        Only right for who knows that nobody has called within the last window.
+        """
+        return int(self._run("reset"))
+
+    def plan_batch(self, batch_at_ms: int, interval_ms: int, calls: int) -> None:
+        """Keeps `calls` free for the batch at `batch_at_ms`; interval 0 ends the reservation."""
+        self._run("plan_batch", batch_at_ms=batch_at_ms, interval_ms=interval_ms, calls=calls)
+
+    def status(self) -> QuotaStatus:
+        """The whole state. Changes nothing."""
+        raw = self._run("status")
+        return QuotaStatus(
+            limit=self.policy.limit,
+            places=tuple(Place(id_, int(at)) for id_, at in (raw["places"] or [])),
+            free=None if self.policy.limit is None else raw["free"],
+            now_ms=raw["now_ms"],
+            epoch_known=raw["epoch_known"],
+            hold_until_ms=raw["hold_until_ms"],
+            blocked_until_ms=raw["blocked_until_ms"],
+            blocked_reason=raw.get("blocked_reason"),
+            batch_at_ms=raw["batch_at_ms"],
+            batch_calls=raw["batch_calls"],
+            urgent=(raw["urgent"][0], raw["urgent"][1]),
+            background=(raw["background"][0], raw["background"][1]),
+            waits_last_hour=raw["waits_last_hour"],
+        )

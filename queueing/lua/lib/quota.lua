@@ -1,0 +1,118 @@
+-- The sliding window of calls, as the provider counts them, and what else may hold a call back.
+-- args.policy: limit (0 = none), window_ms, send_ms, guard_ms, spacing_ms, tolerance_ms, grace_ms, aging_ms
+--
+-- A member of the window is a place: its score says until when the call in it counts. A place whose
+-- time has come is free, and keeps that time until the next call takes it.
+local policy = args.policy
+
+-- The furthest that a place can lie ahead: sent at the last moment, then a whole window.
+local function horizon_ms() return policy.send_ms + policy.window_ms + policy.guard_ms end
+
+local function quota_state()
+  local f = redis.call('HMGET', QUOTA, 'epoch', 'hold_until', 'blocked_until', 'last_grant_at',
+    'batch_at', 'batch_interval', 'batch_calls', 'ready_since', 'reserved_at')
+  local q = {
+    epoch = f[1], hold_until = tonumber(f[2] or 0), blocked_until = tonumber(f[3] or 0),
+    last_grant_at = tonumber(f[4] or 0), batch_at = tonumber(f[5] or 0),
+    batch_interval = tonumber(f[6] or 0), batch_calls = tonumber(f[7] or 0),
+    ready_since = tonumber(f[8] or 0), reserved_at = tonumber(f[9] or 0),
+  }
+  -- A clock that stepped back must not hold us longer than the longest hold there is.
+  if q.hold_until > now + horizon_ms() then q.hold_until = now + horizon_ms() end
+  if q.last_grant_at > now then q.last_grant_at = now end
+  -- The slot moves on when its batch is enqueued; without a batch, `grace_ms` after it.
+  if q.batch_interval > 0 and now > q.batch_at + policy.grace_ms then
+    local late = now - policy.grace_ms - q.batch_at
+    q.batch_at = q.batch_at + math.ceil(late / q.batch_interval) * q.batch_interval
+  end
+  return q
+end
+
+-- A new, flushed, restarted or replaced server does not know the calls of the last window.
+local function server_epoch()
+  local info = redis.pcall('INFO', 'server')
+  local run_id = type(info) == 'string' and string.match(info, 'run_id:(%x+)')
+  return run_id or 'unknown'
+end
+
+-- Places ahead of now, soonest first, as times (clamped to the horizon); and all places.
+local function places()
+  local raw = redis.call('ZRANGE', WINDOW, 0, -1, 'WITHSCORES')
+  local busy, furthest = {}, now + horizon_ms()
+  for i = 2, #raw, 2 do
+    local at = tonumber(raw[i])
+    if at > now then busy[#busy + 1] = math.min(at, furthest) end
+  end
+  return busy, #raw / 2
+end
+
+-- Writes what `places` and `quota_state` clamp when they read, so that a clock that stepped back heals.
+local function heal_window()
+  local furthest = now + horizon_ms()
+  local beyond = redis.call('ZRANGEBYSCORE', WINDOW, '(' .. ms(furthest), '+inf', 'LIMIT', 0, 1000)
+  for _, id in ipairs(beyond) do redis.call('ZADD', WINDOW, 'XX', ms(furthest), id) end
+  local hold = tonumber(redis.call('HGET', QUOTA, 'hold_until') or 0)
+  if hold > furthest then redis.call('HSET', QUOTA, 'hold_until', ms(furthest)) end
+end
+
+-- True unless the window may lack calls that were made; then nothing is granted for a horizon.
+-- idle_proof_ms: Redis time at which it was proven that nobody has called for longer than that.
+local function check_epoch(q, idle_proof_ms)
+  if policy.limit == 0 then return end
+  local epoch = server_epoch()
+  if q.epoch == epoch then return end
+  local proven = idle_proof_ms and idle_proof_ms <= now and now - idle_proof_ms < policy.send_ms
+  q.epoch = epoch
+  q.hold_until = proven and 0 or now + horizon_ms()
+  redis.call('HSET', QUOTA, 'epoch', epoch, 'hold_until', ms(q.hold_until))
+  if not proven then count('holds') end
+end
+
+-- When may the next call go, and what holds it until then? (time <= now: at once)
+local function call_free_at(q, busy, critical)
+  local at, reason = now, 'free'
+  local function not_before(time, why)
+    if time > at then at, reason = time, why end
+  end
+  not_before(q.blocked_until, 'blocked')
+  not_before(q.last_grant_at + policy.spacing_ms, 'spacing')
+  if policy.limit == 0 then return at, reason end
+  not_before(q.hold_until, 'hold')
+  if #busy >= policy.limit then not_before(busy[#busy - policy.limit + 1], 'window') end
+  if critical or q.batch_interval == 0 or q.batch_calls == 0 then return at, reason end
+  -- Look ahead: by batch_at + tolerance the batch must find its places free.
+  local deadline = q.batch_at + policy.tolerance_ms
+  if at + horizon_ms() <= deadline then return at, reason end
+  local beyond = 0
+  for _, time in ipairs(busy) do
+    if time > deadline then beyond = beyond + 1 end
+  end
+  if beyond + 1 + math.min(q.batch_calls, policy.limit) <= policy.limit then return at, reason end
+  not_before(q.batch_at + policy.grace_ms + 1, 'reserved')
+  return at, reason
+end
+
+-- Takes a place for the call and returns since when that place was free.
+local function take_place(call_id, q)
+  redis.call('HSET', QUOTA, 'last_grant_at', ms(now))
+  q.last_grant_at = now
+  if policy.limit == 0 then return now end
+  local free_since = q.hold_until
+  local used = redis.call('ZCARD', WINDOW)
+  while used >= policy.limit do
+    local oldest = redis.call('ZRANGE', WINDOW, 0, 0, 'WITHSCORES')
+    if tonumber(oldest[2]) > now then break end
+    free_since = math.max(free_since, tonumber(oldest[2]))
+    redis.call('ZREM', WINDOW, oldest[1])
+    used = used - 1
+  end
+  redis.call('ZADD', WINDOW, ms(now + horizon_ms()), call_id)
+  return free_since
+end
+
+-- An HTTP response came: the call arrived before now, so it counts until now + window at most.
+local function settle(call_id)
+  if policy.limit == 0 then return 0 end
+  local until_ms = now + policy.window_ms + policy.guard_ms
+  return redis.call('ZADD', WINDOW, 'XX', 'LT', 'CH', ms(until_ms), call_id)
+end

@@ -1,0 +1,206 @@
+-- The items: which goes next, how one comes back, what is due. Needs lib/quota.lua.
+local BAND = 1e13 -- score = priority * BAND + ms
+local CRITICAL, LOWEST = 1, 4
+
+local function load_item(symbol)
+  local raw = redis.call('HGET', ITEMS, symbol)
+  return raw and cjson.decode(raw)
+end
+
+local function save_item(symbol, item) redis.call('HSET', ITEMS, symbol, cjson.encode(item)) end
+
+-- A score of its own: strictly rising by 1/128 ms, so that order of arrival holds within one millisecond.
+-- It may run ahead of the clock; ages come from enqueued_at_ms.
+local function next_score(priority)
+  local last = tonumber(redis.call('HGET', QUOTA, 'last_score_ms') or 0)
+  local at = math.max(now, last + 1 / 128)
+  redis.call('HSET', QUOTA, 'last_score_ms', exact(at))
+  return exact(priority * BAND + at)
+end
+
+local function put_in_queue(symbol, item, ready_at)
+  redis.call('ZADD', QUEUE, item.score, symbol)
+  redis.call('HSETNX', QUOTA, 'ready_since', ms(ready_at))
+end
+
+-- An urgent request that came while the item was leased takes effect when the item comes back.
+local function apply_wanted(item)
+  if item.wanted_priority then
+    if item.wanted_priority < item.priority then
+      item.priority, item.score = item.wanted_priority, item.wanted_score
+    end
+    item.wanted_priority, item.wanted_score = nil, nil
+  end
+end
+
+local function end_lease(symbol, item)
+  redis.call('ZREM', LEASES, symbol)
+  item.token, item.lease_size = nil, nil
+end
+
+-- Forgets a pending symbol altogether.
+local function forget(symbol)
+  redis.call('ZREM', QUEUE, symbol)
+  redis.call('ZREM', DELAYED, symbol)
+  redis.call('ZREM', LEASES, symbol)
+  redis.call('SREM', PENDING, symbol)
+  redis.call('HDEL', ITEMS, symbol)
+end
+
+local function bury_item(symbol, item, kind, reason)
+  forget(symbol)
+  redis.call('ZADD', DEAD, ms(now), symbol)
+  redis.call('HSET', DEAD_ITEMS, symbol, cjson.encode({
+    kind = kind, reason = reason, died_at_ms = now, attempts = item.attempts,
+    crashes = item.crashes, priority = item.priority, payload = item.payload,
+  }))
+  count('buried:' .. kind)
+end
+
+-- Due delayed items go into the queue; expired leases come back (bounded).
+-- A crash counts towards poison only if the item was alone in its lease.
+local function reap()
+  local moved = 0
+  for _, symbol in ipairs(redis.call('ZRANGEBYSCORE', DELAYED, '-inf', ms(now), 'LIMIT', 0, 100)) do
+    local due = tonumber(redis.call('ZSCORE', DELAYED, symbol))
+    local item = load_item(symbol)
+    redis.call('ZREM', DELAYED, symbol)
+    if item then put_in_queue(symbol, item, due) else forget(symbol) end
+    moved = moved + 1
+  end
+  for _, symbol in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', ms(now), 'LIMIT', 0, 300)) do
+    local item = load_item(symbol)
+    moved = moved + 1
+    count('reaped')
+    if not item then
+      forget(symbol)
+    else
+      local alone = item.lease_size == 1
+      end_lease(symbol, item)
+      if alone then item.crashes = item.crashes + 1 else item.solo = true end
+      item.last_error = 'lease expired: the worker died or was stuck'
+      if alone and item.crashes >= args.poison_after then
+        bury_item(symbol, item, 'poison', string.format('%d workers died refreshing it alone', item.crashes))
+      else
+        apply_wanted(item)
+        save_item(symbol, item)
+        put_in_queue(symbol, item, now)
+      end
+    end
+  end
+  return moved
+end
+
+-- The queue in the order in which calls would take it, at most n symbols.
+-- Critical first, strictly. Else the heads of the bands by priority - floor(waited / aging), never
+-- below 2, ties by the time of the request: so nothing waits for ever.
+local function in_order(n)
+  local heads, bands = {}, {}
+  for priority = CRITICAL, LOWEST do
+    local symbols = redis.call('ZRANGEBYSCORE', QUEUE, ms(priority * BAND),
+      '(' .. ms((priority + 1) * BAND), 'LIMIT', 0, n)
+    if #symbols > 0 then
+      local raw = redis.call('HMGET', ITEMS, unpack(symbols))
+      local band = { at = 1, symbols = symbols, items = {} }
+      for i = 1, #symbols do band.items[i] = raw[i] and cjson.decode(raw[i]) or { orphan = true, enqueued_at_ms = 0 } end
+      band.priority = priority
+      bands[#bands + 1] = band
+    end
+  end
+  local function urgency(band)
+    local since = band.items[band.at].enqueued_at_ms
+    if band.priority == CRITICAL then return CRITICAL, since end
+    if policy.aging_ms == 0 then return band.priority, since end
+    local aged = band.priority - math.floor(math.max(0, now - since) / policy.aging_ms)
+    return math.max(CRITICAL + 1, aged), since
+  end
+  while #heads < n do
+    local best, best_urgency, best_since
+    for _, band in ipairs(bands) do
+      if band.symbols[band.at] then
+        local u, since = urgency(band)
+        if not best or u < best_urgency or (u == best_urgency and since < best_since) then
+          best, best_urgency, best_since = band, u, since
+        end
+      end
+    end
+    if not best then break end
+    heads[#heads + 1] = { symbol = best.symbols[best.at], item = best.items[best.at] }
+    best.at = best.at + 1
+  end
+  return heads
+end
+
+-- The earliest time at which a claim could be answered differently, and why not before; nil: no work.
+local function next_event(q)
+  local best, why
+  local function consider(at, reason)
+    if not best or at < best then best, why = at, reason end
+  end
+  if redis.call('ZCARD', QUEUE) > 0 then
+    local critical = redis.call('ZCOUNT', QUEUE, ms(CRITICAL * BAND), '(' .. ms((CRITICAL + 1) * BAND)) > 0
+    consider(call_free_at(q, (places()), critical))
+  end
+  local delayed = redis.call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')
+  if delayed[2] then consider(tonumber(delayed[2]), 'delayed') end
+  local lease = redis.call('ZRANGE', LEASES, 0, 0, 'WITHSCORES')
+  if lease[2] then consider(tonumber(lease[2]), 'leased') end
+  return best and math.max(best, now), why
+end
+
+-- One drain waits for the next event; the others leave. `waiter_at` is when it will look by itself.
+local WAITER_SLACK_MS = 1000
+local function become_waiter(drain, at)
+  if not drain then return false end
+  local holder = redis.call('GET', WAITER)
+  if holder and holder ~= drain then return false end
+  local wait = math.min(at - now, args.max_wait_ms or 60000)
+  redis.call('SET', WAITER, drain, 'PX', ms(wait + WAITER_SLACK_MS))
+  redis.call('HSET', QUOTA, 'waiter_at', ms(now + wait))
+  return true
+end
+
+local function stop_waiting(drain)
+  if drain and redis.call('GET', WAITER) == drain then redis.call('DEL', WAITER) end
+end
+
+local function push_token()
+  redis.call('LPUSH', WAKE, ms(now))
+  redis.call('LTRIM', WAKE, 0, 7)
+  redis.call('PEXPIRE', WAKE, 60000)
+end
+
+-- Level, not edge: the waiting drain is woken only if there is something to do before it looks by itself.
+-- Returns whether a drain waits at all.
+local function wake_if_sooner(at)
+  if redis.call('EXISTS', WAITER) == 0 then return false end
+  local waiter_at = tonumber(redis.call('HGET', QUOTA, 'waiter_at') or 0)
+  if at and at < waiter_at then push_token() end
+  return true
+end
+
+-- The end of every reply that a drain reads: when to claim again, why not before, and whether this
+-- drain is the one that waits for it. A drain that is busy now leaves the next call to the waiting one.
+local function with_hint(reply, q, busy_now)
+  local at, why = next_event(q)
+  reply.now_ms, reply.next_at_ms, reply.next_reason = now, at, why
+  if at and at > now and not busy_now and become_waiter(args.drain, at) then
+    reply.waiter = true
+  else
+    stop_waiting(args.drain)
+    if busy_now or not args.drain or (at and at > now) then reply.waiting = wake_if_sooner(at) end
+  end
+  return cjson.encode(reply)
+end
+
+-- Outcomes in the record of a batch (KEYS[16] belongs to the slot args.slot).
+local function batch_outcome(item, symbol, outcome)
+  if not item.batch or item.batch ~= args.slot then return end
+  outcome.at_ms = now
+  redis.call('HSET', BATCH, 'outcome:' .. symbol, cjson.encode(outcome))
+  local left = 0
+  for _, name in ipairs(cjson.decode(redis.call('HGET', BATCH, 'assets') or '[]')) do
+    if redis.call('HEXISTS', BATCH, 'outcome:' .. name) == 0 then left = left + 1 end
+  end
+  if left == 0 then redis.call('HSETNX', BATCH, 'finished_at_ms', ms(now)) end
+end

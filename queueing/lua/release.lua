@@ -1,0 +1,48 @@
+-- include: quota work
+-- Ends leased items otherwise: retry later, give back unchanged, or bury. One verb per item.
+-- args: policy, token, answered, slot?, drain?, max_wait_ms?, back = [{symbol, verb, ...}] with
+--   verb retry:     delay_ms, priority, error   (counts an attempt; runs again later, with a new score)
+--   verb give_back: delay_ms?, cursor?, error?  (no attempt counted; the original score)
+--   verb bury:      kind, error                 (into the dead letters, out of the dedup)
+-- Returns JSON as complete does: lost, hint; or {slot, symbol} alone, nothing done.
+local q = quota_state()
+local mine, lost = {}, {}
+for _, back in ipairs(args.back) do
+  local item = load_item(back.symbol)
+  if item and item.token == args.token then
+    if item.batch and item.batch ~= args.slot then return cjson.encode({ slot = item.batch, symbol = back.symbol }) end
+    mine[#mine + 1] = { back = back, item = item }
+  else
+    lost[#lost + 1] = back.symbol
+  end
+end
+if args.answered then settle(args.token) end
+for _, m in ipairs(mine) do
+  local back, item, symbol = m.back, m.item, m.back.symbol
+  if back.error then item.last_error = back.error end
+  end_lease(symbol, item)
+  if back.verb == 'bury' then
+    item.attempts = item.attempts + 1
+    batch_outcome(item, symbol, { status = 'failed', error = back.error })
+    bury_item(symbol, item, back.kind, back.error)
+  else
+    if back.verb == 'retry' then
+      item.attempts = item.attempts + 1
+      item.priority = back.priority
+      item.score = next_score(back.priority)
+      batch_outcome(item, symbol, { status = 'retrying', error = back.error })
+      count('retried')
+    else
+      item.cursor = back.cursor or item.cursor
+      count('given_back')
+    end
+    apply_wanted(item)
+    save_item(symbol, item)
+    if (back.delay_ms or 0) > 0 then
+      redis.call('ZADD', DELAYED, ms(now + back.delay_ms), symbol)
+    else
+      put_in_queue(symbol, item, now)
+    end
+  end
+end
+return with_hint({ lost = lost }, q)

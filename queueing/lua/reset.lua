@@ -1,0 +1,8 @@
+-- include: quota
+-- Forgets every call, block and hold, as if nobody had called. Only for who knows that this is so.
+-- Returns the number of places that were taken.
+local taken = #(places())
+redis.call('DEL', WINDOW)
+redis.call('HDEL', QUOTA, 'blocked_until', 'blocked_reason', 'hold_until', 'last_grant_at')
+redis.call('HSET', QUOTA, 'epoch', server_epoch())
+return taken

@@ -1,0 +1,214 @@
+"""What goes into the queue and what comes out. Instants are milliseconds of Redis' clock."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import Any
+
+
+class Priority(IntEnum):
+    """The four bands; a lower number goes first."""
+
+    CRITICAL = 1
+    HIGH = 2
+    MEDIUM = 3
+    LOW = 4
+
+
+class Outcome(StrEnum):
+    """What became of one symbol in an enqueue."""
+
+    ENQUEUED = "enqueued"
+    RAISED = "raised"
+    PENDING = "pending"
+    REFUSED = "refused"
+    DEAD = "dead"
+
+
+class Death(StrEnum):
+    """Why an item is in the dead letters, which decides when it may come back."""
+
+    TRANSIENT = "transient"  # retries spent: with the next request
+    INVALID = "invalid"  # the provider does not know it: after a day
+    POISON = "poison"  # workers died refreshing it alone: by hand only
+
+
+@dataclass(frozen=True)
+class Request:
+    """One symbol to enqueue, with whatever its worker needs to know."""
+
+    symbol: str
+    payload: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Item:
+    """A pending item."""
+
+    symbol: str
+    payload: dict[str, Any]
+    priority: int
+    enqueued_at_ms: int
+    score: str
+    attempts: int = 0
+    crashes: int = 0
+    cursor: str | None = None
+    solo: bool = False
+    last_error: str | None = None
+    batch: str | None = None
+    version: int = 1
+    wanted_priority: int | None = None
+
+    @classmethod
+    def from_reply(cls, raw: Mapping[str, Any]) -> "Item":
+        """Reads an item as a script returns it; fields of a newer version are ignored."""
+        known = {name: raw[name] for name in cls.__dataclass_fields__ if name in raw}
+        return cls(**known | {"payload": json.loads(raw.get("payload") or "{}")})
+
+
+@dataclass(frozen=True)
+class Hint:
+    """When a claim can next be answered differently, and what holds it until then."""
+
+    now_ms: int
+    next_at_ms: int | None = None
+    reason: str | None = None
+    """free, window, reserved, blocked, hold, spacing, delayed or leased; None: no work."""
+    waiter: bool = False
+    """This drain is the one that waits."""
+    waiting: bool = False
+    """Another drain waits."""
+
+    @classmethod
+    def from_reply(cls, raw: Mapping[str, Any]) -> "Hint":
+        """Reads the hint that ends most replies."""
+        return cls(
+            now_ms=raw["now_ms"],
+            next_at_ms=raw.get("next_at_ms"),
+            reason=raw.get("next_reason"),
+            waiter=raw.get("waiter", False),
+            waiting=raw.get("waiting", False),
+        )
+
+    @property
+    def wait_ms(self) -> int | None:
+        """How long until the next event; 0: now; None: nothing is pending."""
+        return None if self.next_at_ms is None else max(0, self.next_at_ms - self.now_ms)
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A granted call and the items leased to it. The token is lease and call id in one."""
+
+    token: str
+    items: tuple[Item, ...]
+    granted_at_ms: int
+    send_by_ms: int
+    lease_until_ms: int
+    hint: Hint
+
+
+@dataclass(frozen=True)
+class NotNow:
+    """No call now: wait as the hint says, or leave if nothing is pending."""
+
+    hint: Hint
+
+
+@dataclass(frozen=True)
+class Enqueued:
+    """What became of each symbol of one enqueue."""
+
+    results: tuple[tuple[str, Outcome, str | None], ...]
+    now_ms: int
+    size: int
+    waiting: bool
+    """A drain waits, and was woken if that helps; otherwise somebody should start one."""
+    exists: bool = False
+    """The batch had been begun before; nothing was done."""
+
+    def symbols(self, *outcomes: Outcome) -> list[str]:
+        """The symbols with one of these outcomes."""
+        return [symbol for symbol, outcome, _ in self.results if outcome in outcomes]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A group of critical items whose outcomes are kept in one record."""
+
+    slot: str
+    planned_at_ms: int
+    next_at_ms: int
+    interval_ms: int
+    next_calls: int
+    """Calls that the next batch will make: kept free for it."""
+    assets: tuple[str, ...]
+    current: Mapping[str, str] = field(default_factory=dict)
+    """symbol → why nothing newer can exist: done without a call."""
+    ttl_ms: int = 24 * 3600 * 1000
+
+
+@dataclass(frozen=True)
+class Done:
+    """A refreshed item and the event to publish for it."""
+
+    symbol: str
+    channel: str | None = None
+    event: str | None = None
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Runs again after a delay, at this priority; counts an attempt."""
+
+    symbol: str
+    delay_ms: int
+    priority: int
+    error: str
+
+
+@dataclass(frozen=True)
+class GiveBack:
+    """Returns with its score as it was, counting no attempt; `cursor` says where to go on."""
+
+    symbol: str
+    cursor: str | None = None
+    delay_ms: int = 0
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Bury:
+    """Into the dead letters."""
+
+    symbol: str
+    kind: Death
+    error: str
+
+
+@dataclass(frozen=True)
+class DeadLetter:
+    """An item that will not run again by itself, or not soon."""
+
+    symbol: str
+    kind: Death
+    reason: str
+    died_at_ms: int
+    attempts: int
+    crashes: int
+    priority: int
+    payload: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Stats:
+    """The queue in numbers."""
+
+    queued: dict[Priority, int]
+    delayed: int
+    leased: int
+    dead: int
+    pending: int
+    oldest_item_age_seconds: float
+    hint: Hint

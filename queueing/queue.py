@@ -1,0 +1,372 @@
+"""The priority queue: dedup, leases, retries and dead letters, under one quota."""
+
+import json
+import re
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from redis import Redis
+
+from queueing.errors import InvalidRequest, LeaseLost
+from queueing.keys import Keys
+from queueing.models import (
+    Batch,
+    Bury,
+    Claimed,
+    DeadLetter,
+    Death,
+    Done,
+    Enqueued,
+    GiveBack,
+    Hint,
+    Item,
+    NotNow,
+    Outcome,
+    Priority,
+    Request,
+    Retry,
+    Stats,
+)
+from queueing.policy import Policy
+from queueing.scripts import Scripts
+
+ITEM_VERSION = 1
+_SYMBOL = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
+_HOUR_MS = 3600 * 1000
+
+
+class PriorityQueue:
+    """Items by priority, first in first out within one, at most once each.
+
+    Every change is one script: it happens whole or not at all, also when the caller dies. An item
+    that was claimed and neither completed nor released comes back when its lease ends.
+    Costs O(log n) per item in a queue of n, whatever is pending.
+    """
+
+    def __init__(
+        self,
+        redis: Redis,
+        policy: Policy,
+        *,
+        keys: Keys | None = None,
+        max_size: int = 1000,
+        lease_ms: int = 30_000,
+        poison_after: int = 3,
+        invalid_ms: int = 24 * _HOUR_MS,
+        stream_max: int = 10_000,
+        now_ms: int | None = None,
+    ) -> None:
+        self.redis = redis
+        self.policy = policy
+        self.keys = keys or Keys()
+        self.max_size = max_size
+        self.lease_ms = lease_ms
+        self.poison_after = poison_after
+        self.invalid_ms = invalid_ms
+        self.stream_max = stream_max
+        self.now_ms = now_ms
+        """Replaces Redis' clock when set: for tests and simulations."""
+        self._scripts = Scripts(redis, self.keys)
+
+    def _run(self, script: str, *, slot: str | None = None, **arguments: Any) -> Any:
+        return self._scripts.run(
+            script, slot=slot, policy=self.policy.as_args(), now_ms=self.now_ms, **arguments
+        )
+
+    def enqueue(
+        self,
+        requests: Iterable[Request],
+        priority: int = Priority.MEDIUM,
+        *,
+        revive: bool = False,
+        batch: Batch | None = None,
+    ) -> Enqueued:
+        """Asks for items, in the given order, in one step.
+
+        A symbol that is pending keeps the more urgent of both requests. `revive` also takes back
+        dead ones that would otherwise rest. `batch` begins its record in the same step, once.
+        A full queue refuses new items that are not critical; the reply names them.
+        Raises InvalidRequest for a malformed symbol or priority, before anything is done.
+        """
+        items = [
+            {"symbol": _checked(r.symbol), "payload": json.dumps(dict(r.payload))} for r in requests
+        ]
+        if priority not in set(Priority):
+            raise InvalidRequest(f"priority {priority!r}: use 1 (CRITICAL) to 4 (LOW)")
+        reply = self._run(
+            "enqueue",
+            slot=batch.slot if batch else None,
+            items=items,
+            priority=int(priority),
+            max_size=self.max_size,
+            version=ITEM_VERSION,
+            revive=revive,
+            invalid_ms=self.invalid_ms,
+            batch=_batch_args(batch) if batch else None,
+        )
+        if reply.get("exists"):
+            return Enqueued((), reply["now_ms"], self.size, waiting=False, exists=True)
+        results = tuple(
+            (row[0], Outcome(row[1]), row[2] if len(row) > 2 else None)
+            for row in _rows(reply["results"])
+        )
+        return Enqueued(results, reply["now_ms"], reply["size"], reply["waiting"])
+
+    def claim(
+        self,
+        *,
+        who: str = "worker",
+        max_items: int = 1,
+        drain: str | None = None,
+        max_wait_ms: int | None = None,
+        idle_proof_ms: int | None = None,
+    ) -> Claimed | NotNow:
+        """Takes the call that is free now, and leases the most urgent item(s) to it.
+
+        `who` begins the token, so that listings say whose call it is. `drain` names a drain that
+        will wait if there is nothing to do yet. `idle_proof_ms` is a Redis time at which it was
+        proven that nobody had called for longer than a window.
+        """
+        reply = self._run(
+            "claim",
+            token=f"{who}:{secrets.token_hex(6)}",
+            lease_ms=self.lease_ms,
+            max_items=max_items,
+            poison_after=self.poison_after,
+            drain=drain,
+            max_wait_ms=max_wait_ms,
+            idle_proof_ms=idle_proof_ms,
+        )
+        hint = Hint.from_reply(reply)
+        if reply["status"] != "granted":
+            return NotNow(hint)
+        return Claimed(
+            token=reply["token"],
+            items=tuple(Item.from_reply(raw) for raw in reply["items"]),
+            granted_at_ms=reply["now_ms"],
+            send_by_ms=reply["send_by_ms"],
+            lease_until_ms=reply["lease_until_ms"],
+            hint=hint,
+        )
+
+    def complete(
+        self,
+        claimed: Claimed,
+        done: Sequence[Done],
+        *,
+        answered: bool = True,
+        drain: str | None = None,
+        max_wait_ms: int | None = None,
+    ) -> Hint:
+        """Frees refreshed items and publishes their events, in one step.
+
+        `answered`: an HTTP response came, so the call's place may be freed one window from now.
+        Raises LeaseLost with the symbols that are no longer this claim's; the others are done.
+        """
+        rows = [{"symbol": d.symbol, "channel": d.channel, "event": d.event} for d in done]
+        return self._finish(
+            "complete",
+            "done",
+            claimed,
+            [{k: v for k, v in row.items() if v is not None} for row in rows],
+            answered=answered,
+            drain=drain,
+            max_wait_ms=max_wait_ms,
+            stream_max=self.stream_max,
+        )
+
+    def release(
+        self,
+        claimed: Claimed,
+        back: Sequence[Retry | GiveBack | Bury],
+        *,
+        answered: bool,
+        drain: str | None = None,
+        max_wait_ms: int | None = None,
+    ) -> Hint:
+        """Ends leased items that were not refreshed, each in its own way, in one step.
+
+        Raises LeaseLost with the symbols that are no longer this claim's; the others are done.
+        """
+        return self._finish(
+            "release",
+            "back",
+            claimed,
+            [_back_args(b) for b in back],
+            answered=answered,
+            drain=drain,
+            max_wait_ms=max_wait_ms,
+        )
+
+    def retry(
+        self, claimed: Claimed, symbol: str, *, delay_ms: int, priority: int, error: str
+    ) -> Hint:
+        """One item fails after an answer and runs again later."""
+        return self.release(claimed, [Retry(symbol, delay_ms, priority, error)], answered=True)
+
+    def give_back(self, claimed: Claimed, symbol: str, *, answered: bool) -> Hint:
+        """One item returns unchanged to its place."""
+        return self.release(claimed, [GiveBack(symbol)], answered=answered)
+
+    def bury(self, claimed: Claimed, symbol: str, *, kind: Death, error: str) -> Hint:
+        """One item goes to the dead letters after an answer."""
+        return self.release(claimed, [Bury(symbol, kind, error)], answered=True)
+
+    def _finish(
+        self,
+        script: str,
+        field: str,
+        claimed: Claimed,
+        rows: list[dict[str, Any]],
+        **arguments: Any,
+    ) -> Hint:
+        """Calls the script once per batch record; nearly always that is once."""
+        slots = {item.symbol: item.batch for item in claimed.items}
+        lost: list[str] = []
+        hint: Hint | None = None
+        while rows or hint is None:
+            slot = next((s for row in rows if (s := slots.get(row["symbol"]))), None)
+            now = [row for row in rows if slots.get(row["symbol"]) in (None, slot)]
+            reply = self._run(script, slot=slot, token=claimed.token, **{field: now}, **arguments)
+            if "slot" in reply:  # joined another batch while it was leased: that record, then
+                slots[reply["symbol"]] = reply["slot"]
+                continue
+            rows = [row for row in rows if row not in now]
+            lost += _rows(reply["lost"])
+            hint = Hint.from_reply(reply)
+        if lost:
+            raise LeaseLost(lost)
+        return hint
+
+    def extend(self, claimed: Claimed, *, lease_ms: int | None = None) -> int:
+        """Prolongs the lease from now on; returns its new end. Raises LeaseLost."""
+        symbols = [item.symbol for item in claimed.items]
+        reply = self._run(
+            "extend", token=claimed.token, symbols=symbols, lease_ms=lease_ms or self.lease_ms
+        )
+        if lost := _rows(reply["lost"]):
+            raise LeaseLost(lost)
+        return int(reply["lease_until_ms"])
+
+    def reap(self) -> Hint:
+        """Takes back expired leases and due items (a few hundred at most)."""
+        return Hint.from_reply(self._run("reap", poison_after=self.poison_after))
+
+    def next_at(self) -> Hint:
+        """When a claim can next be answered differently. Changes nothing."""
+        return Hint.from_reply(self._run("next_at"))
+
+    def retire(self, drain: str) -> tuple[bool, Hint]:
+        """A drain leaves; True if it had been woken just before and should look once more."""
+        reply = self._run("retire", drain=drain)
+        return bool(reply["woken"]), Hint.from_reply(reply)
+
+    def wait(self, timeout_s: float) -> bool:
+        """Waits in place until there may be something to do; True: woken before the time."""
+        return self.redis.blpop([self.keys.wake], timeout=max(0.001, timeout_s)) is not None
+
+    def wake(self) -> None:
+        """Makes the waiting drain look up, whatever it waits for."""
+        pipe = self.redis.pipeline(transaction=True)
+        pipe.lpush(self.keys.wake, "look")
+        pipe.ltrim(self.keys.wake, 0, 7)
+        pipe.pexpire(self.keys.wake, 60_000)
+        pipe.execute()
+
+    def peek(self, count: int = 1) -> list[Item]:
+        """The next items in the order in which calls would take them. Changes nothing."""
+        return [
+            Item.from_reply(raw) for raw in _rows(self._run("peek", n=max(1, count)).get("items"))
+        ]
+
+    @property
+    def size(self) -> int:
+        """How many symbols are queued, delayed or leased."""
+        return int(self.redis.scard(self.keys.pending))
+
+    def stats(self) -> Stats:
+        """The queue in numbers. The oldest item is that of all bands, not the most urgent one."""
+        reply = self._run("stats")
+        oldest = reply.get("oldest_enqueued_at_ms")
+        return Stats(
+            queued=dict(zip(Priority, _rows(reply["queued"]), strict=True)),
+            delayed=reply["delayed"],
+            leased=reply["leased"],
+            dead=reply["dead"],
+            pending=reply["pending"],
+            oldest_item_age_seconds=max(0, reply["now_ms"] - oldest) / 1000 if oldest else 0.0,
+            hint=Hint.from_reply(reply),
+        )
+
+    def dead(self) -> list[DeadLetter]:
+        """The dead letters, oldest first."""
+        order = [_text(s) for s in self.redis.zrange(self.keys.dead, 0, -1)]
+        raw = self.redis.hgetall(self.keys.dead_items)
+        letters = {_text(symbol): json.loads(value) for symbol, value in raw.items()}
+        return [_dead_letter(symbol, letters[symbol]) for symbol in order if symbol in letters]
+
+    def drop_dead(self, symbols: Sequence[str]) -> int:
+        """Removes dead letters; returns how many there were."""
+        return int(self._run("dead_drop", symbols=list(symbols)))
+
+
+def _checked(symbol: str) -> str:
+    if not _SYMBOL.fullmatch(symbol):
+        raise InvalidRequest(
+            f"symbol {symbol[:70]!r}: use 1 to 64 letters, digits or one of '. _ : / -'"
+        )
+    return symbol
+
+
+def _rows(value: Any) -> list[Any]:
+    """A list from Lua: an empty one arrives as an empty object."""
+    return list(value) if value else []
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _batch_args(batch: Batch) -> dict[str, Any]:
+    return {
+        "slot": batch.slot,
+        "planned_at_ms": batch.planned_at_ms,
+        "next_at_ms": batch.next_at_ms,
+        "interval_ms": batch.interval_ms,
+        "next_calls": batch.next_calls,
+        "ttl_ms": batch.ttl_ms,
+        "assets": list(batch.assets),
+        "current": dict(batch.current),
+    }
+
+
+def _back_args(back: Retry | GiveBack | Bury) -> dict[str, Any]:
+    match back:
+        case Retry(symbol, delay_ms, priority, error):
+            return {
+                "symbol": symbol,
+                "verb": "retry",
+                "delay_ms": delay_ms,
+                "priority": int(priority),
+                "error": error,
+            }
+        case GiveBack(symbol, cursor, delay_ms, reason):
+            row = {"symbol": symbol, "verb": "give_back", "delay_ms": delay_ms}
+            given = {"cursor": cursor, "error": reason}
+            return row | {k: v for k, v in given.items() if v is not None}
+        case Bury(symbol, kind, error):
+            return {"symbol": symbol, "verb": "bury", "kind": kind.value, "error": error}
+
+
+def _dead_letter(symbol: str, raw: Mapping[str, Any]) -> DeadLetter:
+    return DeadLetter(
+        symbol=symbol,
+        kind=Death(raw["kind"]),
+        reason=raw["reason"],
+        died_at_ms=raw["died_at_ms"],
+        attempts=raw["attempts"],
+        crashes=raw["crashes"],
+        priority=raw["priority"],
+        payload=json.loads(raw.get("payload") or "{}"),
+    )
