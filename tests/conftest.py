@@ -1,0 +1,108 @@
+"""Real servers for the tests. Each xdist worker has its own; a killed pytest takes them along."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+import redis
+from psycopg import sql
+
+from cli.embedded.postgres import PostgresServer
+from cli.embedded.valkey import ValkeyServer
+
+if TYPE_CHECKING:
+    from market.sandbox import SandboxServer
+
+
+@pytest.fixture(scope="session")
+def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
+    """A real Valkey with AOF. A test may kill and start it; the next test finds it running."""
+    server = ValkeyServer(
+        tmp_path_factory.mktemp("valkey"), extra=("--enable-debug-command", "local")
+    )
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def redis_url(valkey_server: ValkeyServer) -> str:
+    """The URL of an empty Valkey."""
+    valkey_server.start()
+    with redis.Redis.from_url(valkey_server.url) as client:
+        client.flushall()
+        client.config_resetstat()
+    return valkey_server.url
+
+
+@pytest.fixture
+def r(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def pg_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A real PostgreSQL (fsync off). A test may kill and start it."""
+    server = PostgresServer(tmp_path_factory.mktemp("postgres"), durable=False)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def database_url(pg_server: PostgresServer) -> Iterator[str]:
+    """The URL of a fresh empty database."""
+    yield from _database(pg_server, template="template1")
+
+
+@pytest.fixture(scope="session")
+def _migrated_template(pg_server: PostgresServer) -> str:
+    from db.migrate import migrate
+
+    migrate(pg_server.ensure_database("migrated_template"))
+    return "migrated_template"
+
+
+@pytest.fixture
+def migrated_url(pg_server: PostgresServer, _migrated_template: str) -> Iterator[str]:
+    """The URL of a fresh database with every migration applied, nothing else."""
+    yield from _database(pg_server, template=_migrated_template)
+
+
+def _database(server: PostgresServer, template: str) -> Iterator[str]:
+    server.start()
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    create = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+        sql.Identifier(name), sql.Identifier(template)
+    )
+    _execute(server, create)
+    yield server.url(name)
+    server.start()  # the test may have killed it
+    _execute(server, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def _execute(server: PostgresServer, statement: sql.Composed) -> None:
+    with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
+        connection.execute(statement)
+
+
+@pytest.fixture
+def sandbox() -> Iterator[SandboxServer]:
+    """A sandbox API of its own: plan `spec`, 5 calls in 60 s."""
+    from market.sandbox import SandboxServer
+
+    server = SandboxServer(plan="spec", port=0)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def project_root() -> Path:
+    return Path(__file__).resolve().parent.parent

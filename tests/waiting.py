@@ -1,0 +1,31 @@
+"""Waiting for a condition with a deadline, instead of sleeping and hoping."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def eventually(
+    check: Callable[[], T], timeout_s: float = 10.0, *, every_s: float = 0.02, what: str = ""
+) -> T:
+    """Call `check` until it returns something true, and return that.
+
+    An AssertionError inside `check` counts as "not yet". When `timeout_s` has passed:
+    AssertionError with the last one's text, or the last value.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            value = check()
+            problem: object = f"last value {value!r}"
+            if value:
+                return value
+        except AssertionError as error:
+            problem = error
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {timeout_s} s: {what or check}: {problem}")
+        time.sleep(every_s)  # the only sleep of the tests: between two looks
