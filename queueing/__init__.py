@@ -5,6 +5,8 @@ from queueing.keys import Keys
 from queueing.limiter import Grant, Place, QuotaLimiter, QuotaStatus
 from queueing.models import (
     Batch,
+    BatchOutcome,
+    BatchRecord,
     Bury,
     Claimed,
     DeadLetter,
@@ -26,6 +28,8 @@ from queueing.queue import PriorityQueue
 
 __all__ = [
     "Batch",
+    "BatchOutcome",
+    "BatchRecord",
     "Bury",
     "Claimed",
     "DeadLetter",

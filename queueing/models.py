@@ -144,9 +144,75 @@ class Batch:
     next_calls: int
     """Calls that the next batch will make: kept free for it."""
     assets: tuple[str, ...]
-    current: Mapping[str, str] = field(default_factory=dict)
-    """symbol → why nothing newer can exist: done without a call."""
+    outcomes: Mapping[str, "BatchOutcome"] = field(default_factory=dict)
+    """What is known without a call, e.g. that nothing newer can exist."""
     ttl_ms: int = 24 * 3600 * 1000
+
+
+@dataclass(frozen=True)
+class BatchOutcome:
+    """What became of one asset of a batch."""
+
+    status: str
+    """updated, current (nothing newer can exist), retrying or failed"""
+    error: str | None = None
+    at_ms: int | None = None
+
+    @property
+    def ok(self) -> bool:
+        """The asset is as fresh as it can be."""
+        return self.status in ("updated", "current")
+
+
+@dataclass(frozen=True)
+class BatchRecord:
+    """One batch as it is kept in Redis; instants in ms of Redis' clock."""
+
+    slot: str
+    planned_at_ms: int
+    started_at_ms: int
+    assets: tuple[str, ...]
+    outcomes: dict[str, BatchOutcome]
+    first_call_at_ms: int | None = None
+    finished_at_ms: int | None = None
+    calls: int = 0
+
+    @classmethod
+    def from_hash(cls, raw: Mapping[str, str]) -> "BatchRecord":
+        """Reads a record's hash."""
+
+        def instant(name: str) -> int | None:
+            return int(raw[name]) if name in raw else None
+
+        outcomes = {
+            name.removeprefix("outcome:"): json.loads(value)
+            for name, value in raw.items()
+            if name.startswith("outcome:")
+        }
+        return cls(
+            slot=raw["slot"],
+            planned_at_ms=int(raw["planned_at_ms"]),
+            started_at_ms=int(raw["started_at_ms"]),
+            assets=tuple(json.loads(raw["assets"])),
+            outcomes={
+                symbol: BatchOutcome(o["status"], o.get("error"), o.get("at_ms"))
+                for symbol, o in outcomes.items()
+            },
+            first_call_at_ms=instant("first_call_at_ms"),
+            finished_at_ms=instant("finished_at_ms"),
+            calls=int(raw.get("calls", 0)),
+        )
+
+    @property
+    def updated(self) -> list[str]:
+        """Assets that are as fresh as they can be, in the batch's order."""
+        return [s for s in self.assets if s in self.outcomes and self.outcomes[s].ok]
+
+    @property
+    def failed(self) -> list[tuple[str, str]]:
+        """Assets that failed, each with its error."""
+        rows = [(s, self.outcomes[s]) for s in self.assets if s in self.outcomes]
+        return [(s, o.error or o.status) for s, o in rows if not o.ok]
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ import json
 import re
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from redis import Redis
@@ -12,6 +13,7 @@ from queueing.errors import InvalidRequest, LeaseLost
 from queueing.keys import Keys
 from queueing.models import (
     Batch,
+    BatchRecord,
     Bury,
     Claimed,
     DeadLetter,
@@ -228,7 +230,14 @@ class PriorityQueue:
         while rows or hint is None:
             slot = next((s for row in rows if (s := slots.get(row["symbol"]))), None)
             now = [row for row in rows if slots.get(row["symbol"]) in (None, slot)]
-            reply = self._run(script, slot=slot, token=claimed.token, **{field: now}, **arguments)
+            reply = self._run(
+                script,
+                slot=slot,
+                token=claimed.token,
+                granted_at_ms=claimed.granted_at_ms,
+                **{field: now},
+                **arguments,
+            )
             if "slot" in reply:  # joined another batch while it was leased: that record, then
                 slots[reply["symbol"]] = reply["slot"]
                 continue
@@ -299,6 +308,18 @@ class PriorityQueue:
             hint=Hint.from_reply(reply),
         )
 
+    def batch_record(self, slot: str) -> BatchRecord | None:
+        """What became of one batch; None if it was not begun or is long gone."""
+        raw = self.redis.hgetall(self.keys.batch(slot))
+        if not raw:
+            return None
+        return BatchRecord.from_hash({_text(k): _text(v) for k, v in raw.items()})
+
+    def batches(self, count: int = 1) -> list[BatchRecord]:
+        """The records of the newest batches, newest first."""
+        slots = [_text(s) for s in self.redis.zrevrange(self.keys.batches, 0, count - 1)]
+        return [record for slot in slots if (record := self.batch_record(slot))]
+
     def dead(self) -> list[DeadLetter]:
         """The dead letters, oldest first."""
         order = [_text(s) for s in self.redis.zrange(self.keys.dead, 0, -1)]
@@ -337,7 +358,7 @@ def _batch_args(batch: Batch) -> dict[str, Any]:
         "next_calls": batch.next_calls,
         "ttl_ms": batch.ttl_ms,
         "assets": list(batch.assets),
-        "current": dict(batch.current),
+        "outcomes": {symbol: asdict(outcome) for symbol, outcome in batch.outcomes.items()},
     }
 
 

@@ -2,7 +2,8 @@
 -- Asks for items. A pending one is only raised; a new one is bounded by max_size unless critical.
 -- args: policy, items = [{symbol, payload}], priority, max_size, version, revive (dead ones too: asked by hand),
 --   invalid_ms (how long an invalid one rests),
---   batch? = {slot, planned_at_ms, next_at_ms, interval_ms, next_calls, ttl_ms, assets, current = {symbol: reason}}
+--   batch? = {slot, planned_at_ms, next_at_ms, interval_ms, next_calls, ttl_ms, assets,
+--     outcomes = {symbol: {status, error}}, what is known without a call}
 -- Returns JSON: results = [[symbol, what, detail?]] with what = enqueued | raised | pending | refused | dead,
 --   now_ms, waiting (a drain waits and was told), size; {exists: true} alone if that batch was begun before.
 local batch = args.batch
@@ -76,8 +77,9 @@ end
 if batch then
   redis.call('HSET', BATCH, 'slot', batch.slot, 'planned_at_ms', ms(batch.planned_at_ms), 'started_at_ms', ms(now),
     'assets', cjson.encode(batch.assets))
-  for symbol, reason in pairs(batch.current) do
-    redis.call('HSET', BATCH, 'outcome:' .. symbol, cjson.encode({ status = 'current', error = reason, at_ms = now }))
+  for symbol, outcome in pairs(batch.outcomes) do
+    outcome.at_ms = now
+    redis.call('HSET', BATCH, 'outcome:' .. symbol, cjson.encode(outcome))
   end
   for _, result in ipairs(results) do
     if result[2] == 'dead' then

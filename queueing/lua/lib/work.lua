@@ -204,3 +204,14 @@ local function batch_outcome(item, symbol, outcome)
   end
   if left == 0 then redis.call('HSETNX', BATCH, 'finished_at_ms', ms(now)) end
 end
+
+-- A call that ended was one of the batch's if any of its items is (rows = [{item}]).
+local function batch_call(rows)
+  for _, row in ipairs(rows) do
+    if row.item.batch and row.item.batch == args.slot then
+      redis.call('HINCRBY', BATCH, 'calls', 1)
+      redis.call('HSETNX', BATCH, 'first_call_at_ms', ms(args.granted_at_ms))
+      return
+    end
+  end
+end
