@@ -16,8 +16,8 @@ from psycopg import sql
 
 from cli.embedded.dropped import choose_identity
 from cli.embedded.errors import ExecutableMissing, StartFailed
-from cli.embedded.process import Command, command_line, stop_orphan
-from cli.embedded.server import Server, package_dir
+from cli.embedded.process import Child, Command, command_line, stop_orphan
+from cli.embedded.server import Server, last_line, package_dir
 
 USER = "assetq"
 _NO_SUCH_PID = str(2**31 - 1)
@@ -157,16 +157,13 @@ class PostgresServer(Server):
         options = ["-A", "scram-sha-256", f"--pwfile={password_file}", "-E", "UTF8", "--no-locale"]
         argv = [str(self._bin / "initdb"), "-D", str(fresh), "-U", USER, *options]
         argv += [] if self._durable else ["--no-sync"]
+        command = Command("initdb", (*self._identity.prefix, *argv), self.log, self._env)
         try:
-            with self.log.open("ab") as log:
-                subprocess.run(
-                    [*self._identity.prefix, *argv],
-                    env=self._env, cwd="/", stdout=log, stderr=log, check=True,
-                )  # fmt: skip
-        except subprocess.CalledProcessError as error:
-            raise StartFailed("initdb", f"exit code {error.returncode}", str(self.log)) from error
+            code = Child(command).wait()
         finally:
             password_file.unlink()
+        if code != 0:
+            raise StartFailed("initdb", last_line(self.log) or f"exit code {code}", str(self.log))
         fresh.rename(self.cluster)
 
     def _clear_stale_pid(self) -> None:

@@ -87,6 +87,9 @@ class Child:
         self.signal(self.command.stop_signal)
         return self.wait_or_kill(self.command.stop_timeout_s if timeout_s is None else timeout_s)
 
+    def wait(self) -> int:
+        return self._popen.wait()
+
     def wait_or_kill(self, timeout_s: float) -> bool:
         with suppress(subprocess.TimeoutExpired):  # the answer is told by the exit code below
             self._popen.wait(timeout_s)
