@@ -1,0 +1,1 @@
+SELECT to_regnamespace(%(name)s) IS NOT NULL;
