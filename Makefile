@@ -1,0 +1,98 @@
+# assetq: `make run` is all that a machine with Python 3.11+ needs.
+#
+#   make setup   the .venv with pinned and hashed dependencies, and recorded market data
+#   make run     everything on this machine, until Ctrl-C (FOR=90: 90 seconds, then a summary)
+#   make test    all tests · make lint: ruff and mypy · make bench: measurements
+#   make lock    pin the dependencies of pyproject.toml anew · make clean: as after a clone
+#
+# Paths are relative and every command runs in this directory, so that spaces in it do no harm.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help setup data run test lint bench lock clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+FOR ?=
+PLAN ?=
+WORKERS ?=
+# Two processes: the tests wait for servers more than they compute.
+TEST_PROCESSES ?= 2
+ARGS ?=
+
+# The stamp names the directory it was made in: a virtual environment does not survive a move.
+ifneq ($(shell cat '$(STAMP)' 2>/dev/null),$(CURDIR))
+.PHONY: $(STAMP)
+endif
+
+help:
+	@sed -n '3,6s/^# \{0,1\}//p' Makefile
+
+# The first interpreter that is new enough, or the one named: make setup PYTHON=/path/to/python3
+define find_python
+	for python in $(if $(PYTHON),"$(PYTHON)",python3 python3.14 python3.13 python3.12 python3.11 \
+	    /opt/homebrew/bin/python3 /usr/local/bin/python3); do \
+	  if "$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' \
+	      2>/dev/null; then break; fi; \
+	  python=; \
+	done; \
+	if [ -z "$$python" ]; then \
+	  echo "assetq needs Python 3.11 or newer with its venv module, and found:" \
+	    "$$("$(or $(PYTHON),python3)" --version 2>&1 | head -1)." \
+	    "Install one (Debian/Ubuntu: also python3-venv) or name it: make setup PYTHON=/path/to/python3" >&2; \
+	  exit 1; \
+	fi
+endef
+
+# Runs again when the lock changed, or when it was interrupted.
+$(STAMP): requirements-dev.txt pyproject.toml
+	@$(find_python); \
+	if [ -s $(STAMP) ] && [ "$$(cat $(STAMP))" != "$$(pwd -P)" ]; then rm -rf $(VENV); fi; \
+	if [ ! -x $(BIN)/python ] || ! $(BIN)/python -c '' 2>/dev/null; then \
+	  echo "making $(VENV) with $$("$$python" --version)"; \
+	  rm -rf $(VENV) && "$$python" -m venv $(VENV); \
+	fi
+	@echo "installing the pinned dependencies (once, about a minute)"
+	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --require-hashes \
+	  -r requirements-dev.txt
+	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps \
+	  --no-build-isolation --no-index --editable .
+	@pwd -P > $(STAMP)
+
+setup: $(STAMP) data
+	@echo "ready: make run"
+
+# Recorded prices for the sandbox; without them it generates some and says so.
+data: $(STAMP)
+	@if [ ! -e .data/market ]; then $(BIN)/python -m market.sandbox.fetch || \
+	  echo "recorded market data is not there: the sandbox will show synthetic prices"; fi
+
+run: $(STAMP)
+	@exec $(BIN)/assetq up $(if $(FOR),--for $(FOR)) $(if $(PLAN),--plan $(PLAN)) \
+	  $(if $(WORKERS),--workers $(WORKERS))
+
+test: $(STAMP)
+	@exec $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP)
+	@exec $(BIN)/python -m bench $(ARGS)
+
+# Needs uv (https://docs.astral.sh/uv/), which nothing else here does.
+lock:
+	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
+	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile pyproject.toml --universal \
+	  --generate-hashes --no-emit-index-url --python-version 3.11 --quiet -o requirements.txt
+	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile pyproject.toml --universal \
+	  --generate-hashes --no-emit-index-url --python-version 3.11 --quiet --extra dev \
+	  -o requirements-dev.txt
+
+# Also forgets the data of `make run`.
+clean:
+	rm -rf $(VENV) .data build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
