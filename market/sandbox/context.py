@@ -1,0 +1,99 @@
+"""What an endpoint needs to answer one request."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from market.sandbox.answers import bad_request
+from market.sandbox.hours import DAY_MS, NEW_YORK, day_number, day_of
+from market.sandbox.plans import Plan
+from market.sandbox.series import Series
+from market.sandbox.wire import Reply, Request
+
+
+class Refused(Exception):
+    """the request gets this answer instead of data"""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(f"HTTP {reply.status}")
+        self.reply = reply
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """`now_ms` is the moment the market data is asked for. On an end-of-day plan a UTC day is
+    published at its end, or with `day_turns_in_new_york` at the following midnight there."""
+
+    request: Request
+    plan: Plan
+    series: Series
+    now_ms: int
+    day_turns_in_new_york: bool = False
+
+    @property
+    def today(self) -> int:
+        return day_of(self.now_ms)
+
+    @property
+    def newest_published_day(self) -> int:
+        """The last UTC day an end-of-day plan may see."""
+        if not self.day_turns_in_new_york:
+            return self.today - 1
+        there = datetime.fromtimestamp(self.now_ms / 1000, UTC).astimezone(NEW_YORK).date()
+        return day_number(there) - 1
+
+    def integer(self, name: str, default: int, most: int) -> int:
+        """A whole number from the query, between 1 and `most`; raises Refused."""
+        text = self.request.query.get(name, str(default))
+        if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= most:
+            raise Refused(bad_request(f"'{name}' must be a number between 1 and {most}"))
+        return int(text)
+
+    def one_of(self, name: str, default: str, *allowed: str) -> str:
+        text = self.request.query.get(name) or default
+        if text not in allowed:
+            raise Refused(bad_request(f"'{name}' must be one of {', '.join(allowed)}"))
+        return text
+
+    def next_url(self, path: str, **query: str) -> str:
+        """An absolute address on the host the client called, without any key."""
+        host = self.request.headers.get("host", "localhost")
+        return f"http://{host}{quote(path)}?{urlencode(query)}"
+
+
+def moment_ms(text: str, *, end_of_day: bool) -> int:
+    """A path's `YYYY-MM-DD` or epoch ms as epoch ms; the end of a date is its last ms.
+
+    Raises Refused."""
+    if text.isascii() and text.isdigit() and len(text) > 8:
+        return int(text)
+    return date_day(text) * DAY_MS + (DAY_MS - 1 if end_of_day else 0)
+
+
+def date_day(text: str) -> int:
+    """A `YYYY-MM-DD` as the number of its UTC day; raises Refused."""
+    try:
+        return day_number(date.fromisoformat(text))
+    except ValueError:
+        raise Refused(bad_request(f"Could not parse the time parameter: '{text[:40]}'")) from None
+
+
+def write_cursor(state: dict[str, Any]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(state).encode()).decode()
+
+
+def read_cursor(text: str) -> dict[str, Any]:
+    """The state of an earlier page; raises Refused."""
+    try:
+        state = json.loads(base64.urlsafe_b64decode(text))
+    except (binascii.Error, ValueError):
+        raise Refused(bad_request("the cursor is not valid")) from None
+    if not isinstance(state, dict):
+        raise Refused(bad_request("the cursor is not valid"))
+    return state
