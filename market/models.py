@@ -14,7 +14,9 @@ from typing import Annotated, Any, Final
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
-_NUMERIC: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
+_NUMERIC: Final = re.compile(
+    r"[+-]?(\d{1,50}(\.\d{0,50})?|\.\d{1,50})([eE][+-]?\d{1,4})?", re.ASCII
+)
 _LARGEST, _SMALLEST, _MOST_DIGITS = 24, -30, 50
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECONDS: Final = (  # smallest value in that unit (the year 2001), how it becomes microseconds
@@ -28,7 +30,7 @@ _MICROSECONDS: Final = (  # smallest value in that unit (the year 2001), how it 
 def to_number(value: Any) -> Decimal:
     """An exact Decimal from int, float, Decimal or numeric text; ValueError for all else."""
     known = isinstance(value, int | float | Decimal | str) and not isinstance(value, bool)
-    if not known or (isinstance(value, str) and not _NUMERIC.fullmatch(value[:100])):
+    if not known or (isinstance(value, str) and not _NUMERIC.fullmatch(value)):
         raise ValueError("not a number")
     number = Decimal(repr(value) if isinstance(value, float) else value)
     if not number.is_finite():

@@ -1,0 +1,374 @@
+"""What each feed makes of the provider's answers; the shapes are those of its own examples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, cast
+
+import pytest
+
+from market.client import JsonDict, MarketClient
+from market.deadline import SendDeadline
+from market.errors import BadAnswer, InvalidTicker, NotEntitled, NotFound
+from market.feeds import FEEDS, Aggregates, Feed, Snapshot, SnapshotV3, choose_feed, feeds_for
+from market.quotes import Answer, Delay, Missing
+from market.tiers import TIERS, Tier
+
+NOW = datetime(2026, 11, 24, 12, 0, 30, tzinfo=UTC)
+DEADLINE = SendDeadline.after(60)
+EUR, BTC = "C:EURUSD", "X:BTCUSD"
+
+
+class Canned:
+    """Stands where the client stands: one answer, and what was asked for. The client itself is
+    tested against real sockets."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+        self.asked: list[tuple[str, dict[str, str]]] = []
+
+    def get(self, path: str, params: Mapping[str, str], *, deadline: SendDeadline) -> JsonDict:
+        self.asked.append((path, dict(params)))
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return cast(JsonDict, self.answer)
+
+
+def fetch(feed: Feed, answer: Any, *tickers: str, cursor: str | None = None) -> Answer:
+    canned = answer if isinstance(answer, Canned) else Canned(answer)
+    client = cast(MarketClient, canned)
+    return feed.fetch(client, tickers, now=NOW, deadline=DEADLINE, cursor=cursor)
+
+
+def ms(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)
+
+
+def ns(moment: datetime) -> int:
+    return ms(moment) * 1_000_000
+
+
+SESSION = {"open": 1.15, "high": Decimal("1.17"), "low": 1.14, "close": 1.16, "change": 0.01}
+
+
+def fx_item(**changes: Any) -> dict[str, Any]:
+    item = {
+        "ticker": EUR,
+        "type": "fx",
+        "session": SESSION,
+        "last_quote": {
+            "ask": Decimal("1.16020"),
+            "bid": Decimal("1.16010"),
+            "last_updated": ns(NOW),
+            "timeframe": "REAL-TIME",
+        },
+    }
+    return item | changes
+
+
+def crypto_item(**changes: Any) -> dict[str, Any]:
+    trade = {"price": Decimal("98765.43"), "size": 1, "participant_timestamp": ns(NOW)}
+    return {"ticker": BTC, "type": "crypto", "session": SESSION, "last_trade": trade} | changes
+
+
+def v3(*results: Any, **more: Any) -> dict[str, Any]:
+    return {"status": "OK", "request_id": "r", "results": list(results)} | more
+
+
+def test_one_call_reads_both_markets() -> None:
+    canned = Canned(v3(fx_item(), crypto_item()))
+    answer = fetch(SnapshotV3(), canned, EUR, BTC)
+    assert canned.asked == [
+        ("/v3/snapshot", {"ticker.any_of": "C:EURUSD,X:BTCUSD", "limit": "250"})
+    ]
+    euro, bitcoin = answer.observations[EUR].price, answer.observations[BTC].price
+    assert (euro.last, euro.bid, euro.ask) == (
+        Decimal("1.16015"),
+        Decimal("1.16010"),
+        Decimal("1.16020"),
+    )
+    assert (euro.daily_high, euro.daily_close) == (Decimal("1.17"), Decimal("1.16"))
+    assert (euro.as_of, euro.source, euro.delay) == (
+        NOW,
+        "snapshot_v3",
+        Delay.REAL_TIME,
+    )
+    assert (bitcoin.last, bitcoin.bid) == (Decimal("98765.43"), None)
+    assert answer.missing == {}
+    assert answer.observations[EUR].bars == ()
+
+
+def test_delayed_is_said_by_the_item() -> None:
+    quote = {"ask": 2, "bid": 1, "last_updated": ns(NOW), "timeframe": "DELAYED"}
+    answer = fetch(SnapshotV3(), v3(fx_item(last_quote=quote)), EUR)
+    assert answer.observations[EUR].price.delay is Delay.DELAYED
+
+
+@pytest.mark.parametrize(
+    ("changes", "last", "age_s"),
+    [
+        ({"last_quote": {"ask": 0, "bid": 0, "last_updated": 0}}, "1.16", 90),
+        ({"last_quote": None}, "1.16", 90),
+        ({"last_quote": {"ask": 0, "bid": "1.16010", "last_updated": ns(NOW)}}, "1.16", 90),
+        (
+            {"last_quote": None, "last_minute": {"close": 1.161, "last_updated": ns(NOW)}},
+            "1.161",
+            0,
+        ),
+    ],
+)
+def test_without_a_quote_the_close_counts(changes: Any, last: str, age_s: int) -> None:
+    session = SESSION | {"last_updated": ns(NOW - timedelta(seconds=90))}
+    answer = fetch(SnapshotV3(), v3(fx_item(session=session, **changes)), EUR)
+    price = answer.observations[EUR].price
+    assert price.last == Decimal(last)
+    assert price.as_of == NOW - timedelta(seconds=age_s)
+
+
+NO_PRICES = {"open": 0, "high": 0, "low": 0, "close": 0, "last_updated": ns(NOW)}
+
+
+@pytest.mark.parametrize(
+    ("item", "reason", "permanent"),
+    [
+        ({"ticker": EUR, "error": "NOT_FOUND", "message": "Ticker not found."}, "NOT_FOUND", True),
+        ({"ticker": EUR, "error": "INTERNAL", "message": "x"}, "INTERNAL", False),
+        (fx_item(last_quote={"ask": 1, "bid": 2, "last_updated": ns(NOW)}), "crossed", False),
+        (fx_item(last_quote={"ask": 1, "bid": -2, "last_updated": ns(NOW)}), "malformed", False),
+        (fx_item(last_quote={"ask": "x", "bid": 1}), "malformed: last_quote.ask", False),
+        (fx_item(last_quote={"ask": 2, "bid": 1}), "no price with a time", False),
+        (fx_item(last_quote=None, session=NO_PRICES), "no price with a time", False),
+        (
+            fx_item(last_quote={"ask": 2, "bid": 1, "last_updated": ns(NOW + timedelta(hours=1))}),
+            "future",
+            False,
+        ),
+        ({"ticker": "C:OTHERS"}, "left it out", False),
+        ("not an object", "left it out", False),
+    ],
+)
+def test_one_bad_ticker_does_not_spoil_the_others(item: Any, reason: str, permanent: bool) -> None:
+    answer = fetch(SnapshotV3(), v3(item, crypto_item()), EUR, BTC)
+    assert set(answer.observations) == {BTC}
+    assert reason in answer.missing[EUR].reason
+    assert answer.missing[EUR].permanent is permanent
+
+
+@pytest.mark.parametrize("body", [{}, {"results": None}, {"results": []}])
+def test_an_empty_answer_leaves_everything_missing(body: dict[str, Any]) -> None:
+    answer = fetch(SnapshotV3(), {"status": "OK"} | body, EUR, BTC)
+    assert answer.observations == {}
+    assert set(answer.missing) == {EUR, BTC}
+    assert not any(m.permanent for m in answer.missing.values())
+
+
+def test_not_entitled_for_some_or_for_all() -> None:
+    refused = {"ticker": EUR, "error": "NOT_ENTITLED", "message": "Not entitled to this ticker."}
+    answer = fetch(SnapshotV3(), v3(refused, crypto_item()), EUR, BTC)
+    assert answer.missing[EUR].not_entitled
+    with pytest.raises(NotEntitled):
+        fetch(SnapshotV3(), v3(refused), EUR)
+
+
+def test_a_second_page_is_a_call_of_its_own() -> None:
+    page = v3(fx_item(), next_url="https://elsewhere.example/v3/snapshot?cursor=abc&apiKey=k")
+    answer = fetch(SnapshotV3(), page, EUR, BTC)
+    assert (set(answer.observations), answer.missing) == ({EUR}, {})
+    assert answer.next_cursor == "abc"
+    canned = Canned(v3(crypto_item()))
+    answer = fetch(SnapshotV3(), canned, EUR, BTC, cursor="abc")
+    assert canned.asked == [("/v3/snapshot", {"cursor": "abc"})]
+    assert (set(answer.observations), answer.missing) == ({BTC}, {})
+    answer = fetch(SnapshotV3(), v3(next_url="http://x/?cursor=abc"), EUR)
+    assert set(answer.missing) == {EUR}  # a page without any of ours must not be asked for ever
+
+
+def test_results_of_the_wrong_type_are_a_bad_answer() -> None:
+    with pytest.raises(BadAnswer, match="results"):
+        fetch(SnapshotV3(), {"status": "OK", "results": "none"}, EUR)
+
+
+def v2(ticker: str, status: str = "OK", **parts: Any) -> dict[str, Any]:
+    day = {"o": 1.15, "h": 1.17, "l": 1.14, "c": 1.16, "v": 10}
+    return {
+        "status": status,
+        "ticker": {"ticker": ticker, "updated": ms(NOW), "day": day} | parts,
+    }
+
+
+def test_single_forex_snapshot() -> None:
+    quote = {"a": Decimal("1.1602"), "b": Decimal("1.1600"), "t": ms(NOW), "x": 48}
+    canned = Canned(v2(EUR, lastQuote=quote))
+    price = fetch(Snapshot(), canned, EUR).observations[EUR].price
+    assert canned.asked == [
+        (f"/v2/snapshot/locale/global/markets/forex/tickers/{EUR}", {}),
+    ]
+    assert (price.last, price.bid, price.ask) == (
+        Decimal("1.1601"),
+        Decimal("1.1600"),
+        Decimal("1.1602"),
+    )
+    assert (price.daily_open, price.source) == (Decimal("1.15"), "snapshot")
+    assert price.as_of == NOW
+
+
+def test_single_crypto_snapshot_and_its_delay() -> None:
+    trade = {"p": "98765.43", "s": 0.1, "t": ms(NOW), "x": 1, "c": [2], "i": 17}
+    canned = Canned(v2(BTC, status="DELAYED", lastTrade=trade))
+    price = fetch(Snapshot(), canned, BTC).observations[BTC].price
+    assert "/crypto/" in canned.asked[0][0]
+    assert (price.last, price.delay) == (Decimal("98765.43"), Delay.DELAYED)
+
+
+def test_the_last_minute_counts_as_of_its_end_and_is_no_bar() -> None:
+    start = NOW.replace(second=0) - timedelta(minutes=3)
+    minute = {"o": 1.1, "h": 1.3, "l": 1.0, "c": 1.2, "v": 3, "n": 3, "t": ms(start)}
+    (seen,) = fetch(Snapshot(), v2(EUR, min=minute), EUR).observations.values()
+    assert (seen.price.last, seen.bars) == (Decimal("1.2"), ())
+    assert seen.price.as_of == start + timedelta(minutes=1)
+    running = minute | {"t": ms(NOW.replace(second=0))}
+    (seen,) = fetch(Snapshot(), v2(EUR, min=running), EUR).observations.values()
+    assert seen.price.as_of == NOW
+
+
+def test_a_cleared_snapshot_is_no_price() -> None:
+    zeros = {"o": 0, "h": 0, "l": 0, "c": 0, "v": 0, "t": 0}
+    body = v2(EUR, day=zeros, min=zeros, lastQuote={"a": 0, "b": 0, "t": 0})
+    assert "no price" in fetch(Snapshot(), body, EUR).missing[EUR].reason
+
+
+def test_a_snapshot_404_only_means_not_now() -> None:
+    answer = fetch(Snapshot(), NotFound("Ticker not found.", status=404), EUR)
+    assert answer.missing == {EUR: Missing(EUR, "Ticker not found.", permanent=False)}
+    assert answer.status == 404
+
+
+@pytest.mark.parametrize("body", [{"status": "OK"}, v2(BTC), v2(EUR, day={"c": "x"})])
+def test_a_senseless_snapshot_is_a_bad_answer(body: dict[str, Any]) -> None:
+    with pytest.raises(BadAnswer):
+        fetch(Snapshot(), body, EUR)
+
+
+DAY = datetime(2026, 11, 23, tzinfo=UTC)
+
+
+def row(minute: int, close: Any = 1.16, **changes: Any) -> dict[str, Any]:
+    start = ms(DAY + timedelta(minutes=minute))
+    bar = {"o": 1.15, "h": 1.17, "l": 1.14, "c": close, "v": 12, "vw": 1.155, "n": 12, "t": start}
+    return bar | changes
+
+
+def aggs(*rows: Any, status: str = "DELAYED") -> dict[str, Any]:
+    results: dict[str, Any] = {"results": list(rows)} if rows else {}
+    return {"ticker": EUR, "status": status, "resultsCount": len(rows)} | results
+
+
+def test_aggregates_of_the_newest_day() -> None:
+    canned = Canned(aggs(row(1435, Decimal("1.161")), row(1430, h=1.18), row(1425, l=1.13)))
+    (seen,) = fetch(Aggregates(), canned, EUR).observations.values()
+    path = f"/v2/aggs/ticker/{EUR}/range/5/minute/2026-11-23/2026-11-23"
+    assert canned.asked == [(path, {"adjusted": "true", "sort": "desc", "limit": "50000"})]
+    assert [bar.start.minute for bar in seen.bars] == [45, 50, 55]
+    assert (seen.bars[0].vwap, seen.bars[0].trades) == (Decimal("1.155"), 12)
+    price = seen.price
+    assert (price.last, price.as_of) == (Decimal("1.161"), DAY + timedelta(days=1))
+    assert (price.daily_open, price.daily_high, price.daily_low, price.daily_close) == (
+        Decimal("1.15"),
+        Decimal("1.18"),
+        Decimal("1.13"),
+        Decimal("1.161"),
+    )
+    assert (price.source, price.delay, price.bid) == ("aggregates", Delay.END_OF_DAY, None)
+
+
+def test_a_day_belongs_to_the_last_bar_only() -> None:
+    friday = row(-3 * 1440, h=9, c=1.15)
+    (seen,) = fetch(Aggregates(), aggs(row(0), friday), EUR).observations.values()
+    assert len(seen.bars) == 2
+    assert seen.price.daily_high == Decimal("1.17")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        row(5, 0),
+        row(5, h=1.0),
+        row(7),
+        row(5, t=0),
+        row(5, h=None),
+        row(2160),  # starts at 12:00, and now it is 12:00:30
+    ],
+)
+def test_rows_that_are_no_completed_bar_are_left_out(bad: dict[str, Any]) -> None:
+    (seen,) = fetch(Aggregates(), aggs(bad, row(0)), EUR).observations.values()
+    assert [bar.start for bar in seen.bars] == [DAY]
+
+
+@pytest.mark.parametrize("bad", [row(5, "x"), row(5, -1), "row", row(5, t="noon")])
+def test_rows_of_the_wrong_type_are_a_bad_answer(bad: Any) -> None:
+    with pytest.raises(BadAnswer, match="malformed"):
+        fetch(Aggregates(), aggs(row(0), bad), EUR)
+
+
+@pytest.mark.parametrize("body", [aggs(), aggs() | {"results": None}, aggs(row(5, 0))])
+def test_no_bars_is_missing_for_now(body: dict[str, Any]) -> None:
+    answer = fetch(Aggregates(), body, EUR)
+    assert answer.observations == {}
+    assert not answer.missing[EUR].permanent
+
+
+@pytest.mark.parametrize(("text", "permanent"), [("Ticker not found.", True), ("No data.", False)])
+def test_an_unknown_ticker_is_permanent(text: str, permanent: bool) -> None:
+    answer = fetch(Aggregates(), NotFound(text, status=404), EUR)
+    assert answer.missing[EUR].permanent is permanent
+
+
+def test_another_tickers_bars_are_refused() -> None:
+    with pytest.raises(BadAnswer, match="another ticker"):
+        fetch(Aggregates(), aggs(row(0)) | {"ticker": BTC}, EUR)
+
+
+def test_paid_plans_ask_up_to_now_and_say_what_the_provider_says() -> None:
+    for status, delay in (("OK", Delay.REAL_TIME), ("DELAYED", Delay.DELAYED)):
+        canned = Canned(aggs(row(2150), row(0), status=status))
+        feed = feeds_for(TIERS[Tier.STARTER])[-1]
+        (seen,) = fetch(feed, canned, EUR).observations.values()
+        assert canned.asked[0][0].endswith("/2026-11-23/2026-11-24")
+        assert seen.price.delay is delay
+        assert seen.price.as_of == DAY + timedelta(minutes=2155)
+
+
+def test_a_forex_sunday_is_asked_together_with_friday() -> None:
+    monday = datetime(2026, 11, 23, 12, tzinfo=UTC)
+    for ticker, days in (
+        (EUR, "2026-11-20/2026-11-22"),
+        ("C:XAUUSD", "2026-11-20/2026-11-22"),
+        (BTC, "2026-11-22/2026-11-22"),
+    ):
+        canned = Canned({"ticker": ticker, "status": "OK"})
+        Aggregates().fetch(cast(MarketClient, canned), [ticker], now=monday, deadline=DEADLINE)
+        assert canned.asked[0][0].endswith(days)
+
+
+def test_feeds_in_order_of_worth() -> None:
+    assert [feed.name for feed in FEEDS] == ["snapshot_v3", "snapshot", "aggregates"]
+    assert [feed.max_tickers for feed in FEEDS] == [250, 1, 1]
+    assert FEEDS[-1].delay is Delay.END_OF_DAY
+    assert choose_feed([]).name == "snapshot_v3"
+    assert choose_feed({"snapshot_v3"}).name == "snapshot"
+    assert choose_feed({"snapshot_v3", "snapshot"}).name == "aggregates"
+    assert choose_feed({"snapshot_v3", "snapshot", "aggregates"}).name == "aggregates"
+
+
+@pytest.mark.parametrize("feed", FEEDS)
+def test_nothing_is_asked_for_a_malformed_ticker(feed: Feed) -> None:
+    canned = Canned({})
+    with pytest.raises(InvalidTicker):
+        fetch(feed, canned, "C:EUR/USD")
+    with pytest.raises(ValueError, match="tickers"):
+        fetch(feed, canned)
+    with pytest.raises(ValueError, match="tickers"):
+        fetch(feed, canned, *[EUR] * 251)
+    assert canned.asked == []
