@@ -14,6 +14,7 @@ from market.sandbox.errors import SandboxError
 from market.sandbox.faults import Fault
 from market.sandbox.plans import PLANS
 from market.sandbox.server import SandboxServer
+from market.sandbox.sources import DATA_DIR
 from market.sandbox.wire import Reply, Request
 
 _SWITCH_S: Final = 0.0005  # threads change often, so that a first byte is stamped when it comes
@@ -38,6 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
             faults=[Fault.parse(text) for text in options.fault],
             seed=options.seed,
             tickers=options.tickers,
+            data_dir=options.data_dir,
             day_turns_in_new_york=options.day_turn == "new-york",
             on_request=_print_request if options.verbose else None,
         ).start()
@@ -74,6 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--fault", action="append", default=[], metavar="FAULT")
     parser.add_argument("--seed", type=int, default=0, help="of the faults' die")
     parser.add_argument("--tickers", action="append", type=Path, default=[], metavar="FILE")
+    parser.add_argument(
+        "--data-dir", type=Path, default=DATA_DIR, metavar="DIR", help="of recorded prices"
+    )
     parser.add_argument(
         "--day-turn",
         choices=("utc", "new-york"),

@@ -16,7 +16,6 @@ _STEPS_MS: Final = {
     "minute": MINUTE_MS,
     "hour": 60 * MINUTE_MS,
     "day": DAY_MS,
-    "week": 7 * DAY_MS,
 }
 _MAX_LIMIT: Final = 50_000
 _FRIDAY: Final = 4
@@ -71,7 +70,10 @@ def bars_in_range(
 def previous_close(context: Context, ticker: str) -> Reply:
     """The last completed day that traded; its `t` is the day's last millisecond."""
     known(context, ticker)
-    bar = context.series.previous_day(ticker, context.now_ms)
+    before_ms = context.now_ms
+    if context.plan.end_of_day:
+        before_ms = (context.newest_published_day + 1) * DAY_MS
+    bar = context.series.previous_day(ticker, before_ms)
     body = _envelope(context, ticker, 1, 1 if bar else 0)
     if bar:
         last_ms = bar.start_ms + DAY_MS - 1

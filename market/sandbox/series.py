@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import mul
@@ -16,6 +15,7 @@ from market.sandbox.tracks import SyntheticTrack, Ticks, Track, TrackFor
 
 MINUTE_MS: Final = 60_000
 _LONGEST_PAUSE_DAYS: Final = 5
+_LONG_PART: Final = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Series:
     def __init__(self, instruments: Mapping[str, Instrument], tracks: TrackFor = SyntheticTrack):
         self.instruments = instruments
         self._tracks: dict[str, Track] = {name: tracks(i) for name, i in instruments.items()}
-        self._day = lru_cache(maxsize=600)(self._open_ticks)
+        self._day = lru_cache(maxsize=600)(self._load_day)
 
     def track(self, ticker: str) -> Track:
         return self._tracks[ticker]
@@ -107,56 +107,87 @@ class Series:
         return [bar for bar in found if bar is not None]
 
     def _bar(self, ticker: str, start_ms: int, end_ms: int) -> SandboxBar | None:
-        prices: list[float] = []
-        sizes: list[float] = []
-        for part_prices, part_sizes in self._parts(ticker, start_ms, end_ms):
-            prices.extend(part_prices)
-            sizes.extend(part_sizes)
-        if not prices:
+        parts = [
+            _totals(ticks, begin, finish)
+            if finish - begin > _LONG_PART
+            else _totals.__wrapped__(ticks, begin, finish)
+            for ticks, begin, finish in self._parts(ticker, start_ms, end_ms)
+            if begin < finish
+        ]
+        if not parts:
             return None
-        volume = sum(sizes)
-        mean = sum(map(mul, prices, sizes)) / volume if volume else prices[-1]
         digits = self.instruments[ticker].digits
+        volume = sum(part.volume for part in parts)
+        turnover = sum(part.turnover for part in parts)
         return SandboxBar(
             start_ms=start_ms,
-            open=round(prices[0], digits),
-            high=round(max(prices), digits),
-            low=round(min(prices), digits),
-            close=round(prices[-1], digits),
+            open=round(parts[0].open, digits),
+            high=round(max(part.high for part in parts), digits),
+            low=round(min(part.low for part in parts), digits),
+            close=round(parts[-1].close, digits),
             volume=round(volume, 8),
-            vwap=round(mean, digits + 2),
-            ticks=len(prices),
+            vwap=round(turnover / volume if volume else parts[-1].close, digits + 2),
+            ticks=sum(part.ticks for part in parts),
         )
 
-    def _parts(
-        self, ticker: str, start_ms: int, end_ms: int
-    ) -> Iterator[tuple[Sequence[float], Sequence[float]]]:
-        """Prices and sizes of the ticks in [start, end), one part per UTC day."""
+    def _parts(self, ticker: str, start_ms: int, end_ms: int) -> Iterator[tuple[Ticks, int, int]]:
+        """The open parts of [start, end): ticks of a day, and from which to before which."""
         for day in range(day_of(start_ms), day_of(end_ms - 1) + 1):
-            ticks = self._day(ticker, day)
+            ticks, spans = self._day(ticker, day)
             begin = bisect_left(ticks.times_ms, start_ms - day * DAY_MS)
             finish = bisect_left(ticks.times_ms, end_ms - day * DAY_MS)
-            sizes = ticks.sizes[begin:finish] if ticks.sizes else [1.0] * (finish - begin)
-            yield ticks.prices[begin:finish], sizes
+            for first, last in spans:
+                yield ticks, max(first, begin), min(last, finish)
 
     def _last_tick(self, ticker: str, now_ms: int) -> tuple[int, float, float]:
         for day in range(day_of(now_ms), day_of(now_ms) - _LONGEST_PAUSE_DAYS - 1, -1):
-            ticks = self._day(ticker, day)
-            index = bisect_right(ticks.times_ms, now_ms - day * DAY_MS) - 1
-            if index >= 0:
+            ticks, spans = self._day(ticker, day)
+            until = bisect_right(ticks.times_ms, now_ms - day * DAY_MS)
+            ends = [min(last, until) for first, last in spans if first < min(last, until)]
+            if ends:
+                index = max(ends) - 1
                 size = ticks.sizes[index] if ticks.sizes else 1.0
                 return day * DAY_MS + ticks.times_ms[index], ticks.prices[index], size
         raise LookupError(f"{ticker} has no price in {_LONGEST_PAUSE_DAYS} days")
 
-    def _open_ticks(self, ticker: str, day: int) -> Ticks:
-        """The track's ticks of a day without those of closed hours."""
-        kind, raw = self.instruments[ticker].kind, self._tracks[ticker].day(day)
-        times, prices, sizes = array("q"), array("d"), array("d")
-        for start, end in open_spans(kind, day):
-            begin = bisect_left(raw.times_ms, start - day * DAY_MS)
-            finish = bisect_left(raw.times_ms, end - day * DAY_MS)
-            times.extend(raw.times_ms[begin:finish])
-            prices.extend(raw.prices[begin:finish])
-            if raw.sizes is not None:
-                sizes.extend(raw.sizes[begin:finish])
-        return Ticks(times, prices, None if raw.sizes is None else sizes)
+    def _load_day(self, ticker: str, day: int) -> tuple[Ticks, tuple[tuple[int, int], ...]]:
+        """The track's ticks of a day, and which stretches of them lie in open hours."""
+        ticks = self._tracks[ticker].day(day)
+        spans = open_spans(self.instruments[ticker].kind, day)
+        return ticks, tuple(
+            (
+                bisect_left(ticks.times_ms, start - day * DAY_MS),
+                bisect_left(ticks.times_ms, end - day * DAY_MS),
+            )
+            for start, end in spans
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Totals:
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    turnover: float
+    ticks: int
+
+
+@lru_cache(maxsize=64)  # only for long parts: a day of recorded ticks is the same every day
+def _totals(ticks: Ticks, begin: int, finish: int) -> _Totals:
+    prices = ticks.prices[begin:finish]
+    if ticks.sizes is None:
+        volume, turnover = float(len(prices)), sum(prices)
+    else:
+        sizes = ticks.sizes[begin:finish]
+        volume, turnover = sum(sizes), sum(map(mul, prices, sizes))
+    return _Totals(
+        open=prices[0],
+        high=max(prices),
+        low=min(prices),
+        close=prices[-1],
+        volume=volume,
+        turnover=turnover,
+        ticks=len(prices),
+    )

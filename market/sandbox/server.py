@@ -19,7 +19,11 @@ from market.sandbox.errors import SandboxError
 from market.sandbox.faults import Fault, FaultBook
 from market.sandbox.instruments import CATALOGUE, load_instruments
 from market.sandbox.plans import PLANS
+from market.sandbox.recorded import Tracks
 from market.sandbox.series import Series
+from market.sandbox.sources import DATA_DIR
+from market.sandbox.stamps import ask_for_stamps
+from market.sandbox.tracks import SyntheticTrack
 from market.sandbox.wire import Malformed, Manner, Reply, Request, RequestReader
 
 _BACKLOG: Final = 512
@@ -36,10 +40,11 @@ class SandboxServer:
             requests.get(f"{sandbox.url}/v1/marketstatus/now", headers=…)
             assert len(sandbox.arrivals()) == 1
 
-    `limit` and `window_s` replace the plan's (0 = no limit). `count_refused`: do requests answered
-    429 use up the window too (yes, as the provider most likely counts). `key`: the only key that is
-    accepted, None for any. `now_ms` is the market's clock, for tests; the limit's clock is always
-    the real one. Port 0 takes a free port; it listens from `start()` on."""
+    `limit` and `window_s` replace the plan's (limit 0 = none). `count_refused`: do requests
+    answered 429 use up the window too (yes, as the provider most likely counts). `key`: the only
+    key that is accepted, None for any. `data_dir`: where recorded prices lie, None for synthetic
+    ones only. `now_ms` is the market's clock, for tests; the limit's clock is always the real one.
+    Port 0 takes a free port; it listens from `start()` on. Raises SandboxError."""
 
     def __init__(
         self,
@@ -54,6 +59,7 @@ class SandboxServer:
         faults: Sequence[Fault] = (),
         seed: int = 0,
         tickers: Sequence[Path] = (),
+        data_dir: Path | None = DATA_DIR,
         day_turns_in_new_york: bool = False,
         now_ms: Callable[[], int] | None = None,
         on_request: Callable[[Request, Reply], None] | None = None,
@@ -63,7 +69,10 @@ class SandboxServer:
         effective = PLANS[plan].limit if limit is None else (limit or None)
         self.app = App(
             plan=PLANS[plan],
-            series=Series(load_instruments([CATALOGUE, *tickers])),
+            series=Series(
+                load_instruments([CATALOGUE, *tickers]),
+                SyntheticTrack if data_dir is None else Tracks(data_dir),
+            ),
             log=ArrivalLog(effective, window_s, count_refused=count_refused),
             faults=FaultBook(faults, seed),
             key=key,
@@ -88,6 +97,7 @@ class SandboxServer:
             self._listener = socket.create_server((self._host, self._port), backlog=_BACKLOG)
         except (OSError, OverflowError) as error:
             raise SandboxError(f"cannot listen on {self._host}:{self._port}: {error}") from error
+        ask_for_stamps(self._listener)
         self._port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, name="sandbox", daemon=True).start()
         return self

@@ -31,9 +31,10 @@ class Label(StrEnum):
     SYNTHETIC = "synthetic"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Ticks:
-    """Prices of one UTC day: times in ms since its start, rising; size None counts each as 1."""
+    """Prices of one UTC day: times in ms since its start, rising; sizes None: each counts as 1.
+    Compared by identity: a track may return the same object for many days."""
 
     times_ms: Sequence[int]
     prices: Sequence[float]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from email.utils import formatdate
@@ -13,6 +12,7 @@ from typing import Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from market.sandbox.errors import SandboxError
+from market.sandbox.stamps import Moment, receive
 
 _MAX_HEAD: Final = 65_536
 _MAX_BODY: Final = 1_048_576
@@ -97,7 +97,7 @@ class RequestReader:
     def __init__(self, connection: socket.socket, began: Callable[[int, float], int]) -> None:
         self._connection, self._began = connection, began
         self._buffer = b""
-        self._came = (0, 0.0)
+        self._came = Moment(0, 0.0)
         self.seq: int | None = None  # of the request being read or answered
 
     def next(self) -> Request | None:
@@ -140,7 +140,6 @@ class RequestReader:
         return body
 
     def _more(self) -> bool:
-        data = self._connection.recv(65_536)
-        self._came = (time.monotonic_ns(), time.time())
+        data, self._came = receive(self._connection, 65_536 if self._buffer else 1)
         self._buffer += data
         return bool(data)
