@@ -135,6 +135,11 @@ class Keys:
         return self.named("plan")
 
     @cached_property
+    def secondary(self) -> str:
+        """STRING: the slot of the last secondary round. TTL."""
+        return self.named("secondary")
+
+    @cached_property
     def scripted(self) -> list[str]:
         """The keys every script receives, in the order of ``lua/lib/prelude.lua``."""
         return [getattr(self, name) for name in _SCRIPT_KEYS]

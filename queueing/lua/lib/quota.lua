@@ -56,12 +56,13 @@ local function heal_window()
 end
 
 -- True unless the window may lack calls that were made; then nothing is granted for a horizon.
--- idle_proof_ms: Redis time at which it was proven that nobody has called for longer than that.
+-- idle_proof_ms: Redis time at which it was proven that nobody had called for longer than that; it lifts
+-- a hold as well, because calls granted since the hold began are in the window.
 local function check_epoch(q, idle_proof_ms)
   if policy.limit == 0 then return end
   local epoch = server_epoch()
-  if q.epoch == epoch then return end
   local proven = idle_proof_ms and idle_proof_ms <= now and now - idle_proof_ms < policy.send_ms
+  if q.epoch == epoch and not (proven and q.hold_until > now) then return end
   q.epoch = epoch
   q.hold_until = proven and 0 or now + horizon_ms()
   redis.call('HSET', QUOTA, 'epoch', epoch, 'hold_until', ms(q.hold_until))

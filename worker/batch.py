@@ -1,0 +1,80 @@
+"""The batch: the critical assets, in their order, on every slot."""
+
+from datetime import datetime
+
+import structlog
+
+from db.connection import Connection
+from db.symbols import StoredAsset, SymbolRepository
+from queueing import Batch, BatchOutcome, Enqueued, Priority
+from worker.context import Context
+from worker.plan import Plan
+from worker.selection import calls_for, instant, is_current, request_for
+
+log = structlog.get_logger(__name__)
+
+UNKNOWN = "not in trading.symbols: run `assetq symbols import`"
+CURRENT = "nothing newer can exist for this plan now"
+
+
+def slot_of(now_ms: int, interval_ms: int) -> int:
+    """The beginning of the slot that `now_ms` lies in, in ms of Redis' clock."""
+    return now_ms - now_ms % interval_ms
+
+
+def begin(context: Context, connection: Connection, plan: Plan, *, by_hand: bool = False) -> str:
+    """Begins the batch of the present slot, once; returns its slot.
+
+    Its record, its assets in the queue and the reservation for the next batch are one step in
+    Redis. A batch asked for by hand has a slot of its own and leaves the schedule as it is.
+    """
+    settings = context.settings
+    interval_ms = settings.batch_interval_minutes * 60_000
+    now_ms = context.redis_now_ms()
+    planned_ms = slot_of(now_ms, interval_ms)
+    slot = f"{planned_ms // 1000}" if not by_hand else f"{now_ms}-by-hand"
+    wanted = list(settings.priority_assets)
+    known = SymbolRepository(connection).get_many(wanted)
+    connection.commit()
+    feed = plan.feed()
+    found = [known[symbol] for symbol in wanted if symbol in known]
+    now, then = instant(now_ms), instant(planned_ms + interval_ms)
+    outcomes = {symbol: BatchOutcome("failed", UNKNOWN) for symbol in wanted if symbol not in known}
+    outcomes |= {
+        asset.symbol: BatchOutcome("current", CURRENT)
+        for asset in found
+        if is_current(asset, feed, now)
+    }
+    batch = Batch(
+        slot=slot,
+        planned_at_ms=planned_ms if not by_hand else now_ms,
+        next_at_ms=planned_ms + interval_ms,
+        interval_ms=interval_ms,
+        next_calls=_next_calls(found, outcomes, plan, then),
+        assets=tuple(wanted),
+        outcomes=outcomes,
+    )
+    requests = [request_for(asset) for asset in found if asset.symbol not in outcomes]
+    result = context.queue.enqueue(requests, Priority.CRITICAL, batch=batch)
+    _log(slot, planned_ms, now_ms, result, outcomes)
+    return slot
+
+
+def _next_calls(
+    found: list[StoredAsset], outcomes: dict[str, BatchOutcome], plan: Plan, then: datetime
+) -> int:
+    """The calls to keep free for the next batch, as if this one left everything fresh."""
+    feed = plan.feed()
+    if feed.delay == "end_of_day":  # after this batch only a new day brings anything
+        return calls_for([a for a in found if a.symbol in outcomes], feed, then)
+    return calls_for(found, feed, then)
+
+
+def _log(
+    slot: str, planned_ms: int, now_ms: int, result: Enqueued, outcomes: dict[str, BatchOutcome]
+) -> None:
+    if result.exists:
+        log.info("batch.exists", slot=slot)
+        return
+    asked = [symbol for symbol, _, _ in result.results]
+    log.info("batch.begun", slot=slot, late_ms=now_ms - planned_ms, asked=asked, known=[*outcomes])

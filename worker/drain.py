@@ -1,0 +1,157 @@
+"""The drain: refreshes while calls are granted, and waits in place until the next one may be.
+
+Level, not edge: what to do is read from the queue each time, so a lost wake-up costs a second (the
+scheduler's pass) and a doubled one nothing. At most one drain waits per provider.
+"""
+
+import time
+from dataclasses import dataclass
+
+import structlog
+
+from db.connection import Connection
+from db.connection import ping as ping_database
+from db.errors import DatabaseError
+from db.providers import ProviderRepository
+from market.transport import SendDeadline
+from queueing import Claimed, Hint
+from worker.context import Context
+from worker.plan import Plan
+from worker.refresh import Call, DatabaseLost, Refresher, unauthorized_reason
+from worker.stopping import StopFlag
+from worker.ticks import JOB_TIMEOUT_S, Ticks
+
+log = structlog.get_logger(__name__)
+
+SLICE_S = 50.0
+SUCCESSOR_WITHIN_MS = 60_000
+
+
+@dataclass(frozen=True)
+class Drained:
+    """What one drain did, and why it ended: stop, slice, tick, another, empty, database."""
+
+    calls: int
+    ended: str
+
+
+class Drain:
+    """One drain of one work-horse, on one connection to PostgreSQL and one HTTP session."""
+
+    def __init__(
+        self,
+        context: Context,
+        ticks: Ticks,
+        refresher: Refresher,
+        plan: Plan,
+        connection: Connection,
+        *,
+        name: str,
+        stop: StopFlag,
+        slice_s: float = SLICE_S,
+    ) -> None:
+        self._context = context
+        self._ticks = ticks
+        self._refresher = refresher
+        self._plan = plan
+        self._connection = connection
+        self._name = name
+        self._stop = stop
+        self._ends_at = time.monotonic() + slice_s
+        self._calls = 0
+        self._known_active = False
+
+    def run(self) -> Drained:
+        """Drains until its slice is over or there is nothing to wait for; then leaves in order."""
+        ended = "error"
+        self._lift_old_key_block()
+        try:
+            while not (reason := self._must_end()):
+                hint = self._once()
+                if reason := self._wait(hint):
+                    break
+            ended = reason or "stop"
+        except (DatabaseLost, DatabaseError) as error:
+            log.error("drain.database", detail=str(error))
+            ended = "database"
+        finally:
+            self._leave(ended)
+        return Drained(self._calls, ended)
+
+    def _once(self) -> Hint:
+        """One claim, and the call that it grants."""
+        ping_database(self._connection)  # without PostgreSQL nothing is claimed
+        proof = None if self._known_active else self._prove_idle()
+        feed = self._plan.feed()
+        # Counted from before the grant, so that it ends before the quota's own reckoning does.
+        deadline = SendDeadline.after(self._context.queue.policy.send_ms / 1000)
+        answer = self._context.queue.claim(
+            who=self._name,
+            max_items=feed.max_tickers,
+            drain=self._name,
+            max_wait_ms=self._left_ms(),
+            idle_proof_ms=proof,
+        )
+        if not isinstance(answer, Claimed):
+            return answer.hint
+        self._calls += 1
+        if answer.hint.wait_ms == 0 and not answer.hint.waiting:
+            self._ticks.ensure_drain()  # more is free than one drain can take
+        call = Call(answer, feed, deadline, self._name, self._left_ms())
+        return self._refresher.refresh(call)
+
+    def _wait(self, hint: Hint) -> str | None:
+        """Waits in place if that is this drain's to do; otherwise says why it ends."""
+        if hint.wait_ms is None:
+            return "empty"
+        if hint.wait_ms == 0:
+            return None
+        if not hint.waiter:
+            return "another"
+        if hint.reason == "leased":
+            return "empty"
+        timeout_s = min(hint.wait_ms, self._left_ms()) / 1000
+        self._stop.wait(lambda: self._context.queue.wait(timeout_s))
+        return None
+
+    def _must_end(self) -> str | None:
+        if self._stop.is_set():
+            return "stop"
+        if self._left_ms() <= 0:
+            return "slice"
+        return "tick" if self._ticks.others_waiting() else None
+
+    def _left_ms(self) -> int:
+        return max(0, int((self._ends_at - time.monotonic()) * 1000))
+
+    def _leave(self, ended: str) -> None:
+        """Retires; if something is due soon a successor takes over, so that no call lies idle."""
+        if self._stop.is_set():
+            # The wait may have been cut in the middle of a reply: start on a fresh connection.
+            self._context.redis.connection_pool.disconnect()
+        woken, hint = self._context.queue.retire(self._name)
+        soon = hint.wait_ms is not None and hint.wait_ms <= SUCCESSOR_WITHIN_MS
+        if ended == "database" or hint.waiting:
+            soon = False  # the scheduler's pass starts another one
+        if woken or (soon and hint.reason != "leased"):
+            self._ticks.ensure_drain()
+        log.info("drain.ended", drain=self._name, calls=self._calls, why=ended)
+
+    def _prove_idle(self) -> int | None:
+        """Redis' time if PostgreSQL knows that nobody has called since long before; else None.
+
+        Asked just before the first claim: the answer also says that this drain may call from now.
+        """
+        self._known_active = True
+        proof_ms = self._context.redis_now_ms()
+        ago = ProviderRepository(self._connection).swap_last_active()
+        longest_s = JOB_TIMEOUT_S + self._context.queue.policy.horizon_ms / 1000
+        return proof_ms if ago is None or ago.total_seconds() > longest_s else None
+
+    def _lift_old_key_block(self) -> None:
+        """A block for an unknown key ends when another key is set."""
+        status = self._context.limiter.status()
+        reason = status.blocked_reason or ""
+        blocked = status.blocked_until_ms > status.now_ms and reason.startswith("401")
+        if blocked and reason != unauthorized_reason(self._context):
+            self._context.limiter.block(0, "a new API key", force=True)

@@ -1,0 +1,39 @@
+"""One form of log for every process: key=value lines on standard error, without secrets."""
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+
+from settings import Settings
+
+_USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
+
+
+def configure(settings: Settings | None = None) -> None:
+    """Sets structlog up; the API key and passwords in URLs are masked wherever they turn up."""
+    key = settings.api_key.get_secret_value() if settings and settings.api_key else ""
+
+    def mask(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        for name, value in event.items():
+            if isinstance(value, str):
+                clean = _USERINFO.sub("***@", value)
+                event[name] = clean.replace(key, "***") if key else clean
+        return event
+
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            mask,
+            structlog.processors.KeyValueRenderer(
+                key_order=["timestamp", "level", "event"], sort_keys=False
+            ),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )

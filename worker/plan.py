@@ -1,0 +1,27 @@
+"""What the plan of this API key refuses, learned from the answers and remembered for a day."""
+
+from market.feeds import Feed, choose_feed
+from worker.context import Context, fingerprint
+
+REMEMBER_S = 24 * 3600
+
+
+class Plan:
+    """The feeds that this key may use. A refusal costs one call a day, not one per asset."""
+
+    def __init__(self, context: Context) -> None:
+        self._redis = context.redis
+        self._key = f"{context.keys.plan}:{fingerprint(context.settings.api_key)}"
+
+    def refused(self) -> dict[str, str]:
+        """feed → the provider's words."""
+        return {str(k): str(v) for k, v in self._redis.hgetall(self._key).items()}
+
+    def feed(self) -> Feed:
+        """The best feed that was not refused."""
+        return choose_feed(self.refused())
+
+    def refuse(self, feed: str, message: str) -> None:
+        """Remembers a refusal; after a day everything is tried again, as plans change."""
+        self._redis.hset(self._key, feed, message[:300])
+        self._redis.expire(self._key, REMEMBER_S, nx=True)

@@ -1,0 +1,58 @@
+"""What to do about an item when its refresh failed: pure rules, one place."""
+
+from dataclasses import dataclass
+
+from market.errors import (
+    BadRequest,
+    MarketError,
+    NotEntitled,
+    NotFound,
+    NotYetPublished,
+    RateLimited,
+    SendDeadlinePassed,
+    Unauthorized,
+)
+from queueing import Bury, Death, GiveBack, Item, Priority, Retry
+
+PUBLISHED_LATER_MS = 30 * 60 * 1000
+
+
+@dataclass(frozen=True)
+class RetryRules:
+    """How often and how soon a failed item is tried again."""
+
+    max_attempts: int = 3
+    delay_ms: int = 60_000
+
+
+def after_error(
+    item: Item, error: MarketError, *, feed: str, rules: RetryRules
+) -> Retry | GiveBack | Bury:
+    """The reaction to an error of the whole call.
+
+    Waiting for quota, a plan's refusal and a call that was never sent are nobody's fault and
+    count no attempt. A snapshot's 404 may only mean "unknown now", so it is tried again.
+    """
+    text = str(error)
+    match error:
+        case RateLimited() | Unauthorized() | NotEntitled() | SendDeadlinePassed():
+            return GiveBack(item.symbol, error=text)
+        case NotYetPublished():
+            return GiveBack(item.symbol, delay_ms=PUBLISHED_LATER_MS, error=text)
+        case BadRequest():
+            return Bury(item.symbol, Death.INVALID, text)
+        case NotFound() if not feed.startswith("snapshot"):
+            return Bury(item.symbol, Death.INVALID, text)
+        case NotFound():
+            return after_failure(item, text, rules=rules, kind=Death.INVALID)
+        case _:
+            return after_failure(item, text, rules=rules)
+
+
+def after_failure(
+    item: Item, error: str, *, rules: RetryRules, kind: Death = Death.TRANSIENT
+) -> Retry | Bury:
+    """Again at LOW after the delay, until the retries are spent."""
+    if item.attempts >= rules.max_attempts:
+        return Bury(item.symbol, kind, error)
+    return Retry(item.symbol, rules.delay_ms, Priority.LOW, error)

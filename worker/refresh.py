@@ -1,0 +1,215 @@
+"""One granted call: fetch, write, complete. A crash anywhere leaves the lease to expire."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+
+from db.connection import Connection
+from db.errors import DatabaseError
+from db.refresh import RefreshWriter
+from db.rows import CallAudit, SymbolRefresh, WriteResult
+from market.client import MarketClient
+from market.errors import MarketError, NotEntitled, RateLimited, Unauthorized
+from market.feeds import Feed
+from market.quotes import Answer
+from market.transport import SendDeadline
+from queueing import Bury, Claimed, Death, Done, GiveBack, Hint, Item, LeaseLost, Retry
+from worker.context import Context, fingerprint
+from worker.events import AssetUpdated, channel
+from worker.plan import Plan
+from worker.reactions import RetryRules, after_error, after_failure
+
+log = structlog.get_logger(__name__)
+
+UNAUTHORIZED_BLOCK_MS = 15 * 60 * 1000
+DATABASE_PAUSE_MS = 5_000
+
+
+@dataclass(frozen=True)
+class Call:
+    """The call that a claim paid for."""
+
+    claimed: Claimed
+    feed: Feed
+    deadline: SendDeadline
+    drain: str
+    max_wait_ms: int
+    """How long the drain would wait after this call."""
+
+
+class DatabaseLost(Exception):
+    """PostgreSQL went away with an answer in hand; the items were given back."""
+
+
+class Refresher:
+    """Refreshes what one claim leased, in one HTTP request and one transaction."""
+
+    def __init__(
+        self, context: Context, client: MarketClient, connection: Connection, plan: Plan
+    ) -> None:
+        self._context = context
+        self._client = client
+        self._writer = RefreshWriter(connection)
+        self._plan = plan
+        settings = context.settings
+        self._rules = RetryRules(
+            settings.retry_max_attempts, int(settings.retry_delay_seconds * 1000)
+        )
+
+    def refresh(self, call: Call) -> Hint:
+        """Makes the call, stores and tells what it brought; returns when to claim next.
+
+        Raises DatabaseLost if the answer could not be written. Every other failure of the
+        provider ends as a retry, a return or a dead letter of the items.
+        """
+        items = {str(item.payload["ticker"]): item for item in call.claimed.items}
+        started_at, clock = datetime.now(UTC), time.monotonic()
+
+        def audit(outcome: str, error: MarketError | None = None) -> CallAudit:
+            return CallAudit(
+                endpoint=call.feed.name,
+                feed=call.feed.name,
+                tickers=tuple(items),
+                status=error.status if error else 200,
+                outcome=outcome,
+                started_at=started_at,
+                latency_ms=int((time.monotonic() - clock) * 1000),
+                call_id=call.claimed.token,
+                error=str(error) if error else None,
+            )
+
+        try:
+            answer = call.feed.fetch(
+                self._client, list(items), now=started_at, deadline=call.deadline
+            )
+        except MarketError as error:
+            return self._failed(call, error, audit(type(error).__name__, error))
+        return self._answered(call, items, answer, audit("ok"))
+
+    def _answered(
+        self, call: Call, items: dict[str, Item], answer: Answer, audit: CallAudit
+    ) -> Hint:
+        rows, done = [], []
+        for ticker, seen in answer.observations.items():
+            item = items[ticker]
+            event = AssetUpdated.of(item, call.claimed, seen.price)
+            rows.append(SymbolRefresh(symbol=item.symbol, price=seen.price, bars=seen.bars))
+            done.append(Done(item.symbol, channel(item.symbol), event.model_dump_json()))
+        back: list[Retry | GiveBack | Bury] = []
+        for ticker, item in items.items():
+            if ticker in answer.observations:
+                continue
+            missing = answer.missing.get(ticker)
+            reason = missing.reason if missing else "the answer does not mention it"
+            if missing and missing.permanent:
+                back.append(Bury(item.symbol, Death.INVALID, reason))
+            else:
+                back.append(after_failure(item, reason, rules=self._rules))
+        written = self._write(call, audit, rows, back)
+        for symbol, reason in written.refused.items():
+            back = [b for b in back if b.symbol != symbol]
+            back.append(Bury(symbol, Death.INVALID, reason))
+        done = [
+            # What was stored already is no news.
+            d if d.symbol in written.changed else Done(d.symbol)
+            for d in done
+            if d.symbol not in written.refused
+        ]
+        hint = self._release(call, back, answered=True) if back else None
+        if done or hint is None:
+            hint = self._complete(call, done)
+        log.info(
+            "refresh.done",
+            symbols=[d.symbol for d in done][:5],
+            count=len(done),
+            not_done=len(back),
+            feed=call.feed.name,
+            bars=written.bars_written,
+        )
+        return hint
+
+    def _failed(self, call: Call, error: MarketError, audit: CallAudit) -> Hint:
+        log.warning(
+            "refresh.failed",
+            error=type(error).__name__,
+            detail=str(error),
+            feed=call.feed.name,
+            symbols=[item.symbol for item in call.claimed.items][:5],
+        )
+        self._provider_wide(error, call.feed)
+        back = [
+            after_error(item, error, feed=call.feed.name, rules=self._rules)
+            for item in call.claimed.items
+        ]
+        self._write(call, audit, [], back, answered=error.answered)
+        return self._release(call, back, answered=error.answered)
+
+    def _provider_wide(self, error: MarketError, feed: Feed) -> None:
+        """What concerns every worker is told first, before the items return."""
+        context = self._context
+        match error:
+            case RateLimited():
+                wait_ms = int((error.retry_after_s or 0) * 1000) or context.queue.policy.window_ms
+                context.limiter.block(wait_ms, "429: the provider counts too many calls")
+            case Unauthorized():
+                reason = unauthorized_reason(context)
+                context.limiter.block(UNAUTHORIZED_BLOCK_MS, reason)
+            case NotEntitled():
+                self._plan.refuse(feed.name, str(error))
+            case _:
+                return
+
+    def _write(
+        self,
+        call: Call,
+        audit: CallAudit,
+        rows: Sequence[SymbolRefresh],
+        back: Sequence[Retry | GiveBack | Bury],
+        *,
+        answered: bool = True,
+    ) -> WriteResult:
+        failed = [(b.symbol, b.error or "") for b in back if not isinstance(b, GiveBack)]
+        try:
+            return self._writer.write(call.claimed.granted_at_ms, audit, rows, failed)
+        except DatabaseError as error:
+            log.error("database.lost", detail=str(error))
+            everything = [
+                GiveBack(item.symbol, delay_ms=DATABASE_PAUSE_MS, error=str(error))
+                for item in call.claimed.items
+            ]
+            self._release(call, everything, answered=answered)
+            raise DatabaseLost from error
+
+    def _complete(self, call: Call, done: Sequence[Done]) -> Hint:
+        try:
+            return self._context.queue.complete(
+                call.claimed, done, drain=call.drain, max_wait_ms=call.max_wait_ms
+            )
+        except LeaseLost as error:
+            return self._lost(error)
+
+    def _release(
+        self, call: Call, back: Sequence[Retry | GiveBack | Bury], *, answered: bool
+    ) -> Hint:
+        try:
+            return self._context.queue.release(
+                call.claimed,
+                back,
+                answered=answered,
+                drain=call.drain,
+                max_wait_ms=call.max_wait_ms,
+            )
+        except LeaseLost as error:
+            return self._lost(error)
+
+    def _lost(self, error: LeaseLost) -> Hint:
+        log.warning("lease.lost", symbols=error.symbols[:5])
+        return self._context.queue.next_at()
+
+
+def unauthorized_reason(context: Context) -> str:
+    """Names the key by its fingerprint, so that a new key lifts the block of the old one."""
+    return f"401: the provider does not know API key {fingerprint(context.settings.api_key)}"

@@ -1,0 +1,58 @@
+"""The secondary round: everything else, the stalest first, into the queue."""
+
+from dataclasses import dataclass
+from itertools import groupby
+
+import structlog
+
+from db.connection import Connection
+from db.symbols import SymbolRepository
+from queueing import Outcome
+from worker.context import Context
+from worker.plan import Plan
+from worker.selection import instant, is_due, request_for
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Round:
+    """What became of one secondary round."""
+
+    enqueued: int
+    pending: int
+    current: int
+    refused: tuple[str, ...]
+    dead: tuple[str, ...]
+
+
+def enqueue_secondary(context: Context, connection: Connection, plan: Plan) -> Round:
+    """Asks for every asset that is not critical and can be fresher; names what did not fit."""
+    now = instant(context.redis_now_ms())
+    feed = plan.feed()
+    settings = context.settings
+    critical = set(settings.priority_assets) if settings.priority_assets_enabled else set()
+    others = SymbolRepository(connection).stalest(exclude=sorted(critical))
+    connection.commit()
+    due = [asset for asset in others if is_due(asset, feed, now)]
+    results: list[tuple[str, Outcome, str | None]] = []
+    by_band = sorted(due, key=lambda asset: max(2, asset.priority))  # stable: stalest first
+    for band, assets in groupby(by_band, key=lambda asset: max(2, asset.priority)):
+        results += context.queue.enqueue(map(request_for, assets), band).results
+    named = {outcome: [s for s, o, _ in results if o is outcome] for outcome in Outcome}
+    round_ = Round(
+        enqueued=len(named[Outcome.ENQUEUED]),
+        pending=len(named[Outcome.PENDING]) + len(named[Outcome.RAISED]),
+        current=len(others) - len(due),
+        refused=tuple(named[Outcome.REFUSED]),
+        dead=tuple(named[Outcome.DEAD]),
+    )
+    log.info(
+        "secondary.enqueued",
+        enqueued=round_.enqueued,
+        pending=round_.pending,
+        current=round_.current,
+        refused=list(round_.refused)[:20],
+        dead=list(round_.dead)[:20],
+    )
+    return round_

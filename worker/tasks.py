@@ -1,0 +1,100 @@
+"""What RQ executes: the ticks. Each opens its own connections, as it runs in a fork."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from db.connection import Connection, connect
+from market.client import MarketClient
+from settings import Settings
+from worker.batch import begin
+from worker.context import Context, process_name
+from worker.drain import Drain, Drained
+from worker.logs import configure
+from worker.plan import Plan
+from worker.refresh import Refresher
+from worker.secondary import enqueue_secondary
+from worker.stopping import STOP, StopFlag
+from worker.ticks import Ticks
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Everything open that a tick needs."""
+
+    context: Context
+    connection: Connection
+    ticks: Ticks
+    plan: Plan
+
+    def drain(self, *, stop: StopFlag = STOP, slice_s: float | None = None) -> Drained:
+        """Drains in this process."""
+        settings = self.context.settings
+        with MarketClient(
+            settings.base_url,
+            settings.required_api_key(),
+            timeout_s=settings.request_timeout_seconds,
+        ) as client:
+            refresher = Refresher(self.context, client, self.connection, self.plan)
+            limits: dict[str, Any] = {} if slice_s is None else {"slice_s": slice_s}
+            drain = Drain(
+                self.context,
+                self.ticks,
+                refresher,
+                self.plan,
+                self.connection,
+                name=process_name("drain"),
+                stop=stop,
+                **limits,
+            )
+            return drain.run()
+
+
+@contextmanager
+def bench(settings: Settings) -> Iterator[Bench]:
+    """Opens Redis and PostgreSQL for one tick, and closes them whatever happens."""
+    with Context.open(settings) as context:
+        ticks = Ticks(context.redis, context.keys)
+        try:
+            with connect(settings.database_url) as connection:
+                yield Bench(context, connection, ticks, Plan(context))
+        finally:
+            ticks.close()
+
+
+def _tick(work: Callable[[Bench], None]) -> None:
+    settings = Settings.load()
+    configure(settings)
+    with bench(settings) as open_bench:
+        work(open_bench)
+
+
+def batch(planned: str = "") -> None:
+    """Tick: begins the batch of the present slot, then drains."""
+
+    def work(b: Bench) -> None:
+        begin(b.context, b.connection, b.plan)
+        b.drain()
+
+    _tick(work)
+
+
+def secondary(planned: str = "") -> None:
+    """Tick: asks for all other assets; whoever drains next takes them."""
+
+    def work(b: Bench) -> None:
+        enqueue_secondary(b.context, b.connection, b.plan)
+        b.context.redis.set(b.context.keys.secondary, planned, px=24 * 3600 * 1000)
+        b.ticks.ensure_drain()
+
+    _tick(work)
+
+
+def drain() -> None:
+    """Tick: refreshes what waits, as far as calls are free."""
+
+    def work(b: Bench) -> None:
+        b.drain()
+
+    _tick(work)

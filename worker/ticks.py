@@ -1,0 +1,86 @@
+"""RQ jobs are ticks: they say "look now" and carry nothing worth keeping.
+
+Losing or doubling one changes nothing, because the next one finds the same queue. Ids are unique
+(RQ makes a mess of an id that is pushed while it runs); whether one still waits is asked of the
+list itself.
+"""
+
+import secrets
+from typing import Any
+
+from redis import Redis
+from rq import Queue
+from rq.serializers import JSONSerializer
+
+from queueing import Keys
+from worker.rq_classes import TickJob
+
+RQ_QUEUE = "assetq"
+JOB_TIMEOUT_S = 120  # RQ's signal strikes at any line, so it must be well beyond a drain's slice
+RESULT_TTL_S = 600
+DRAIN, BATCH, SECONDARY = "drain", "batch", "secondary"
+_LOOK_AT = 64
+
+
+class Ticks:
+    """Pushes ticks into the RQ list and looks at what waits there."""
+
+    def __init__(self, redis: Redis, keys: Keys) -> None:
+        # RQ wants bytes and keeps the connection; the texts of our own client would confuse it.
+        settings = {**redis.connection_pool.connection_kwargs, "decode_responses": False}
+        pool = redis.connection_pool.__class__(
+            connection_class=redis.connection_pool.connection_class, **settings
+        )
+        self._redis = Redis(connection_pool=pool)
+        self._keys = keys
+        self.queue = Queue(
+            RQ_QUEUE, connection=self._redis, serializer=JSONSerializer, job_class=TickJob
+        )
+
+    def close(self) -> None:
+        """Closes the connections to Redis."""
+        self._redis.connection_pool.disconnect()
+
+    def waiting(self, kind: str) -> bool:
+        """Does a tick of this kind wait for a worker?"""
+        return any(job_id.startswith(f"{kind}-") for job_id in self._listed())
+
+    def others_waiting(self) -> bool:
+        """Does any tick wait that is not a drain? Then a waiting drain makes room."""
+        return any(not job_id.startswith(f"{DRAIN}-") for job_id in self._listed())
+
+    def push(self, kind: str, *args: Any, urgent: bool = False) -> str:
+        """Pushes one tick and makes the waiting drain look up; returns the id."""
+        job_id = f"{kind}-{secrets.token_hex(5)}"
+        self.queue.enqueue_call(
+            f"worker.tasks.{kind}",
+            args=args,
+            job_id=job_id,
+            timeout=JOB_TIMEOUT_S,
+            result_ttl=RESULT_TTL_S,
+            failure_ttl=TickJob.FAILURE_TTL_S,
+            description=f"{kind} {' '.join(map(str, args))}".strip(),
+            at_front=urgent,
+        )
+        if kind != DRAIN:
+            self._wake_waiter()
+        return job_id
+
+    def ensure_drain(self) -> bool:
+        """Pushes a drain tick unless one waits already; True if it pushed."""
+        if self.waiting(DRAIN):
+            return False
+        self.push(DRAIN)
+        return True
+
+    def _wake_waiter(self) -> None:
+        if self._redis.exists(self._keys.waiter):
+            pipe = self._redis.pipeline(transaction=True)
+            pipe.lpush(self._keys.wake, "tick")
+            pipe.ltrim(self._keys.wake, 0, 7)
+            pipe.pexpire(self._keys.wake, 60_000)
+            pipe.execute()
+
+    def _listed(self) -> list[str]:
+        raw: list[Any] = list(self._redis.lrange(self.queue.key, 0, _LOOK_AT - 1))
+        return [job_id.decode() for job_id in raw]
