@@ -38,20 +38,21 @@ _KEEPALIVES = {
     "tcp_user_timeout": 30_000,
 }
 
+# What libpq and the server say (in English, or the general remedy is shown) → what to do.
 _REMEDIES = (
-    ("password authentication failed", "Check the user and password in DATABASE_URL or DB_*."),
-    ("no password supplied", "Put the password into DATABASE_URL or DB_PASSWORD."),
-    ("role", "Create this role, or correct the user in DATABASE_URL or DB_USER."),
-    ("database", "Create this database, or correct the name in DATABASE_URL or DB_NAME."),
-    ("no pg_hba.conf entry", "Allow this user and host in pg_hba.conf (or try sslmode=require)."),
-    ("ssl", "Correct sslmode in DATABASE_URL."),
-    ("refused", "Start PostgreSQL, or correct host and port in DATABASE_URL or DB_HOST, DB_PORT."),
-    ("timeout", "Check that the host is reachable and no firewall drops the port."),
-    ("translate host name", "Correct the host in DATABASE_URL or DB_HOST."),
-    ("resolve", "Correct the host in DATABASE_URL or DB_HOST."),
-    ("too many clients", "Raise max_connections, or start fewer workers."),
-    ("remaining connection slots", "Raise max_connections, or start fewer workers."),
+    (r"password authentication failed", "Check user and password in DATABASE_URL or DB_*."),
+    (r"no password supplied", "Put the password into DATABASE_URL or DB_PASSWORD."),
+    (r'role ".*" does not exist', "Create this role, or correct the user in DATABASE_URL or DB_*."),
+    (r'database ".*" does not exist', "Create it, or correct the name in DATABASE_URL or DB_NAME."),
+    (r"pg_hba\.conf", "Allow this user and host in pg_hba.conf, or try sslmode=require."),
+    (r"support ssl|certificate|sslmode", "Correct sslmode in DATABASE_URL."),
+    (r"refused", "Start PostgreSQL, or correct host and port in DATABASE_URL or DB_*."),
+    (r"timeout|timed out", "Check that the host is reachable and no firewall drops the port."),
+    (r"host name|resolve", "Correct the host in DATABASE_URL or DB_HOST."),
+    (r"too many clients|connection slots", "Raise max_connections, or start fewer workers."),
+    (r"starting up|shutting down|recovery", "Wait until it has started."),
 )
+_GENERAL_REMEDY = "Check DATABASE_URL or DB_*, and the server's log."
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def connect(
         )
     except psycopg.Error as error:
         # `from None`: the driver's own error keeps a reference to the connection's parameters.
-        raise _unavailable(_first(error), place, given.get("password", "")) from None
+        raise _unavailable(_first(error), place) from None
     connection.target = place
     try:
         with translated_errors(connection):
@@ -191,27 +192,31 @@ def _parse(url: str) -> dict[str, str]:
     if not re.match(r"^postgres(ql)?://", plain):
         raise BadDatabaseUrl(remedy="It begins with postgresql:// or postgres://.")
     try:
-        return {key: str(value) for key, value in conninfo_to_dict(plain).items()}
+        given = {key: str(value) for key, value in conninfo_to_dict(plain).items()}
     except psycopg.Error:
-        # The driver's text may quote a piece of the password, so it is not shown or chained.
+        given = {}  # the driver's text may quote a piece of the password: not shown, not chained
+    authority, _, path = plain.partition("://")[2].partition("/")
+    # libpq reads an unescaped @ or / of a password as the end of it; the rest would then turn up
+    # in its errors as a host, port or database.
+    torn = authority.count("@") > 1 or "@" in path.partition("?")[0]
+    if not given or torn or not re.fullmatch(r"[\d,]*", given.get("port", "")):
         raise BadDatabaseUrl(
             "DATABASE_URL cannot be read.",
             remedy="Write it as postgresql://USER:PASSWORD@HOST:PORT/NAME, with @ : / ? # % in the "
             "password percent-encoded (@ is %40), and only options that libpq knows.",
-        ) from None
+        )
+    return given
 
 
-def _unavailable(reason: str, place: Target, password: str = "") -> DatabaseUnavailable:
-    if password:
-        reason = reason.replace(password, "***")
-    lowered = reason.lower()
+def _unavailable(reason: str, place: Target) -> DatabaseUnavailable:
+    known = (text for mark, text in _REMEDIES if re.search(mark, reason, re.IGNORECASE))
     return DatabaseUnavailable(
         reason,
         host=place.host,
         port=place.port,
         dbname=place.dbname,
         user=place.user,
-        remedy=next((text for mark, text in _REMEDIES if mark in lowered), None),
+        remedy=next(known, _GENERAL_REMEDY),
     )
 
 

@@ -1,0 +1,346 @@
+"""The refresh transaction: newer wins in every order, all or nothing, no deadlock."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from db.connection import Connection, connect
+from db.errors import DatabaseBusy, DatabaseError
+from db.migrate import migrate
+from db.refresh import RefreshWriter
+from db.rows import SymbolRefresh, WriteResult
+from db.symbols import Asset, SymbolRepository
+from tests.integration.db_data import (
+    CRITICAL,
+    ETH,
+    INTEGER_IDS,
+    NOON,
+    UUID_IDS,
+    bar,
+    call,
+    last_update,
+    one,
+    refresh,
+    rows,
+    run,
+)
+
+STATUS = """
+    SELECT s.symbol::text, y.sync_status, y.error, y.last_sync_timestamp IS NOT NULL,
+           y.observed_at_ms
+    FROM data_sources.data_sync_status AS y JOIN trading.symbols AS s ON s.id = y.ticker_id
+    JOIN data_sources.api_providers AS p ON p.id = y.provider_id AND p.code = 'polygon'
+    ORDER BY 1
+"""
+
+
+@pytest.fixture
+def connection(migrated_url: str) -> Iterator[Connection]:
+    with connect(migrated_url) as connection:
+        SymbolRepository(connection).upsert_many([*CRITICAL, ETH])
+        yield connection
+
+
+@pytest.fixture
+def writer(connection: Connection) -> RefreshWriter:
+    return RefreshWriter(connection)
+
+
+def test_everything_of_one_call(connection: Connection, writer: RefreshWriter) -> None:
+    gold = refresh(
+        "XAUUSD",
+        "2650.10",
+        bid=Decimal("2650.0"),
+        ask=Decimal("2650.20"),
+        daily_open=Decimal("0.1234567890123456789"),
+        bars=[bar(0), bar(5)],
+    )
+    result = writer.write(1_767_614_400_123, call(), [gold], [("EURUSD", "no data")])
+    assert result == WriteResult(changed=("XAUUSD",), bars_written=2)
+    stored = last_update(connection, "XAUUSD")
+    assert json.loads(stored, parse_float=str, parse_int=str) == {
+        "bid": "2650.0",
+        "ask": "2650.20",
+        "last_price": "2650.10",
+        "daily_open": "0.1234567890123456789",
+        "daily_high": None,
+        "daily_low": None,
+        "daily_close": None,
+        "timestamp": "2026-01-05T12:00:00.000000+00:00",
+        "as_of": "2026-01-05T12:00:00.000000+00:00",
+        "source": "snapshot",
+        "delay": "real_time",
+        "observed_at_ms": "1767614400123",
+    }
+    assert rows(connection, STATUS) == [
+        ("EURUSD", "error", "no data", False, 1_767_614_400_123),
+        ("XAUUSD", "success", None, True, 1_767_614_400_123),
+    ]
+    assert rows(
+        connection,
+        "SELECT symbol, ts, open, high, low, close, volume, vwap, trades, source "
+        "FROM market_data.ohlcv_5m JOIN trading.symbols ON id = symbol_id ORDER BY ts LIMIT 1",
+    ) == [
+        (
+            *("XAUUSD", NOON, Decimal("2650.1"), Decimal("2651.1"), Decimal("2649.1")),
+            *(Decimal("2650.1"), Decimal("12.5"), None, 7, "snapshot"),
+        )
+    ]
+    assert rows(
+        connection, "SELECT call_id, feed, tickers, latency_ms FROM data_sources.api_calls"
+    ) == [("call-1", "snapshot_v3", ["C:XAUUSD"], 120)]
+
+
+def test_the_same_again_changes_nothing(connection: Connection, writer: RefreshWriter) -> None:
+    item = refresh("XAUUSD", bars=[bar()])
+    writer.write(1_000, call(), [item])
+    before = rows(connection, "SELECT xmin::text FROM market_data.ohlcv_5m")
+    result = writer.write(1_000, call(), [item])
+    assert result == WriteResult(unchanged=("XAUUSD",), bars_written=0)
+    assert rows(connection, "SELECT xmin::text FROM market_data.ohlcv_5m") == before
+    assert one(connection, "SELECT count(*) FROM data_sources.api_calls") == 1
+
+
+# (as_of in seconds after noon, observed_at_ms): equal as_of, equal observed, both crosswise.
+OBSERVATIONS = ((0, 1_000), (0, 2_000), (60, 1_500), (60, 900))
+
+
+@pytest.mark.parametrize("order", itertools.permutations(OBSERVATIONS))
+def test_old_never_overwrites_new_in_any_order(
+    connection: Connection, writer: RefreshWriter, order: tuple[tuple[int, int], ...]
+) -> None:
+    for seconds, observed_at_ms in order:
+        as_of = NOON + timedelta(seconds=seconds)
+        price = f"{seconds}.{observed_at_ms}"
+        writer.write(observed_at_ms, call(), [refresh("XAUUSD", price, as_of=as_of)])
+    assert json.loads(last_update(connection, "XAUUSD"), parse_float=str)["last_price"] == "60.1500"
+
+
+observations = st.lists(
+    st.tuples(
+        st.integers(-(10**12), 10**12),  # microseconds, to both sides and far
+        st.integers(0, 2**53),
+        st.integers(-14 * 60, 14 * 60),  # in whatever zone the provider speaks
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(observations)
+def test_the_newest_price_and_the_newest_bar_stand_whatever_came(
+    connection: Connection, writer: RefreshWriter, made: list[tuple[int, int, int]]
+) -> None:
+    connection.execute("UPDATE trading.symbols SET metadata = NULL")
+    connection.execute("TRUNCATE market_data.ohlcv_5m")
+    newest: tuple[Any, ...] = ()
+    for index, (micros, observed_at_ms, minutes) in enumerate(made):
+        as_of = (NOON + timedelta(microseconds=micros)).astimezone(
+            timezone(timedelta(minutes=minutes))
+        )
+        item = refresh("XAUUSD", str(index + 1), as_of=as_of, bars=[bar(0, str(index + 1))])
+        result = writer.write(observed_at_ms, call(), [item])
+        is_newer = not newest or (as_of, observed_at_ms) > newest[:2]
+        assert bool(result.changed) == is_newer
+        if is_newer:
+            newest = (as_of, observed_at_ms, index + 1)
+    assert json.loads(last_update(connection, "XAUUSD"))["last_price"] == newest[2]
+    latest = max(range(len(made)), key=lambda index: (made[index][1], -index))
+    assert one(connection, "SELECT close FROM market_data.ohlcv_5m") == latest + 1
+
+
+def test_corrected_bars_replace_and_older_ones_do_not(
+    connection: Connection, writer: RefreshWriter
+) -> None:
+    def close() -> list[tuple[Decimal, int]]:
+        query = "SELECT close, observed_at_ms FROM market_data.ohlcv_5m ORDER BY ts"
+        return rows(connection, query)  # type: ignore[return-value]
+
+    writer.write(2_000, call(), [refresh("XAUUSD", bars=[bar(0, "10"), bar(5, "11")])])
+    # The price is older, the observation newer: the price stays, the corrected bar counts.
+    old = NOON - timedelta(hours=1)
+    result = writer.write(3_000, call(), [refresh("XAUUSD", as_of=old, bars=[bar(0, "9")])])
+    assert result.unchanged == ("XAUUSD",)
+    assert close() == [(Decimal(9), 3_000), (Decimal(11), 2_000)]
+    writer.write(2_500, call(), [refresh("XAUUSD", bars=[bar(0, "8"), bar(5, "12")])])
+    assert close() == [(Decimal(9), 3_000), (Decimal(12), 2_500)]
+
+
+def test_the_newest_observation_is_the_status(
+    connection: Connection, writer: RefreshWriter
+) -> None:
+    writer.write(2_000, call("a"), [refresh("XAUUSD")])
+    writer.write(1_000, call("b"), [], [("XAUUSD", "old failure")])
+    assert rows(connection, STATUS) == [("XAUUSD", "success", None, True, 2_000)]
+    writer.write(3_000, call("c"), [], [("XAUUSD", "new failure")])
+    assert rows(connection, STATUS) == [("XAUUSD", "error", "new failure", True, 3_000)]
+    writer.write(4_000, call("d"), [refresh("XAUUSD")])
+    assert rows(connection, STATUS) == [("XAUUSD", "success", None, True, 4_000)]
+
+
+def test_refusals_are_named_and_the_others_are_written(
+    connection: Connection, writer: RefreshWriter
+) -> None:
+    connection.execute("UPDATE trading.symbols SET metadata = '[1]' WHERE symbol = 'BTCUSD'")
+    result = writer.write(
+        1_000,
+        call(),
+        [
+            refresh("GONE", bars=[bar()]),
+            refresh("BTCUSD"),
+            refresh("ETHUSDT", "NaN"),
+            refresh("XAUUSD"),
+            refresh("a\0b"),
+        ],
+        [("ALSO\udc80GONE", "why\0"), ("EURUSD", "bad\0 \udc80 text" + "x" * 9_999)],
+    )
+    assert result.changed == ("XAUUSD",)
+    assert result.refused["GONE"] == "not in trading.symbols"
+    assert "array" in result.refused["BTCUSD"]
+    assert "last_price" in result.refused["ETHUSDT"]
+    assert set(result.refused) == {"GONE", "BTCUSD", "ETHUSDT", "a\0b", "ALSO\udc80GONE"}
+    assert {row[0]: row[1] for row in rows(connection, STATUS)} == {
+        "BTCUSD": "error",
+        "ETHUSDT": "error",
+        "EURUSD": "error",
+        "XAUUSD": "success",
+    }
+    metadata = "SELECT metadata FROM trading.symbols WHERE symbol = 'BTCUSD'"
+    assert one(connection, metadata) == [1], "the user's data stay"
+
+
+def test_twice_in_one_answer(connection: Connection, writer: RefreshWriter) -> None:
+    newer = refresh("XAUUSD", "2", as_of=NOON + timedelta(seconds=1), bars=[bar(), bar()])
+    result = writer.write(1_000, call(), [newer, refresh("XAUUSD", "1")])
+    assert result == WriteResult(changed=("XAUUSD",), bars_written=1)
+    assert json.loads(last_update(connection, "XAUUSD"))["last_price"] == 2
+
+
+@pytest.mark.parametrize("tables", [INTEGER_IDS, UUID_IDS], ids=["integer", "uuid"])
+def test_on_a_users_own_table(database_url: str, tables: str) -> None:
+    run(database_url, tables)
+    migrate(database_url)
+    with connect(database_url) as connection:
+        SymbolRepository(connection).upsert_many(CRITICAL[:1])
+        item = refresh("XAUUSD", bars=[bar()])
+        result = RefreshWriter(connection).write(1_000, call(), [item], [("MINE", "unknown")])
+        assert result == WriteResult(changed=("XAUUSD",), bars_written=1)
+        others = "SELECT metadata - 'last_update' FROM trading.symbols WHERE symbol = 'XAUUSD'"
+        expected = {"desk": "metals"} if tables is INTEGER_IDS else {}
+        assert one(connection, others) == expected
+        assert [row[:2] for row in rows(connection, STATUS)] == [
+            ("MINE", "error"),
+            ("XAUUSD", "success"),
+        ]
+        ids = (
+            "SELECT symbol_id = id FROM market_data.ohlcv_5m, trading.symbols WHERE symbol='XAUUSD'"
+        )
+        assert one(connection, ids) is True
+
+
+@pytest.mark.parametrize(
+    "victim", ["market_data.ohlcv_5m", "data_sources.data_sync_status", "data_sources.api_calls"]
+)
+def test_a_failure_in_the_middle_writes_nothing(
+    connection: Connection, writer: RefreshWriter, victim: str
+) -> None:
+    connection.execute(
+        f"""
+        CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE EXCEPTION 'disk on fire'; END $$;
+        CREATE TRIGGER fail BEFORE INSERT ON {victim} FOR EACH ROW EXECUTE FUNCTION fail();
+        """.encode()
+    )
+    with pytest.raises(DatabaseError, match="disk on fire"):
+        writer.write(1_000, call(), [refresh("XAUUSD", bars=[bar()])])
+    assert one(connection, "SELECT count(*) FROM trading.symbols WHERE metadata IS NOT NULL") == 0
+    for table in (
+        "market_data.ohlcv_5m",
+        "data_sources.data_sync_status",
+        "data_sources.api_calls",
+    ):
+        assert one(connection, f"SELECT count(*) FROM {table}") == 0
+    connection.execute(f"DROP TRIGGER fail ON {victim}".encode())
+    assert writer.write(1_000, call(), [refresh("XAUUSD")]).changed == ("XAUUSD",)
+
+
+def many(count: int) -> list[Asset]:
+    return [Asset(f"S{number:03}", f"X:S{number:03}", "crypto") for number in range(count)]
+
+
+def test_250_symbols_are_one_transaction_and_few_statements(
+    connection: Connection, writer: RefreshWriter
+) -> None:
+    assets = many(250)
+    SymbolRepository(connection).upsert_many(assets)
+    items = [refresh(asset.symbol, bars=[bar(5 * n) for n in range(24)]) for asset in assets]
+    began = time.monotonic()
+    result = writer.write(1_000, call(), items)
+    took_s = time.monotonic() - began
+    assert len(result.changed) == 250
+    assert result.bars_written == 6_000
+    transactions = "SELECT count(DISTINCT xmin::text) FROM "
+    assert one(connection, transactions + "market_data.ohlcv_5m") == 1
+    assert took_s < 5, "statements per symbol would take far longer on a distant server"
+
+
+def test_concurrent_writers_in_opposite_orders_do_not_deadlock(
+    connection: Connection, migrated_url: str
+) -> None:
+    assets = many(40)
+    SymbolRepository(connection).upsert_many(assets)
+    problems: list[BaseException] = []
+    seconds = itertools.count()
+
+    def work(seed: int) -> None:
+        mix = random.Random(seed)
+        try:
+            with connect(migrated_url, lock_timeout_s=20) as own:
+                writer, symbols = RefreshWriter(own), SymbolRepository(own)
+                for _ in range(12):
+                    as_of = NOON + timedelta(seconds=next(seconds))
+                    items: list[SymbolRefresh] = [
+                        refresh(asset.symbol, as_of=as_of, bars=[bar()]) for asset in assets
+                    ]
+                    mix.shuffle(items)
+                    failed = [(item.symbol, "failed") for item in items[:10]]
+                    writer.write(mix.randrange(10**6), call(str(seed)), items[10:], failed)
+                    symbols.upsert_many([replace(a, priority=mix.randint(2, 4)) for a in assets])
+        except DatabaseError as error:
+            problems.append(error)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert problems == []
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def test_a_row_held_by_somebody_else_is_busy_and_can_be_tried_again(
+    connection: Connection, migrated_url: str
+) -> None:
+    with connect(migrated_url, lock_timeout_s=0.1) as impatient, connection.transaction():
+        connection.execute("SELECT 1 FROM trading.symbols WHERE symbol = 'XAUUSD' FOR UPDATE")
+        with pytest.raises(DatabaseBusy):
+            RefreshWriter(impatient).write(1_000, call(), [refresh("XAUUSD")])
+        assert RefreshWriter(impatient).write(1_000, call(), [refresh("EURUSD")]).changed

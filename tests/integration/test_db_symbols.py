@@ -1,0 +1,157 @@
+"""The catalogue: imports, bands, and who is stalest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+
+from db.connection import Connection, connect
+from db.errors import SymbolRejected, SymbolUnknown
+from db.migrate import migrate
+from db.refresh import RefreshWriter
+from db.symbols import Asset, ImportCounts, SymbolRepository
+from tests.integration.db_data import (
+    CRITICAL,
+    ETH,
+    INTEGER_IDS,
+    NOON,
+    call,
+    one,
+    refresh,
+    rows,
+    run,
+)
+
+
+@pytest.fixture
+def connection(migrated_url: str) -> Iterator[Connection]:
+    with connect(migrated_url) as connection:
+        yield connection
+
+
+@pytest.fixture
+def symbols(connection: Connection) -> SymbolRepository:
+    return SymbolRepository(connection)
+
+
+def names(assets: tuple[Asset, ...]) -> list[str]:
+    return [asset.symbol for asset in assets]
+
+
+def test_import_counts_and_again(symbols: SymbolRepository) -> None:
+    assert symbols.upsert_many(CRITICAL) == ImportCounts(3, 0, 0)
+    assert symbols.upsert_many([*CRITICAL, ETH]) == ImportCounts(1, 0, 3)
+    moved = replace(CRITICAL[0], priority=2)
+    assert symbols.upsert_many([moved, ETH]) == ImportCounts(0, 1, 1)
+    assert symbols.require("XAUUSD").priority == 2
+    assert symbols.upsert_many([]) == ImportCounts(0, 0, 0)
+    assert symbols.upsert_many([CRITICAL[0], moved, moved]) == ImportCounts(0, 0, 1), "last counts"
+
+
+def test_what_an_import_does_not_tell_stays(symbols: SymbolRepository) -> None:
+    symbols.upsert_many(CRITICAL)
+    bare = replace(CRITICAL[0], name=None, update_frequency_seconds=None)
+    assert symbols.upsert_many([bare]) == ImportCounts(0, 0, 1)
+    assert symbols.require("XAUUSD").name == "Gold Spot"
+
+
+def test_without_overwrite_the_users_edits_stay(symbols: SymbolRepository) -> None:
+    symbols.upsert_many(CRITICAL)
+    other = Asset("XAUUSD", "C:OTHER", "crypto", "Other", 4, 60)
+    assert symbols.upsert_many([other, ETH], overwrite=False) == ImportCounts(1, 0, 1)
+    stored = symbols.require("XAUUSD")
+    assert (stored.polygon_ticker, stored.name, stored.priority) == ("C:XAUUSD", "Gold Spot", 1)
+
+
+def test_reading_one_and_many(symbols: SymbolRepository) -> None:
+    symbols.upsert_many([*CRITICAL, ETH])
+    stored = symbols.require("ETHUSDT")
+    assert (stored.polygon_ticker, stored.asset_type, stored.priority) == (
+        "X:ETHUSDT",
+        "crypto",
+        3,
+    )
+    assert stored.last_price is None
+    assert stored.as_of is None
+    assert symbols.get("NOPE") is None
+    with pytest.raises(SymbolUnknown, match=r"NOPE.*assetq symbols import") as caught:
+        symbols.require("NOPE")
+    assert caught.value.symbol == "NOPE"
+    assert set(symbols.get_many(["NOPE", "XAUUSD", "ETHUSDT"])) == {"XAUUSD", "ETHUSDT"}
+    assert symbols.get_many([]) == {}
+    assert names(symbols.list()) == ["BTCUSD", "EURUSD", "XAUUSD", "ETHUSDT"]
+    assert names(symbols.critical()) == ["BTCUSD", "EURUSD", "XAUUSD"]
+
+
+def test_names_are_values_and_never_sql(symbols: SymbolRepository) -> None:
+    nasty = "x'); DROP TABLE trading.symbols; --"
+    symbols.upsert_many([Asset(nasty, nasty, nasty, nasty)])
+    assert symbols.require(nasty).name == nasty
+
+
+def test_stalest_first(connection: Connection, symbols: SymbolRepository) -> None:
+    symbols.upsert_many([*CRITICAL, ETH])
+    RefreshWriter(connection).write(
+        1_000,
+        call(),
+        [
+            refresh("XAUUSD", as_of=NOON),
+            refresh("EURUSD", as_of=NOON - timedelta(days=1)),
+            refresh("BTCUSD", as_of=NOON + timedelta(microseconds=1)),
+        ],
+    )
+    assert names(symbols.stalest()) == ["ETHUSDT", "EURUSD", "XAUUSD", "BTCUSD"]
+    assert names(symbols.stalest(2, exclude=["ETHUSDT"])) == ["EURUSD", "XAUUSD"]
+    assert names(symbols.stalest(1, band=1)) == ["EURUSD"]
+    assert symbols.stalest(0) == ()
+    gold = symbols.require("XAUUSD")
+    assert gold.last_price == Decimal("2650.10")
+    assert (gold.as_of, gold.source, gold.delay) == (NOON, "snapshot", "real_time")
+    assert gold.observed_at_ms == 1_000
+    assert gold.updated_at is not None
+
+
+def test_a_users_table_with_an_enum_and_strange_values(database_url: str) -> None:
+    run(database_url, INTEGER_IDS)
+    migrate(database_url)
+    with connect(database_url) as connection:
+        symbols = SymbolRepository(connection)
+        assert symbols.upsert_many([*CRITICAL, ETH]) == ImportCounts(3, 1, 0)
+        connection.execute("UPDATE trading.symbols SET priority = 99 WHERE symbol = 'ETHUSDT'")
+        connection.execute("UPDATE trading.symbols SET priority = NULL WHERE symbol = 'BTCUSD'")
+        connection.execute("UPDATE trading.symbols SET is_active = false WHERE symbol = 'EURUSD'")
+        bands = {asset.symbol: asset.priority for asset in symbols.list()}
+        assert bands == {"XAUUSD": 1, "ETHUSDT": 4, "BTCUSD": 3}
+        assert rows(
+            connection,
+            "SELECT exchange, metadata ->> 'desk' FROM trading.symbols WHERE symbol = 'XAUUSD'",
+        ) == [("LBMA", "metals")]
+        with pytest.raises(SymbolRejected, match="enum"):
+            symbols.upsert_many([replace(ETH, symbol="NEW", asset_type="option")])
+        assert one(connection, "SELECT count(*) FROM trading.symbols") == 5
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        "null",
+        "[1]",
+        '"x"',
+        '{"last_update": 5}',
+        '{"last_update": {"as_of": "garbage", "last_price": "1", "observed_at_ms": "x"}}',
+        '{"last_update": {"as_of": "2026-02-30T00:00:00.000000+00:00", "last_price": true}}',
+        '{"last_update": {"observed_at_ms": 1e30}}',
+    ],
+)
+def test_any_metadata_of_the_users_can_be_read(
+    connection: Connection, symbols: SymbolRepository, metadata: str
+) -> None:
+    symbols.upsert_many([ETH])
+    connection.execute("UPDATE trading.symbols SET metadata = %s::jsonb", (metadata,))
+    [asset] = symbols.stalest()
+    assert asset.as_of is None
+    assert asset.last_price is None

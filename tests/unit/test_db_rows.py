@@ -1,0 +1,121 @@
+"""Rules that need no server: what can be stored, how instants look, which URLs are read."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from db.connection import target
+from db.errors import BadDatabaseUrl, DatabaseError, IncompatibleSchema, MigrationMissing
+from db.rows import BarRow, PriceRow, SymbolRefresh, flaw, instant, parse_instant, storable_text
+
+AT = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
+
+
+def refresh(last: Any = Decimal("1.10"), bars: Any = (), **others: Any) -> SymbolRefresh:
+    values = {"as_of": AT, "source": "snapshot", "delay": "real_time", **others}
+    return SymbolRefresh("EURUSD", PriceRow(last=last, **values), bars)
+
+
+def test_a_sound_refresh_has_no_flaw() -> None:
+    bar = BarRow(AT, Decimal(1), Decimal(1), Decimal(1), Decimal(1), volume=Decimal(0))
+    assert flaw(refresh(bars=[bar], bid=Decimal("1.09"))) is None
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [Decimal("NaN"), Decimal("Infinity"), Decimal("sNaN"), Decimal("1E+40"), Decimal("1E-40"), 1.1],
+)
+def test_a_number_that_cannot_be_stored_is_named(bad: Any) -> None:
+    assert "last_price" in str(flaw(refresh(last=bad)))
+    assert "daily_low" in str(flaw(refresh(daily_low=bad)))
+    bar = BarRow(AT, Decimal(1), Decimal(1), Decimal(1), Decimal(1), volume=bad)
+    assert "volume" in str(flaw(refresh(bars=[bar])))
+
+
+def test_naive_times_are_refused() -> None:
+    naive = AT.replace(tzinfo=None)
+    assert "as_of" in str(flaw(refresh(as_of=naive)))
+    bar = BarRow(naive, Decimal(1), Decimal(1), Decimal(1), Decimal(1), volume=Decimal(1))
+    assert "bar" in str(flaw(refresh(bars=[bar])))
+
+
+aware = st.builds(
+    lambda micros, minutes: (
+        datetime(1971, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
+    ).astimezone(timezone(timedelta(minutes=minutes))),
+    st.integers(0, 4 * 10**15),
+    st.integers(-14 * 60, 14 * 60),
+)
+
+
+@given(aware, aware)
+def test_the_text_of_instants_sorts_like_the_instants(one: datetime, other: datetime) -> None:
+    assert (instant(one) < instant(other)) == (one < other)
+    assert parse_instant(instant(one)) == one
+
+
+def test_what_is_no_instant_reads_as_none() -> None:
+    assert parse_instant("2026-02-30T00:00:00.000000+00:00") is None
+    assert parse_instant(None) is None
+
+
+@given(st.text(st.characters(codec=None)))
+def test_any_text_becomes_storable(text: str) -> None:
+    stored = storable_text(text)
+    assert stored is not None
+    assert "\0" not in stored
+    assert len(stored.encode()) <= 4 * 500
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgres://ann:pa%40ss@db.example:6543/prices?sslmode=require",
+        "postgresql://ann:pa%40ss@db.example:6543/prices",
+        "postgresql+psycopg://ann:pa%40ss@db.example:6543/prices",
+    ],
+)
+def test_urls_in_all_forms(url: str) -> None:
+    place = target(url)
+    assert (place.host, place.port, place.dbname, place.user) == (
+        "db.example",
+        "6543",
+        "prices",
+        "ann",
+    )
+    assert "pa@ss" not in repr(place)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "redis://localhost",
+        "host=localhost password=s3cret",
+        "postgres://ann:s3cret%zz@host/db",
+        "postgres://ann:x@s3cret@host/db",
+        "postgres://ann:x/s3cret@host:5432/db",
+        "postgres://ann:12/s3cret@host:5432/db",
+        "postgres://ann:x/y?s3cret@host/db",
+        "postgres://ann:x@host/db?s3cret=1",
+    ],
+)
+def test_a_bad_url_is_one_line_without_the_password(url: str) -> None:
+    with pytest.raises(BadDatabaseUrl) as caught:
+        target(url)
+    assert "s3cret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+def test_errors_speak_and_carry_attributes() -> None:
+    assert str(DatabaseError()) == "PostgreSQL refused a statement."
+    assert "assetq migrate" in str(MigrationMissing())
+    assert IncompatibleSchema(["a", "b"]).problems == ("a", "b")
