@@ -158,7 +158,12 @@ def translated_errors(connection: Connection) -> Iterator[None]:
         errors.SerializationFailure,
     ) as error:
         raise DatabaseBusy(f"PostgreSQL gave up waiting: {_first(error)}.") from error
-    except (errors.OperationalError, errors.InterfaceError) as error:
+    except (
+        errors.OperationalError,
+        errors.InterfaceError,
+        errors.IdleInTransactionSessionTimeout,  # we were stopped for too long
+        errors.ReadOnlySqlTransaction,  # a failover left us on a replica
+    ) as error:
         raise _unavailable(_first(error), connection.target) from error
     except psycopg.Error as error:
         raise DatabaseError(f"PostgreSQL refused: {_first(error)} ({error.sqlstate}).") from error

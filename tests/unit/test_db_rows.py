@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
+from importlib import resources
 from typing import Any
 
 import pytest
@@ -119,3 +120,17 @@ def test_errors_speak_and_carry_attributes() -> None:
     assert str(DatabaseError()) == "PostgreSQL refused a statement."
     assert "assetq migrate" in str(MigrationMissing())
     assert IncompatibleSchema(["a", "b"]).problems == ("a", "b")
+
+
+def test_migrations_are_numbered_without_gaps_and_plain_ascii() -> None:
+    """yoyo opens them in the locale's encoding."""
+    files = sorted(
+        (
+            file
+            for file in resources.files("db").joinpath("migrations").iterdir()
+            if file.name.endswith(".sql")
+        ),
+        key=lambda file: file.name,
+    )
+    assert [file.name[:5] for file in files] == [f"{n:04}-" for n in range(1, len(files) + 1)]
+    assert all(file.read_bytes().isascii() for file in files)

@@ -1,0 +1,27 @@
+-- A role that may do what workers, scheduler and web need, and nothing else. Run it after each
+-- `assetq migrate`, as the owner of the tables:
+--
+--     psql "$DATABASE_URL" -f grants.sql
+--
+-- then put the program's login into the role: GRANT assetq_worker TO the_login;
+-- `assetq migrate` and `assetq symbols import` stay with the owner.
+
+DO $assetq$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'assetq_worker') THEN
+        CREATE ROLE assetq_worker NOLOGIN;
+    END IF;
+END
+$assetq$;
+
+GRANT USAGE ON SCHEMA trading, market_data, data_sources, assetq TO assetq_worker;
+
+GRANT SELECT, UPDATE (metadata, updated_at) ON trading.symbols TO assetq_worker;
+GRANT SELECT, INSERT, UPDATE ON market_data.ohlcv_5m TO assetq_worker;
+GRANT SELECT, UPDATE (last_active_at) ON data_sources.api_providers TO assetq_worker;
+GRANT SELECT, INSERT, UPDATE ON data_sources.data_sync_status TO assetq_worker;
+GRANT SELECT, INSERT, DELETE ON data_sources.api_calls TO assetq_worker;
+GRANT SELECT ON assetq._yoyo_migration TO assetq_worker;
+
+-- Only for tables of your own whose ids come from a sequence.
+GRANT USAGE ON ALL SEQUENCES IN SCHEMA market_data, data_sources TO assetq_worker;

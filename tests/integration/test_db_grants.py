@@ -1,0 +1,70 @@
+"""The least-privilege role of db/sql/grants.sql does the daily work and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+
+from db.calls import CallLog
+from db.connection import Connection, connect
+from db.errors import PermissionMissing
+from db.migrate import schema_is_current
+from db.providers import ProviderRepository
+from db.queries import sql
+from db.refresh import RefreshWriter
+from db.symbols import SymbolRepository
+from tests.integration.db_data import CRITICAL, ETH, bar, call, refresh, run
+
+
+@pytest.fixture
+def worker(migrated_url: str) -> Iterator[Connection]:
+    with connect(migrated_url) as owner:
+        SymbolRepository(owner).upsert_many(CRITICAL)
+    run(migrated_url, sql("grants"))
+    run(migrated_url, sql("grants"))  # may be run again
+    run(migrated_url, "CREATE ROLE least LOGIN PASSWORD 'least' IN ROLE assetq_worker")
+    parts = urlsplit(migrated_url)
+    try:
+        url = f"postgresql://least:least@{parts.hostname}:{parts.port}{parts.path}"
+        with connect(url) as connection:
+            yield connection
+    finally:
+        run(migrated_url, "DROP ROLE least; DROP OWNED BY assetq_worker; DROP ROLE assetq_worker")
+
+
+def test_it_does_the_daily_work(worker: Connection) -> None:
+    writer, symbols = RefreshWriter(worker), SymbolRepository(worker)
+    assert schema_is_current(worker)
+    assert ProviderRepository(worker).swap_last_active() is None
+    for observed_at_ms in (1_000, 2_000):
+        item = refresh("XAUUSD", bars=[bar()])
+        result = writer.write(observed_at_ms, call(), [item], [("EURUSD", "no data")])
+        assert result.changed == ("XAUUSD",)
+    assert [asset.symbol for asset in symbols.stalest()] == ["BTCUSD", "EURUSD", "XAUUSD"]
+    assert len(CallLog(worker).recent()) == 1
+    assert CallLog(worker).prune(0) == 1
+
+
+@pytest.mark.parametrize(
+    "forbidden",
+    [
+        "DELETE FROM trading.symbols",
+        "UPDATE trading.symbols SET symbol = 'x'",
+        "DELETE FROM market_data.ohlcv_5m",
+        "UPDATE data_sources.api_calls SET status = 200",
+        "DROP TABLE market_data.ohlcv_5m",
+        "DELETE FROM assetq._yoyo_migration",
+        "CREATE TABLE trading.mine (n int)",
+    ],
+)
+def test_it_may_not_do_more(worker: Connection, forbidden: str) -> None:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        worker.execute(forbidden.encode())
+
+
+def test_an_import_is_refused_with_a_remedy(worker: Connection) -> None:
+    with pytest.raises(PermissionMissing, match=r"permission denied.*grants\.sql"):
+        SymbolRepository(worker).upsert_many([ETH])
