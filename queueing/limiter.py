@@ -117,7 +117,6 @@ class QuotaLimiter:
                 block_ms=min(block_ms, MAX_BLOCK_MS),
                 reason=reason,
                 force=force,
-                max_block_ms=MAX_BLOCK_MS,
             )
         )
 

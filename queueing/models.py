@@ -40,6 +40,8 @@ class Request:
 
     symbol: str
     payload: Mapping[str, Any] = field(default_factory=dict)
+    solo: bool = False
+    """Never share a call with other items."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import json
 import re
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -36,6 +36,9 @@ from queueing.scripts import Scripts
 ITEM_VERSION = 1
 _SYMBOL = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
 _HOUR_MS = 3600 * 1000
+MAX_LEASE_MS = 600_000
+MAX_DELAY_MS = 24 * _HOUR_MS
+_MAX_ERROR = 1000
 
 
 class PriorityQueue:
@@ -59,6 +62,7 @@ class PriorityQueue:
         stream_max: int = 10_000,
         now_ms: int | None = None,
     ) -> None:
+        _checked_span("lease_ms", lease_ms, 1, MAX_LEASE_MS)
         self.redis = redis
         self.policy = policy
         self.keys = keys or Keys()
@@ -92,10 +96,14 @@ class PriorityQueue:
         Raises InvalidRequest for a malformed symbol or priority, before anything is done.
         """
         items = [
-            {"symbol": _checked(r.symbol), "payload": json.dumps(dict(r.payload))} for r in requests
+            {
+                "symbol": _checked(r.symbol),
+                "payload": json.dumps(dict(r.payload)),
+                **({"solo": True} if r.solo else {}),
+            }
+            for r in requests
         ]
-        if priority not in set(Priority):
-            raise InvalidRequest(f"priority {priority!r}: use 1 (CRITICAL) to 4 (LOW)")
+        _checked_priority(priority)
         reply = self._run(
             "enqueue",
             slot=batch.slot if batch else None,
@@ -128,8 +136,11 @@ class PriorityQueue:
 
         `who` begins the token, so that listings say whose call it is. `drain` names a drain that
         will wait if there is nothing to do yet. `idle_proof_ms` is a Redis time at which it was
-        proven that nobody had called for longer than a window.
+        proven that nobody had called for longer than a window; pass it to the first claim after
+        the proof only, or calls of your own that a flushed Redis forgot count as none.
         """
+        if max_items < 1:
+            raise InvalidRequest(f"max_items {max_items}: at least 1")
         reply = self._run(
             "claim",
             token=f"{who}:{secrets.token_hex(6)}",
@@ -250,6 +261,7 @@ class PriorityQueue:
 
     def extend(self, claimed: Claimed, *, lease_ms: int | None = None) -> int:
         """Prolongs the lease from now on; returns its new end. Raises LeaseLost."""
+        _checked_span("lease_ms", lease_ms or self.lease_ms, 1, MAX_LEASE_MS)
         symbols = [item.symbol for item in claimed.items]
         reply = self._run(
             "extend", token=claimed.token, symbols=symbols, lease_ms=lease_ms or self.lease_ms
@@ -324,8 +336,9 @@ class PriorityQueue:
         """The dead letters, oldest first."""
         order = [_text(s) for s in self.redis.zrange(self.keys.dead, 0, -1)]
         raw = self.redis.hgetall(self.keys.dead_items)
-        letters = {_text(symbol): json.loads(value) for symbol, value in raw.items()}
-        return [_dead_letter(symbol, letters[symbol]) for symbol in order if symbol in letters]
+        letters = {_text(symbol): value for symbol, value in raw.items()}
+        found = [_dead_letter(symbol, letters.get(symbol)) for symbol in order]
+        return [letter for letter in found if letter]
 
     def drop_dead(self, symbols: Sequence[str]) -> int:
         """Removes dead letters; returns how many there were."""
@@ -338,6 +351,18 @@ def _checked(symbol: str) -> str:
             f"symbol {symbol[:70]!r}: use 1 to 64 letters, digits or one of '. _ : / -'"
         )
     return symbol
+
+
+def _checked_priority(priority: int) -> int:
+    if priority not in set(Priority):
+        raise InvalidRequest(f"priority {priority!r}: use 1 (CRITICAL) to 4 (LOW)")
+    return int(priority)
+
+
+def _checked_span(name: str, span_ms: int, least: int, most: int) -> int:
+    if not least <= span_ms <= most:
+        raise InvalidRequest(f"{name} {span_ms}: {least} to {most}")
+    return int(span_ms)
 
 
 def _rows(value: Any) -> list[Any]:
@@ -368,19 +393,31 @@ def _back_args(back: Retry | GiveBack | Bury) -> dict[str, Any]:
             return {
                 "symbol": symbol,
                 "verb": "retry",
-                "delay_ms": delay_ms,
-                "priority": int(priority),
-                "error": error,
+                "delay_ms": _checked_span("delay_ms", delay_ms, 0, MAX_DELAY_MS),
+                "priority": _checked_priority(priority),
+                "error": error[:_MAX_ERROR],
             }
         case GiveBack(symbol, cursor, delay_ms, reason):
+            delay_ms = _checked_span("delay_ms", delay_ms, 0, MAX_DELAY_MS)
             row = {"symbol": symbol, "verb": "give_back", "delay_ms": delay_ms}
-            given = {"cursor": cursor, "error": reason}
+            given = {"cursor": cursor, "error": reason and reason[:_MAX_ERROR]}
             return row | {k: v for k, v in given.items() if v is not None}
         case Bury(symbol, kind, error):
-            return {"symbol": symbol, "verb": "bury", "kind": kind.value, "error": error}
+            return {
+                "symbol": symbol,
+                "verb": "bury",
+                "kind": kind.value,
+                "error": error[:_MAX_ERROR],
+            }
 
 
-def _dead_letter(symbol: str, raw: Mapping[str, Any]) -> DeadLetter:
+def _dead_letter(symbol: str, text: str | bytes | None) -> DeadLetter | None:
+    """None for an entry that no script wrote: nobody rests because of it either."""
+    try:
+        raw = json.loads(text or "")
+        raw["kind"]
+    except (ValueError, TypeError, KeyError):
+        return None
     return DeadLetter(
         symbol=symbol,
         kind=Death(raw["kind"]),

@@ -45,7 +45,9 @@ class Scripts:
         if slot is not None:
             given["slot"] = slot
         keys = [*self._keys.scripted, self._keys.batch(slot or "none")]
-        reply = script(keys=keys, args=[json.dumps(given, separators=(",", ":"))])
+        # UTF-8 as it is: cjson refuses the escapes of lone surrogates, which foreign texts contain.
+        text = json.dumps(given, separators=(",", ":"), ensure_ascii=False)
+        reply = script(keys=keys, args=[text.encode("utf-8", "replace")])
         if isinstance(reply, bytes | str):
             return json.loads(reply)
         return cast(int, reply)

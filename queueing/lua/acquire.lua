@@ -2,8 +2,8 @@
 -- Takes one call without an item (the limiter used alone).
 -- args: policy, call_id, critical, idle_proof_ms?
 -- Returns JSON: granted, now_ms; granted: send_by_ms; else next_at_ms, next_reason.
-heal_window()
 local q = quota_state()
+heal_clock(q)
 check_epoch(q, args.idle_proof_ms)
 local busy = places()
 local at, why = call_free_at(q, busy, args.critical)

@@ -2,9 +2,8 @@
 -- Nobody calls before a given time (a 429, or by hand); a longer block is never shortened unless args.force.
 -- args: policy, block_ms, reason, force. Returns the ms until which calls are blocked (0: not at all).
 local until_ms = args.block_ms > 0 and now + args.block_ms or 0
-local standing = tonumber(redis.call('HGET', QUOTA, 'blocked_until') or 0)
-if standing > now + args.max_block_ms then standing = 0 end -- the clock stepped back
+local standing = quota_state().blocked_until
 if not args.force and standing >= until_ms then return ms(standing) end
-redis.call('HSET', QUOTA, 'blocked_until', ms(until_ms), 'blocked_reason', args.reason)
+redis.call('HSET', QUOTA, 'blocked_until', ms(until_ms), 'blocked_ms', ms(args.block_ms), 'blocked_reason', args.reason)
 count('blocks')
 return ms(until_ms)

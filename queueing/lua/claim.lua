@@ -5,17 +5,12 @@
 -- send_by_ms (grant + send budget); always now_ms, and where work exists next_at_ms, next_reason,
 -- waiter (this drain waits now), waiting (another one does).
 reap()
-heal_window()
 local q = quota_state()
+heal_clock(q)
 check_epoch(q, args.idle_proof_ms)
 
-local heads = in_order(args.max_items)
+local heads = sound_heads(args.max_items)
 local first = heads[1]
-while first and first.item.orphan do -- a member without its item was not put there by a script
-  forget(first.symbol)
-  table.remove(heads, 1)
-  first = heads[1]
-end
 if not first then
   local reply = { status = redis.call('SCARD', PENDING) > 0 and 'wait' or 'empty' }
   return with_hint(reply, q)
@@ -25,7 +20,7 @@ local critical = first.item.priority == CRITICAL
 local busy = places()
 local free_at, reason = call_free_at(q, busy, critical)
 if free_at > now then
-  if reason == 'reserved' then redis.call('HSET', QUOTA, 'reserved_at', ms(now)) end
+  if reason == 'reserved' then redis.call('HSET', QUOTA, 'reserved_until', ms(free_at)) end
   if critical then redis.call('HSETNX', QUOTA, 'critical_waits_since', ms(now)) end
   count('waits:' .. reason)
   return with_hint({ status = 'wait' }, q)
@@ -33,7 +28,7 @@ end
 
 -- Slot-seconds in which this call was free, work was there, and nobody took it.
 local free_since = take_place(args.token, q)
-local eligible_at = math.max(free_since, q.ready_since, q.hold_until, q.blocked_until, critical and 0 or q.reserved_at)
+local eligible_at = math.max(free_since, q.ready_since, critical and 0 or q.reserved_until)
 if policy.limit > 0 and eligible_at < now then count('idle_ms', ms(now - eligible_at)) end
 count('granted:' .. first.item.priority)
 if critical then
@@ -50,7 +45,7 @@ redis.call('HDEL', QUOTA, 'critical_waits_since')
 local taken = {}
 for i, head in ipairs(heads) do
   local alone = head.item.solo
-  if not head.item.orphan and (i == 1 or not alone) then taken[#taken + 1] = head end
+  if i == 1 or not alone then taken[#taken + 1] = head end
   if i == 1 and alone then break end
 end
 local lease_until = now + args.lease_ms
@@ -64,6 +59,6 @@ for i, head in ipairs(taken) do
   item.symbol = head.symbol
   items[i] = item
 end
-if redis.call('ZCARD', QUEUE) == 0 then redis.call('HDEL', QUOTA, 'ready_since') end
+if queued_in(CRITICAL, LOWEST) == 0 then redis.call('HDEL', QUOTA, 'ready_since') end
 return with_hint({ status = 'granted', items = items, token = args.token,
   lease_until_ms = lease_until, send_by_ms = now + policy.send_ms }, q, true)

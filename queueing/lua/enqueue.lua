@@ -1,6 +1,6 @@
 -- include: quota work
 -- Asks for items. A pending one is only raised; a new one is bounded by max_size unless critical.
--- args: policy, items = [{symbol, payload}], priority, max_size, version, revive (dead ones too: asked by hand),
+-- args: policy, items = [{symbol, payload, solo?}], priority, max_size, version, revive (dead ones too: asked by hand),
 --   invalid_ms (how long an invalid one rests),
 --   batch? = {slot, planned_at_ms, next_at_ms, interval_ms, next_calls, ttl_ms, assets,
 --     outcomes = {symbol: {status, error}}, what is known without a call}
@@ -13,7 +13,8 @@ if batch and redis.call('EXISTS', BATCH) == 1 then return cjson.encode({ exists 
 local function still_dead(symbol)
   local raw = redis.call('HGET', DEAD_ITEMS, symbol)
   if not raw or args.revive then return nil end
-  local dead = cjson.decode(raw)
+  local read, dead = pcall(cjson.decode, raw)
+  if not read or type(dead) ~= 'table' then return nil end
   if dead.kind == 'poison' then return 'poison: ' .. dead.reason end
   if dead.kind == 'invalid' and now - dead.died_at_ms < args.invalid_ms then return 'invalid: ' .. dead.reason end
 end
@@ -21,6 +22,10 @@ end
 local function raise(symbol, item)
   if batch then item.batch = batch.slot end
   local leased = redis.call('ZSCORE', LEASES, symbol)
+  -- Nowhere, although pending: its key was evicted or deleted. It takes its old place.
+  if not (leased or redis.call('ZSCORE', QUEUE, symbol) or redis.call('ZSCORE', DELAYED, symbol)) then
+    put_in_queue(symbol, item, now)
+  end
   local standing = leased and item.wanted_priority or item.priority
   if args.priority >= standing then
     if batch then save_item(symbol, item) end
@@ -49,7 +54,7 @@ local function add(request)
   if redis.call('SISMEMBER', PENDING, symbol) == 1 then
     local item = load_item(symbol)
     if item then return raise(symbol, item) end
-    forget(symbol) -- an item that somebody deleted by hand must not block its symbol
+    forget(symbol) -- an item that somebody deleted or damaged must not block its symbol
   end
   local dead = still_dead(symbol)
   if dead then return 'dead', dead end
@@ -59,7 +64,7 @@ local function add(request)
   end
   local item = {
     payload = request.payload, priority = args.priority, enqueued_at_ms = now, attempts = 0, crashes = 0,
-    score = next_score(args.priority), version = args.version, batch = batch and batch.slot,
+    solo = request.solo, score = next_score(args.priority), version = args.version, batch = batch and batch.slot,
   }
   redis.call('SADD', PENDING, symbol)
   save_item(symbol, item)

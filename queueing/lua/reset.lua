@@ -3,6 +3,6 @@
 -- Returns the number of places that were taken.
 local taken = #(places())
 redis.call('DEL', WINDOW)
-redis.call('HDEL', QUOTA, 'blocked_until', 'blocked_reason', 'hold_until', 'last_grant_at')
+redis.call('HDEL', QUOTA, 'blocked_until', 'blocked_ms', 'blocked_reason', 'hold_until', 'last_grant_at')
 redis.call('HSET', QUOTA, 'epoch', server_epoch())
 return taken

@@ -1,7 +1,10 @@
 -- include: quota work
 -- A drain leaves. It looks at tokens and queue in the same step, so that no wake-up falls between.
--- args: policy, drain. Returns JSON: woken (it was the waiting one and tokens were there, now taken), now_ms, next_at_ms, next_reason.
+-- args: policy, drain. Returns JSON: woken (it was the waiting one and tokens were there, now taken), waiting (another
+-- one waits, and was told of what this one leaves), now_ms,
+-- next_at_ms, next_reason, waiting (another drain waits).
 local woken = redis.call('GET', WAITER) == args.drain and redis.call('DEL', WAKE) == 1
 stop_waiting(args.drain)
 local at, why = next_event(quota_state())
-return cjson.encode({ woken = woken, now_ms = now, next_at_ms = at, next_reason = why })
+return cjson.encode({ woken = woken, waiting = wake_if_sooner(at), now_ms = now, next_at_ms = at, next_reason = why,
+  waiting = redis.call('EXISTS', WAITER) == 1 })

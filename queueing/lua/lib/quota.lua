@@ -10,16 +10,20 @@ local function horizon_ms() return policy.send_ms + policy.window_ms + policy.gu
 
 local function quota_state()
   local f = redis.call('HMGET', QUOTA, 'epoch', 'hold_until', 'blocked_until', 'last_grant_at',
-    'batch_at', 'batch_interval', 'batch_calls', 'ready_since', 'reserved_at')
+    'batch_at', 'batch_interval', 'batch_calls', 'ready_since', 'reserved_until', 'blocked_ms')
   local q = {
     epoch = f[1], hold_until = tonumber(f[2] or 0), blocked_until = tonumber(f[3] or 0),
     last_grant_at = tonumber(f[4] or 0), batch_at = tonumber(f[5] or 0),
     batch_interval = tonumber(f[6] or 0), batch_calls = tonumber(f[7] or 0),
-    ready_since = tonumber(f[8] or 0), reserved_at = tonumber(f[9] or 0),
+    ready_since = tonumber(f[8] or 0), reserved_until = tonumber(f[9] or 0),
   }
   -- A clock that stepped back must not hold us longer than the longest hold there is.
-  if q.hold_until > now + horizon_ms() then q.hold_until = now + horizon_ms() end
-  if q.last_grant_at > now then q.last_grant_at = now end
+  local function at_most(name, ahead_ms)
+    if q[name] > now + ahead_ms then q[name], q.stepped_back = now + ahead_ms, true end
+  end
+  at_most('hold_until', horizon_ms())
+  at_most('blocked_until', tonumber(f[10] or 0))
+  at_most('last_grant_at', 0)
   -- The slot moves on when its batch is enqueued; without a batch, `grace_ms` after it.
   if q.batch_interval > 0 and now > q.batch_at + policy.grace_ms then
     local late = now - policy.grace_ms - q.batch_at
@@ -47,12 +51,14 @@ local function places()
 end
 
 -- Writes what `places` and `quota_state` clamp when they read, so that a clock that stepped back heals.
-local function heal_window()
+local function heal_clock(q)
   local furthest = now + horizon_ms()
   local beyond = redis.call('ZRANGEBYSCORE', WINDOW, '(' .. ms(furthest), '+inf', 'LIMIT', 0, 1000)
   for _, id in ipairs(beyond) do redis.call('ZADD', WINDOW, 'XX', ms(furthest), id) end
-  local hold = tonumber(redis.call('HGET', QUOTA, 'hold_until') or 0)
-  if hold > furthest then redis.call('HSET', QUOTA, 'hold_until', ms(furthest)) end
+  if q.stepped_back then
+    redis.call('HSET', QUOTA, 'hold_until', ms(q.hold_until), 'blocked_until', ms(q.blocked_until),
+      'last_grant_at', ms(q.last_grant_at))
+  end
 end
 
 -- True unless the window may lack calls that were made; then nothing is granted for a horizon.
@@ -62,7 +68,10 @@ local function check_epoch(q, idle_proof_ms)
   if policy.limit == 0 then return end
   local epoch = server_epoch()
   local proven = idle_proof_ms and idle_proof_ms <= now and now - idle_proof_ms < policy.send_ms
-  if q.epoch == epoch and not (proven and q.hold_until > now) then return end
+    and q.last_grant_at <= idle_proof_ms - horizon_ms() -- what is remembered must not contradict it
+  -- After a grant the window is never empty, unless it was evicted, deleted, or there was no limit.
+  local lost = q.hold_until <= now and q.last_grant_at > now - horizon_ms() and redis.call('EXISTS', WINDOW) == 0
+  if q.epoch == epoch and not lost and not (proven and q.hold_until > now) then return end
   q.epoch = epoch
   q.hold_until = proven and 0 or now + horizon_ms()
   redis.call('HSET', QUOTA, 'epoch', epoch, 'hold_until', ms(q.hold_until))
@@ -93,12 +102,12 @@ local function call_free_at(q, busy, critical)
   return at, reason
 end
 
--- Takes a place for the call and returns since when that place was free.
+-- Takes a place for the call and returns since when it was free to take.
 local function take_place(call_id, q)
+  local free_since = math.max(q.hold_until, q.blocked_until, q.last_grant_at + policy.spacing_ms)
   redis.call('HSET', QUOTA, 'last_grant_at', ms(now))
   q.last_grant_at = now
   if policy.limit == 0 then return now end
-  local free_since = q.hold_until
   local used = redis.call('ZCARD', WINDOW)
   while used >= policy.limit do
     local oldest = redis.call('ZRANGE', WINDOW, 0, 0, 'WITHSCORES')

@@ -2,10 +2,20 @@
 local BAND = 1e13 -- score = priority * BAND + ms
 local CRITICAL, LOWEST = 1, 4
 
-local function load_item(symbol)
-  local raw = redis.call('HGET', ITEMS, symbol)
-  return raw and cjson.decode(raw)
+-- Times further ahead than these were written before the clock stepped back.
+local LONGEST_LEASE_MS, LONGEST_DELAY_MS = 600000, 86400000
+
+-- nil: there is none, or it is not as the scripts write it (another hand changed it).
+local function read_item(raw)
+  local read, item = pcall(cjson.decode, raw or '')
+  if not read or type(item) ~= 'table' then return nil end
+  for _, name in ipairs({ 'priority', 'enqueued_at_ms', 'attempts', 'crashes' }) do
+    if type(item[name]) ~= 'number' then return nil end
+  end
+  return tonumber(item.score) and type(item.payload) == 'string' and item or nil
 end
+
+local function load_item(symbol) return read_item(redis.call('HGET', ITEMS, symbol)) end
 
 local function save_item(symbol, item) redis.call('HSET', ITEMS, symbol, cjson.encode(item)) end
 
@@ -57,15 +67,31 @@ local function bury_item(symbol, item, kind, reason)
   count('buried:' .. kind)
 end
 
+-- A symbol whose item cannot be read must not hold up the others; the next request makes a new one.
+local function discard(symbol)
+  if redis.call('HEXISTS', ITEMS, symbol) == 0 then return forget(symbol) end
+  local unknown = { attempts = 0, crashes = 0, priority = LOWEST, payload = '{}' }
+  bury_item(symbol, unknown, 'transient', 'its entry in Redis was unreadable')
+end
+
+local function bring_nearer(key, longest_ms)
+  local furthest = ms(now + longest_ms)
+  for _, symbol in ipairs(redis.call('ZRANGEBYSCORE', key, '(' .. furthest, '+inf', 'LIMIT', 0, 300)) do
+    redis.call('ZADD', key, furthest, symbol)
+  end
+end
+
 -- Due delayed items go into the queue; expired leases come back (bounded).
 -- A crash counts towards poison only if the item was alone in its lease.
 local function reap()
   local moved = 0
+  bring_nearer(DELAYED, LONGEST_DELAY_MS)
+  bring_nearer(LEASES, LONGEST_LEASE_MS)
   for _, symbol in ipairs(redis.call('ZRANGEBYSCORE', DELAYED, '-inf', ms(now), 'LIMIT', 0, 100)) do
     local due = tonumber(redis.call('ZSCORE', DELAYED, symbol))
     local item = load_item(symbol)
     redis.call('ZREM', DELAYED, symbol)
-    if item then put_in_queue(symbol, item, due) else forget(symbol) end
+    if item then put_in_queue(symbol, item, due) else discard(symbol) end
     moved = moved + 1
   end
   for _, symbol in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', ms(now), 'LIMIT', 0, 300)) do
@@ -73,7 +99,7 @@ local function reap()
     moved = moved + 1
     count('reaped')
     if not item then
-      forget(symbol)
+      discard(symbol)
     else
       local alone = item.lease_size == 1
       end_lease(symbol, item)
@@ -100,10 +126,11 @@ local function in_order(n)
     local symbols = redis.call('ZRANGEBYSCORE', QUEUE, ms(priority * BAND),
       '(' .. ms((priority + 1) * BAND), 'LIMIT', 0, n)
     if #symbols > 0 then
-      local raw = redis.call('HMGET', ITEMS, unpack(symbols))
-      local band = { at = 1, symbols = symbols, items = {} }
-      for i = 1, #symbols do band.items[i] = raw[i] and cjson.decode(raw[i]) or { orphan = true, enqueued_at_ms = 0 } end
-      band.priority = priority
+      local band = { at = 1, symbols = symbols, items = {}, priority = priority }
+      for from = 1, #symbols, 1000 do -- Lua passes some thousand arguments at most
+        local raw = redis.call('HMGET', ITEMS, unpack(symbols, from, math.min(from + 999, #symbols)))
+        for i = 1, #raw do band.items[from + i - 1] = read_item(raw[i]) or { broken = true, enqueued_at_ms = 0 } end
+      end
       bands[#bands + 1] = band
     end
   end
@@ -131,15 +158,33 @@ local function in_order(n)
   return heads
 end
 
+-- The same without those that cannot be read, which are discarded (bounded).
+local function sound_heads(n)
+  for _ = 1, 100 do
+    local heads, sound = in_order(n), true
+    for _, head in ipairs(heads) do
+      if head.item.broken then
+        discard(head.symbol)
+        sound = false
+      end
+    end
+    if sound then return heads end
+  end
+  return {}
+end
+
+local function queued_in(first, last)
+  return redis.call('ZCOUNT', QUEUE, ms(first * BAND), '(' .. ms((last + 1) * BAND))
+end
+
 -- The earliest time at which a claim could be answered differently, and why not before; nil: no work.
 local function next_event(q)
   local best, why
   local function consider(at, reason)
     if not best or at < best then best, why = at, reason end
   end
-  if redis.call('ZCARD', QUEUE) > 0 then
-    local critical = redis.call('ZCOUNT', QUEUE, ms(CRITICAL * BAND), '(' .. ms((CRITICAL + 1) * BAND)) > 0
-    consider(call_free_at(q, (places()), critical))
+  if queued_in(CRITICAL, LOWEST) > 0 then
+    consider(call_free_at(q, (places()), queued_in(CRITICAL, CRITICAL) > 0))
   end
   local delayed = redis.call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')
   if delayed[2] then consider(tonumber(delayed[2]), 'delayed') end
@@ -184,6 +229,7 @@ end
 local function with_hint(reply, q, busy_now)
   local at, why = next_event(q)
   reply.now_ms, reply.next_at_ms, reply.next_reason = now, at, why
+  if why == 'free' and q.reserved_until > now then redis.call('HSET', QUOTA, 'reserved_until', ms(now)) end
   if at and at > now and not busy_now and become_waiter(args.drain, at) then
     reply.waiter = true
   else
@@ -193,9 +239,14 @@ local function with_hint(reply, q, busy_now)
   return cjson.encode(reply)
 end
 
--- Outcomes in the record of a batch (KEYS[16] belongs to the slot args.slot).
+-- KEYS[16] belongs to the slot args.slot. A record that is gone is not begun again.
+local function in_batch(item)
+  return item.batch and item.batch == args.slot and redis.call('EXISTS', BATCH) == 1
+end
+
+-- Outcomes in the record of a batch.
 local function batch_outcome(item, symbol, outcome)
-  if not item.batch or item.batch ~= args.slot then return end
+  if not in_batch(item) then return end
   outcome.at_ms = now
   redis.call('HSET', BATCH, 'outcome:' .. symbol, cjson.encode(outcome))
   local left = 0
@@ -208,7 +259,7 @@ end
 -- A call that ended was one of the batch's if any of its items is (rows = [{item}]).
 local function batch_call(rows)
   for _, row in ipairs(rows) do
-    if row.item.batch and row.item.batch == args.slot then
+    if in_batch(row.item) then
       redis.call('HINCRBY', BATCH, 'calls', 1)
       redis.call('HSETNX', BATCH, 'first_call_at_ms', ms(args.granted_at_ms))
       return
