@@ -102,8 +102,7 @@ class MarketClient:
     def _judge(self, response: requests.Response) -> JsonDict:
         status = response.status_code
         if 300 <= status < 400:
-            host = urlsplit(response.headers.get("Location", "")).hostname or "nowhere"
-            raise BadAnswer(f"redirected to {host}; check the base URL", status=status)
+            raise BadAnswer(_redirect(response.headers.get("Location", "")), status=status)
         try:
             body = _parse(_read(response), status)
         except (MarketError, *_HTTP_TROUBLE) as exc:
@@ -176,6 +175,14 @@ def check_key(key: SecretStr) -> str:
     if not text or not all("!" <= c <= "~" for c in text):
         raise ValueError("the API key is empty or holds characters that no key has")
     return text
+
+
+def _redirect(location: str) -> str:
+    try:
+        host = urlsplit(location).hostname or "nowhere"
+    except ValueError:
+        host = "nowhere"
+    return f"redirected to {host}; check the base URL"
 
 
 def _is_local(url: str) -> bool:

@@ -272,7 +272,11 @@ def _envelope_status(body: Mapping[str, Any]) -> str:
 
 def _cursor(next_url: str | None) -> str | None:
     """The cursor alone: the rest of the URL is never followed, so the key cannot go elsewhere."""
-    return parse_qs(urlsplit(next_url or "").query).get("cursor", [None])[0]
+    try:
+        query = urlsplit(next_url or "").query
+    except ValueError as exc:
+        raise BadAnswer(f"malformed: next_url: {exc}", status=200) from None
+    return parse_qs(query).get("cursor", [None])[0]
 
 
 def _answer(

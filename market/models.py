@@ -19,6 +19,7 @@ _NUMERIC: Final = re.compile(
 )
 _LARGEST, _SMALLEST, _MOST_DIGITS = 24, -30, 50
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_CENTURIES: Final = 7  # from 2001 to 2191
 _MICROSECONDS: Final = (  # smallest value in that unit (the year 2001), how it becomes microseconds
     (10**18, Decimal("0.001")),
     (10**15, Decimal(1)),
@@ -59,17 +60,16 @@ def to_instant(value: Any) -> datetime | None:
     if not number:
         return None
     for smallest, factor in _MICROSECONDS:
-        if number >= smallest:
-            try:
-                return _EPOCH + timedelta(microseconds=int(number * factor))
-            except OverflowError:
-                break
+        if smallest <= number < smallest * _CENTURIES:
+            return _EPOCH + timedelta(microseconds=int(number * factor))
     raise ValueError("not a time of this century")
 
 
 def _count(value: Any) -> int | None:
-    number = None if value is None else to_number(value)
-    return int(number) if number is not None and number >= 0 else None
+    number = Decimal(0) if value is None else to_number(value)
+    if not 0 <= number < 2**31:
+        raise ValueError("not a count")
+    return None if value is None else int(number)
 
 
 def _or_empty(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import ssl
@@ -50,7 +51,7 @@ class Peer:
 
 
 class RawServer:
-    """Runs `script(peer)` in a thread for every connection; `accept_delay_s` holds TLS back."""
+    """Runs `script(peer)` in a thread for every connection; `tls_delay_s` holds TLS back."""
 
     def __init__(
         self,
@@ -115,4 +116,6 @@ class RawServer:
         self.stopping.set()
         self._listener.close()
         for peer in self._peers:
+            with contextlib.suppress(OSError):  # closed already
+                peer.shutdown(socket.SHUT_RDWR)  # wakes the thread that reads from it
             peer.close()

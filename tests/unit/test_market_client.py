@@ -154,6 +154,14 @@ def test_redirects_are_not_followed(replies: Replies) -> None:
     assert replies.server.heads[0].startswith("GET /v1/x ")
 
 
+@pytest.mark.parametrize("location", ["", "http://[::1", "/elsewhere", "\u00ff"])
+def test_a_senseless_redirect(replies: Replies, location: str) -> None:
+    replies.status, replies.headers = "302 Found", (f"Location: {location}",)
+    error = replies.error()
+    assert isinstance(error, BadAnswer)
+    assert (error.status, "nowhere" in error.message) == (302, True)
+
+
 def test_gzip_is_read(replies: Replies) -> None:
     replies.headers = ("Content-Encoding: gzip",)
     replies.body = gzip.compress(b'{"status":"OK","n":7}')

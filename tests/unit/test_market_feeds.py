@@ -8,10 +8,12 @@ from decimal import Decimal
 from typing import Any, cast
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from market.client import JsonDict, MarketClient
 from market.deadline import SendDeadline
-from market.errors import BadAnswer, InvalidTicker, NotEntitled, NotFound
+from market.errors import BadAnswer, InvalidTicker, MarketError, NotEntitled, NotFound
 from market.feeds import FEEDS, Aggregates, Feed, Snapshot, SnapshotV3, choose_feed, feeds_for
 from market.quotes import Answer, Delay, Missing
 from market.tiers import TIERS, Tier
@@ -372,3 +374,58 @@ def test_nothing_is_asked_for_a_malformed_ticker(feed: Feed) -> None:
     with pytest.raises(ValueError, match="tickers"):
         fetch(feed, canned, *[EUR] * 251)
     assert canned.asked == []
+
+
+JSON = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(-(10**30), 10**30),
+        st.decimals(),
+        st.text(max_size=8),
+        st.sampled_from(
+            [0, -1, "0", "1.1", "NaN", EUR, BTC, "OK", 253402300799000, 2**63, "http://["]
+        ),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+SHAPES = (
+    (SnapshotV3(), v3(fx_item(last_minute=row(0)), crypto_item(), next_url="http://x/?cursor=a")),
+    (Snapshot(), v2(EUR, lastQuote={"a": 2, "b": 1, "t": ms(NOW)}, min=row(0))),
+    (Aggregates(), aggs(row(5), row(0))),
+)
+
+
+def mutated(value: Any, data: st.DataObject) -> Any:
+    """The value with one part of it, at any depth, dropped or replaced."""
+    if not isinstance(value, dict | list) or not value or data.draw(st.integers(0, 3)) == 0:
+        return data.draw(JSON)
+    parts = dict(value) if isinstance(value, dict) else dict(enumerate(value))
+    key = data.draw(st.sampled_from(list(parts)))
+    if data.draw(st.integers(0, 5)) == 0:
+        del parts[key]
+    else:
+        parts[key] = mutated(parts[key], data)
+    return parts if isinstance(value, dict) else list(parts.values())
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.sampled_from(SHAPES), st.data())
+def test_no_answer_makes_a_feed_fail_in_an_unknown_way(
+    shape: tuple[Feed, dict[str, Any]], data: st.DataObject
+) -> None:
+    feed, body = shape
+    key = data.draw(st.sampled_from(list(body)))
+    broken = body | {key: mutated(body[key], data)}
+    try:
+        answer = fetch(feed, broken, *([EUR, BTC][: feed.max_tickers]))
+    except MarketError:
+        return
+    for seen in answer.observations.values():
+        numbers = [seen.price.last, *(bar.close for bar in seen.bars)]
+        assert all(isinstance(n, Decimal) and n.is_finite() and n > 0 for n in numbers)
+        assert seen.price.as_of <= NOW + timedelta(minutes=2)
+        assert seen.price.as_of.tzinfo is UTC

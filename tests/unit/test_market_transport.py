@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -75,7 +76,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         pytest.skip("openssl makes the certificate, and is not here")
     command = (
         "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 "
-        "-subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 -keyout {} -out {}"
+        "-subj /CN=localhost -addext subjectAltName=IP:127.0.0.1,DNS:api.test -keyout {} -out {}"
     )
     filled = [str(key), str(cert)]
     arguments = [filled.pop(0) if word == "{}" else word for word in command.split()]
@@ -202,6 +203,38 @@ def test_slow_proxy_tunnel_uses_up_the_deadline(monkeypatch: pytest.MonkeyPatch)
             ask(client, 0.3)
         assert len(proxy.heads) == 1
         assert KEY not in proxy.heads[0]
+
+
+def test_tls_through_a_proxy_tunnel_is_checked_after_its_handshake(
+    trusted: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def tunnel(peer: Peer) -> None:
+        assert peer.read_head().startswith("CONNECT api.test:443 ")
+        with socket.create_connection(("127.0.0.1", server.port)) as onward:
+            peer.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            threading.Thread(target=pump, args=(onward, peer.sock), daemon=True).start()
+            pump(peer.sock, onward)
+
+    def pump(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # either side may hang up
+            while data := source.recv(65536):
+                target.sendall(data)
+
+    for tls_delay_s, arrivals in ((0.0, 1), (1.5, 0)):
+        with (
+            RawServer(serve_ok, tls=trusted, tls_delay_s=tls_delay_s) as server,
+            RawServer(tunnel) as proxy,
+        ):
+            monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+            with client_for("https://api.test") as client:
+                if arrivals:
+                    assert ask(client) == OK
+                else:
+                    with took(0.25, 1.0), pytest.raises(SendDeadlinePassed):
+                        ask(client, 0.3)
+            assert len(server.arrivals) == arrivals
+            assert len(proxy.heads) == 1
+            assert KEY not in proxy.heads[0]
 
 
 def test_socks_proxies_are_refused_for_they_skip_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -356,12 +389,8 @@ def test_a_connection_that_the_server_closed_is_noticed_before_sending() -> None
     with RawServer(one_answer_then_close) as server, client_for(server.url) as client:
         for count in (1, 2, 3):
             assert ask(client) == OK
-            eventually(lambda: not any(t.is_alive() for t in _workers()), 2.0)
+            eventually(lambda: _is_broken(client), 2.0)
             assert (server.connections, len(server.arrivals)) == (count, count)
-
-
-def _workers() -> list[Any]:
-    return [t for t in threading.enumerate() if "_serve" in t.name]
 
 
 def close_instead_of_the_second_answer(peer: Peer) -> None:
@@ -395,12 +424,12 @@ def test_an_unasked_answer_is_not_taken_for_ours() -> None:
     with RawServer(unasked_words) as server, client_for(server.url) as client:
         assert ask(client) == OK
         first_is_read.set()
-        eventually(lambda: _readable(client), 2.0)
+        eventually(lambda: _is_broken(client), 2.0)
         assert ask(client) == OK
         assert (server.connections, len(server.arrivals)) == (2, 2)
 
 
-def _readable(client: MarketClient) -> bool:
+def _is_broken(client: MarketClient) -> bool:
     adapter: Any = client._session.get_adapter("http://")
     (pool,) = [adapter.poolmanager.pools[key] for key in adapter.poolmanager.pools.keys()]  # noqa: SIM118
     return not pool.pool.queue[-1].is_connected
