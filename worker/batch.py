@@ -9,7 +9,14 @@ from db.symbols import StoredAsset, SymbolRepository
 from queueing import Batch, BatchOutcome, Enqueued, Priority
 from worker.context import Context
 from worker.plan import Plan
-from worker.selection import calls_for, instant, is_current, request_for
+from worker.selection import (
+    bars_request,
+    calls_for,
+    instant,
+    is_current,
+    lacking_bars,
+    price_request,
+)
 
 log = structlog.get_logger(__name__)
 
@@ -35,7 +42,6 @@ def begin(context: Context, connection: Connection, plan: Plan, *, by_hand: bool
     slot = f"{planned_ms // 1000}" if not by_hand else f"{now_ms}-by-hand"
     wanted = list(settings.priority_assets)
     known = SymbolRepository(connection).get_many(wanted)
-    connection.commit()
     feed = plan.feed()
     found = [known[symbol] for symbol in wanted if symbol in known]
     now, then = instant(now_ms), instant(planned_ms + interval_ms)
@@ -54,8 +60,10 @@ def begin(context: Context, connection: Connection, plan: Plan, *, by_hand: bool
         assets=tuple(wanted),
         outcomes=outcomes,
     )
-    requests = [request_for(asset) for asset in found if asset.symbol not in outcomes]
+    requests = [price_request(asset) for asset in found if asset.symbol not in outcomes]
     result = context.queue.enqueue(requests, Priority.CRITICAL, batch=batch)
+    if lacking := lacking_bars(found, connection, feed, now):  # behind the prices, not of the batch
+        context.queue.enqueue(map(bars_request, lacking), Priority.CRITICAL)
     _log(slot, planned_ms, now_ms, result, outcomes)
     return slot
 

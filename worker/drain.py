@@ -97,6 +97,7 @@ class Drain:
         self._calls += 1
         if answer.hint.wait_ms == 0 and not answer.hint.waiting:
             self._ticks.ensure_drain()  # more is free than one drain can take
+        feed = self._plan.feed_for(answer.items[0], feed)
         call = Call(answer, feed, deadline, self._name, self._left_ms())
         return self._refresher.refresh(call)
 

@@ -37,10 +37,10 @@ class AssetUpdated(BaseModel):
     """From the request to the grant."""
 
     @classmethod
-    def of(cls, item: Item, claimed: Claimed, price: Price) -> "AssetUpdated":
-        """The event of one refreshed item."""
+    def of(cls, symbol: str, item: Item, claimed: Claimed, price: Price) -> "AssetUpdated":
+        """The event of one refreshed asset."""
         return cls(
-            symbol=item.symbol,
+            symbol=symbol,
             bid=price.bid,
             ask=price.ask,
             last_price=price.last,

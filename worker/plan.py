@@ -1,6 +1,8 @@
 """What the plan of this API key refuses, learned from the answers and remembered for a day."""
 
-from market.feeds import Feed, choose_feed
+from market.feeds import Feed, choose_feed, feeds_for
+from market.tiers import TIERS, Tier
+from queueing import Item
 from worker.context import Context, fingerprint
 
 REMEMBER_S = 24 * 3600
@@ -11,6 +13,7 @@ class Plan:
 
     def __init__(self, context: Context) -> None:
         self._redis = context.redis
+        self._feeds = feeds_for(TIERS[Tier(context.settings.polygon_tier)])
         self._key = f"{context.keys.plan}:{fingerprint(context.settings.api_key)}"
 
     def refused(self) -> dict[str, str]:
@@ -19,7 +22,11 @@ class Plan:
 
     def feed(self) -> Feed:
         """The best feed that was not refused."""
-        return choose_feed(self.refused())
+        return choose_feed(self.refused(), self._feeds)
+
+    def feed_for(self, item: Item, feed: Feed) -> Feed:
+        """The feed of a claimed item: bars have one of their own."""
+        return self._feeds[-1] if item.payload.get("bars") else feed
 
     def refuse(self, feed: str, message: str) -> None:
         """Remembers a refusal; after a day everything is tried again, as plans change."""

@@ -95,9 +95,10 @@ class Refresher:
         rows, done = [], []
         for ticker, seen in answer.observations.items():
             item = items[ticker]
-            event = AssetUpdated.of(item, call.claimed, seen.price)
-            rows.append(SymbolRefresh(symbol=item.symbol, price=seen.price, bars=seen.bars))
-            done.append(Done(item.symbol, channel(item.symbol), event.model_dump_json()))
+            symbol = _asset(item)
+            event = AssetUpdated.of(symbol, item, call.claimed, seen.price)
+            rows.append(SymbolRefresh(symbol=symbol, price=seen.price, bars=seen.bars))
+            done.append(Done(item.symbol, channel(symbol), event.model_dump_json()))
         back: list[Retry | GiveBack | Bury] = []
         for ticker, item in items.items():
             if ticker in answer.observations:
@@ -109,14 +110,14 @@ class Refresher:
             else:
                 back.append(after_failure(item, reason, rules=self._rules))
         written = self._write(call, audit, rows, back)
-        for symbol, reason in written.refused.items():
-            back = [b for b in back if b.symbol != symbol]
-            back.append(Bury(symbol, Death.INVALID, reason))
+        asset_of = {item.symbol: _asset(item) for item in items.values()}
+        refused = [d.symbol for d in done if asset_of[d.symbol] in written.refused]
+        back += [Bury(s, Death.INVALID, written.refused[asset_of[s]]) for s in refused]
         done = [
             # What was stored already is no news.
-            d if d.symbol in written.changed else Done(d.symbol)
+            d if asset_of[d.symbol] in written.changed else Done(d.symbol)
             for d in done
-            if d.symbol not in written.refused
+            if d.symbol not in refused
         ]
         hint = self._release(call, back, answered=True) if back else None
         if done or hint is None:
@@ -171,7 +172,8 @@ class Refresher:
         *,
         answered: bool = True,
     ) -> WriteResult:
-        failed = [(b.symbol, b.error or "") for b in back if not isinstance(b, GiveBack)]
+        assets = {item.symbol: _asset(item) for item in call.claimed.items}
+        failed = [(assets[b.symbol], b.error or "") for b in back if not isinstance(b, GiveBack)]
         try:
             return self._writer.write(call.claimed.granted_at_ms, audit, rows, failed)
         except DatabaseError as error:
@@ -208,6 +210,11 @@ class Refresher:
     def _lost(self, error: LeaseLost) -> Hint:
         log.warning("lease.lost", symbols=error.symbols[:5])
         return self._context.queue.next_at()
+
+
+def _asset(item: Item) -> str:
+    """The asset that an item is about: its price and its bars are items of their own."""
+    return str(item.payload.get("symbol", item.symbol))
 
 
 def unauthorized_reason(context: Context) -> str:

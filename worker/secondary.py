@@ -7,10 +7,10 @@ import structlog
 
 from db.connection import Connection
 from db.symbols import SymbolRepository
-from queueing import Outcome
+from queueing import Outcome, Priority
 from worker.context import Context
 from worker.plan import Plan
-from worker.selection import instant, is_due, request_for
+from worker.selection import bars_request, instant, is_due, lacking_bars, price_request
 
 log = structlog.get_logger(__name__)
 
@@ -33,12 +33,13 @@ def enqueue_secondary(context: Context, connection: Connection, plan: Plan) -> R
     settings = context.settings
     critical = set(settings.priority_assets) if settings.priority_assets_enabled else set()
     others = SymbolRepository(connection).stalest(exclude=sorted(critical))
-    connection.commit()
     due = [asset for asset in others if is_due(asset, feed, now)]
     results: list[tuple[str, Outcome, str | None]] = []
     by_band = sorted(due, key=lambda asset: max(2, asset.priority))  # stable: stalest first
     for band, assets in groupby(by_band, key=lambda asset: max(2, asset.priority)):
-        results += context.queue.enqueue(map(request_for, assets), band).results
+        results += context.queue.enqueue(map(price_request, assets), band).results
+    if lacking := lacking_bars(others, connection, feed, now):
+        results += context.queue.enqueue(map(bars_request, lacking), Priority.LOW).results
     named = {outcome: [s for s, o, _ in results if o is outcome] for outcome in Outcome}
     round_ = Round(
         enqueued=len(named[Outcome.ENQUEUED]),

@@ -1,17 +1,48 @@
 """Which assets a round asks for: rules shared by batch and secondary."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
+from db.bars import BarRepository
+from db.connection import Connection
 from db.symbols import StoredAsset
 from market.feeds import Feed
-from market.freshness import nothing_newer
+from market.freshness import newest_allowed_day, nothing_newer
+from market.tickers import asset_kind
 from queueing import Request
 
+BARS = "/5m"
+"""Ends the queue's name of an asset's bars, which wait, fail and rest apart from its price."""
 
-def request_for(asset: StoredAsset) -> Request:
-    """What the queue carries of an asset: the ticker, all that a refresh needs."""
-    return Request(asset.symbol, {"ticker": asset.polygon_ticker, "asset_type": asset.asset_type})
+
+def price_request(asset: StoredAsset) -> Request:
+    """Asks for an asset's price. The queue carries the ticker: all that a refresh needs."""
+    return Request(asset.symbol, {"symbol": asset.symbol, "ticker": asset.polygon_ticker})
+
+
+def bars_request(asset: StoredAsset) -> Request:
+    """Asks for an asset's 5-minute bars of the newest completed day: a call of their own."""
+    payload = {"symbol": asset.symbol, "ticker": asset.polygon_ticker, "bars": True}
+    return Request(f"{asset.symbol}{BARS}", payload, solo=True)
+
+
+def lacking_bars(
+    assets: Sequence[StoredAsset], connection: Connection, feed: Feed, now: datetime
+) -> list[StoredAsset]:
+    """Those whose newest completed day is not stored, where the price's feed brings no bars.
+
+    A handful of calls a day: the bars of a completed day do not change.
+    """
+    if feed.name == "aggregates":
+        return []
+    newest = BarRepository(connection).newest([asset.symbol for asset in assets])
+
+    def reaches(asset: StoredAsset) -> bool:
+        day = newest_allowed_day(now, asset_kind(asset.polygon_ticker))
+        at = newest.get(asset.symbol)
+        return at is not None and at.astimezone(UTC).date() >= day
+
+    return [asset for asset in assets if not reaches(asset)]
 
 
 def is_current(asset: StoredAsset, feed: Feed, now: datetime) -> bool:
