@@ -238,8 +238,11 @@ def test_the_key_shows_nowhere(replies: Replies, caplog: pytest.LogCaptureFixtur
     replies.raw = b"garbage\r\n\r\n"
     with pytest.raises(MarketError) as caught_too:
         replies.get()
+    replies.raw = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"
+    with pytest.raises(MarketError) as caught_three:
+        replies.get()
     assert KEY in replies.server.heads[0]
-    for error in (caught.value, caught_too.value):
+    for error in (caught.value, caught_too.value, caught_three.value):
         shown = "".join(traceback.format_exception(error))
         assert KEY not in shown + repr(error) + str(vars(error)) + repr(replies.client)
         assert error.__context__ is None

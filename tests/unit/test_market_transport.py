@@ -64,7 +64,7 @@ def settled_arrivals(server: RawServer) -> int:
     with socket.create_connection(("127.0.0.1", server.port)) as probe:
         before = server.connections
         probe.sendall(b"GET /probe HTTP/1.1\r\n\r\n")
-        eventually(lambda: any("/probe" in head for head in server.heads) or before == 0, 2.0)
+        eventually(lambda: any("/probe" in head for head in server.heads) or before == 0, 10.0)
     return sum("/probe" not in head for head in server.heads)
 
 
@@ -122,7 +122,7 @@ def test_slow_dns_is_not_waited_for_beyond_the_deadline(monkeypatch: pytest.Monk
     real = socket.getaddrinfo
 
     def slow(*args: Any, **kwargs: Any) -> Any:
-        server.stopping.wait(1.5)
+        server.stopping.wait(10)
         return real(*args, **kwargs)
 
     with (
@@ -130,7 +130,7 @@ def test_slow_dns_is_not_waited_for_beyond_the_deadline(monkeypatch: pytest.Monk
         client_for(f"http://localhost:{server.port}") as client,
     ):
         monkeypatch.setattr(socket, "getaddrinfo", slow)
-        with took(0.25, 1.0), pytest.raises(SendDeadlinePassed):
+        with took(0.25, 3.0), pytest.raises(SendDeadlinePassed):
             ask(client, 0.3)
         assert server.connections == 0
 
@@ -147,7 +147,7 @@ def test_slow_connect_ends_at_the_deadline() -> None:
         for filler in fillers:
             filler.setblocking(False)
             filler.connect_ex(("127.0.0.1", server.port))
-        with client_for(server.url) as client, took(0.25, 1.0), pytest.raises(SendDeadlinePassed):
+        with client_for(server.url) as client, took(0.25, 3.0), pytest.raises(SendDeadlinePassed):
             ask(client, 0.3)
         for filler in fillers:
             filler.close()
@@ -167,10 +167,10 @@ def test_tls_works_and_its_handshake_uses_up_the_deadline(trusted: tuple[Path, P
         assert ask(client) == OK
         assert ask(client) == OK
         assert server.connections == 1
-    with RawServer(serve_ok, tls=trusted, tls_delay_s=1.5) as server:
+    with RawServer(serve_ok, tls=trusted, tls_delay_s=10.0) as server:
         with (
             client_for(server.url) as client,
-            took(0.25, 1.0),
+            took(0.25, 3.0),
             pytest.raises(SendDeadlinePassed) as caught,
         ):
             ask(client, 0.3)
@@ -197,7 +197,7 @@ def test_slow_proxy_tunnel_uses_up_the_deadline(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         with (
             client_for("https://api.invalid") as client,
-            took(0.25, 1.2),
+            took(0.25, 3.0),
             pytest.raises(SendDeadlinePassed),
         ):
             ask(client, 0.3)
@@ -220,7 +220,7 @@ def test_tls_through_a_proxy_tunnel_is_checked_after_its_handshake(
             while data := source.recv(65536):
                 target.sendall(data)
 
-    for tls_delay_s, arrivals in ((0.0, 1), (1.5, 0)):
+    for tls_delay_s, arrivals in ((0.0, 1), (10.0, 0)):
         with (
             RawServer(serve_ok, tls=trusted, tls_delay_s=tls_delay_s) as server,
             RawServer(tunnel) as proxy,
@@ -230,7 +230,7 @@ def test_tls_through_a_proxy_tunnel_is_checked_after_its_handshake(
                 if arrivals:
                     assert ask(client) == OK
                 else:
-                    with took(0.25, 1.0), pytest.raises(SendDeadlinePassed):
+                    with took(0.25, 3.0), pytest.raises(SendDeadlinePassed):
                         ask(client, 0.3)
             assert len(server.arrivals) == arrivals
             assert len(proxy.heads) == 1
@@ -307,7 +307,7 @@ def test_no_answer_is_one_arrival_and_an_unanswered_one() -> None:
         peer.server.stopping.wait(5)
 
     with RawServer(silent) as server, client_for(server.url, 0.3) as client:
-        with took(0.25, 1.0), pytest.raises(ProviderDown) as caught:
+        with took(0.25, 3.0), pytest.raises(ProviderDown) as caught:
             ask(client)
         assert (caught.value.sent, caught.value.answered) == (True, False)
         assert len(server.arrivals) == 1
@@ -326,7 +326,7 @@ def test_a_connection_given_up_is_reset_so_that_nothing_arrives_later() -> None:
     with RawServer(silent) as server, client_for(server.url, 0.2) as client:
         with pytest.raises(ProviderDown):
             ask(client)
-        eventually(lambda: seen == ["reset"], 2.0)
+        eventually(lambda: seen == ["reset"], 10.0)
 
 
 def test_unacknowledged_bytes_are_not_retransmitted_after_the_deadline(
@@ -367,7 +367,7 @@ def dripping_body(peer: Peer) -> None:
 @pytest.mark.parametrize(("script", "answered"), [(dripping_head, False), (dripping_body, True)])
 def test_a_dripping_answer_ends_in_total(script: Callable[[Peer], None], answered: bool) -> None:
     with RawServer(script) as server, client_for(server.url, 0.5) as client:
-        with took(0.4, 1.2), pytest.raises(ProviderDown) as caught:
+        with took(0.4, 3.0), pytest.raises(ProviderDown) as caught:
             ask(client)
         assert (caught.value.sent, caught.value.answered) == (True, answered)
         assert len(server.arrivals) == 1
@@ -389,7 +389,7 @@ def test_a_connection_that_the_server_closed_is_noticed_before_sending() -> None
     with RawServer(one_answer_then_close) as server, client_for(server.url) as client:
         for count in (1, 2, 3):
             assert ask(client) == OK
-            eventually(lambda: _is_broken(client), 2.0)
+            eventually(lambda: _is_broken(client), 10.0)
             assert (server.connections, len(server.arrivals)) == (count, count)
 
 
@@ -424,7 +424,7 @@ def test_an_unasked_answer_is_not_taken_for_ours() -> None:
     with RawServer(unasked_words) as server, client_for(server.url) as client:
         assert ask(client) == OK
         first_is_read.set()
-        eventually(lambda: _is_broken(client), 2.0)
+        eventually(lambda: _is_broken(client), 10.0)
         assert ask(client) == OK
         assert (server.connections, len(server.arrivals)) == (2, 2)
 
