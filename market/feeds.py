@@ -27,7 +27,7 @@ from pydantic import ValidationError
 
 from market.client import MarketClient
 from market.deadline import SendDeadline
-from market.errors import BadAnswer, NotEntitled, NotFound
+from market.errors import BadAnswer, InvalidTicker, NotEntitled, NotFound
 from market.freshness import newest_allowed_day, nothing_newer
 from market.models import Envelope, SnapshotItem, TickerSnapshot
 from market.quotes import Answer, Delay, Missing, Observation
@@ -67,8 +67,9 @@ class Feed(Protocol):
     ) -> Answer:
         """One HTTP request for 1 to `max_tickers` tickers; `now` is the instant of its grant.
 
-        Raises MarketError where the call as a whole failed, InvalidTicker before anything is
-        sent; what concerns one ticker only is a Missing in the answer."""
+        Raises MarketError where the call as a whole failed, InvalidTicker (nothing was sent)
+        where no ticker could be asked for; what concerns one ticker of several is a Missing in
+        the answer."""
         ...
 
 
@@ -89,22 +90,39 @@ class SnapshotV3:
         deadline: SendDeadline,
         cursor: str | None = None,
     ) -> Answer:
-        _check(tickers, self.max_tickers)
-        asked = {"ticker.any_of": ",".join(tickers), "limit": str(self.max_tickers)}
+        found, good = self._sort_out(tickers)
+        asked = {"ticker.any_of": ",".join(good), "limit": str(self.max_tickers)}
         params = asked if cursor is None else {"cursor": cursor}
         envelope = _envelope(client.get("/v3/snapshot", params, deadline=deadline))
-        found: dict[str, Observation | Missing] = {}
         for raw in envelope.results or ():
             ticker = raw.get("ticker") if isinstance(raw, dict) else None
-            if isinstance(ticker, str) and ticker in tickers:
+            if isinstance(ticker, str) and ticker in good:
                 found[ticker] = self._read(ticker, raw, now)
         next_cursor = _cursor(envelope.next_url)
-        if not found or (next_cursor is None and cursor is None):
-            for ticker in tickers:
+        if found.keys().isdisjoint(good) or (next_cursor is None and cursor is None):
+            for ticker in good:
                 found.setdefault(ticker, Missing(ticker, "the provider left it out"))
-        if found and all(isinstance(f, Missing) and f.not_entitled for f in found.values()):
+        told = [found[ticker] for ticker in good if ticker in found]
+        if all(isinstance(one, Missing) and one.not_entitled for one in told):
             raise NotEntitled(status=200)
         return _answer(found.values(), next_cursor)
+
+    def _sort_out(
+        self, tickers: Sequence[str]
+    ) -> tuple[dict[str, Observation | Missing], list[str]]:
+        """Malformed tickers as missing, and the good ones; one must not stop 249 others."""
+        if not 1 <= len(tickers) <= self.max_tickers:
+            raise ValueError(f"{len(tickers)} tickers for a call that takes {self.max_tickers}")
+        bad: dict[str, Observation | Missing] = {}
+        for ticker in tickers:
+            try:
+                check_ticker(ticker)
+            except InvalidTicker as exc:
+                bad[ticker] = Missing(ticker, exc.message, permanent=True)
+        good = [ticker for ticker in tickers if ticker not in bad]
+        if not good:
+            raise InvalidTicker(f"no ticker among {', '.join(bad)[:100]!r}")
+        return bad, good
 
     def _read(self, ticker: str, raw: Any, now: datetime) -> Observation | Missing:
         try:
@@ -153,7 +171,7 @@ class Snapshot:
         deadline: SendDeadline,
         cursor: str | None = None,
     ) -> Answer:
-        ticker = _check(tickers, self.max_tickers)
+        ticker = _only(tickers)
         path = f"/v2/snapshot/locale/global/markets/{market_of(ticker)}/tickers/{ticker}"
         try:
             body = client.get(path, {}, deadline=deadline)
@@ -208,7 +226,7 @@ class Aggregates:
         deadline: SendDeadline,
         cursor: str | None = None,
     ) -> Answer:
-        ticker = _check(tickers, self.max_tickers)
+        ticker = _only(tickers)
         first, last = self.days(asset_kind(ticker), now)
         path = f"/v2/aggs/ticker/{ticker}/range/5/minute/{first}/{last}"
         params = {"adjusted": "true", "sort": "desc", "limit": "50000"}
@@ -251,12 +269,10 @@ def choose_feed(refused: Collection[str], feeds: Sequence[Feed] = FEEDS) -> Feed
     return next((feed for feed in feeds if feed.name not in refused), feeds[-1])
 
 
-def _check(tickers: Sequence[str], at_most: int) -> str:
-    if not 1 <= len(tickers) <= at_most:
-        raise ValueError(f"{len(tickers)} tickers for a call that takes 1 to {at_most}")
-    for ticker in tickers:
-        check_ticker(ticker)
-    return tickers[0]
+def _only(tickers: Sequence[str]) -> str:
+    if len(tickers) != 1:
+        raise ValueError(f"{len(tickers)} tickers for a call that takes one")
+    return check_ticker(tickers[0])
 
 
 def _envelope(body: Mapping[str, Any]) -> Envelope:

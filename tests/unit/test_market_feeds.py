@@ -166,6 +166,14 @@ def test_an_empty_answer_leaves_everything_missing(body: dict[str, Any]) -> None
     assert not any(m.permanent for m in answer.missing.values())
 
 
+def test_a_malformed_ticker_does_not_stop_the_others() -> None:
+    canned = Canned(v3(crypto_item()))
+    answer = fetch(SnapshotV3(), canned, "C:EUR/USD", BTC)
+    assert canned.asked[0][1]["ticker.any_of"] == BTC
+    assert set(answer.observations) == {BTC}
+    assert answer.missing["C:EUR/USD"].permanent
+
+
 def test_not_entitled_for_some_or_for_all() -> None:
     refused = {"ticker": EUR, "error": "NOT_ENTITLED", "message": "Not entitled to this ticker."}
     answer = fetch(SnapshotV3(), v3(refused, crypto_item()), EUR, BTC)
