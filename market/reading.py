@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
 
 import structlog
 from pydantic import ValidationError
 
 from market.errors import BadAnswer
-from market.models import WireBar, WireQuote, WireTrade
-from market.quotes import Bar, Delay, Missing, Observation, Price
-from market.tickers import AssetKind, asset_kind
+from market.models import Envelope, WireBar, WireQuote, WireTrade
+from market.quotes import Answer, Bar, Delay, Missing, Observation, Price
+from market.tickers import AssetKind, asset_kind, check_ticker
 
 log = structlog.get_logger(__name__)
 
@@ -122,3 +123,46 @@ def price_of(bars: Sequence[Bar], source: str, delay: Delay) -> Price:
         daily_low=min(bar.low for bar in day),
         daily_close=last.close,
     )
+
+
+def only_ticker(tickers: Sequence[str]) -> str:
+    """The one ticker of a call that takes one."""
+    if len(tickers) != 1:
+        raise ValueError(f"{len(tickers)} tickers for a call that takes one")
+    return check_ticker(tickers[0])
+
+
+def read_envelope(body: Mapping[str, Any]) -> Envelope:
+    """What surrounds the results; BadAnswer if it is not as it should be."""
+    try:
+        return Envelope.model_validate(body)
+    except ValidationError as exc:
+        raise BadAnswer(malformed(exc), status=200) from None
+
+
+def said_status(body: Mapping[str, Any]) -> str:
+    """The body's own status in capitals, "" if it has none."""
+    return str(body.get("status") or "").upper()
+
+
+def cursor_of(next_url: str | None) -> str | None:
+    """The cursor alone: the rest of the URL is never followed, so the key cannot go elsewhere."""
+    try:
+        query = urlsplit(next_url or "").query
+    except ValueError as exc:
+        raise BadAnswer(f"malformed: next_url: {exc}", status=200) from None
+    return parse_qs(query).get("cursor", [None])[0]
+
+
+def answer_of(
+    found: Iterable[Observation | Missing], next_cursor: str | None = None, *, status: int = 200
+) -> Answer:
+    """An answer from what was found for each ticker."""
+    observations: dict[str, Observation] = {}
+    missing: dict[str, Missing] = {}
+    for one in found:
+        if isinstance(one, Missing):
+            missing[one.ticker] = one
+        else:
+            observations[one.ticker] = one
+    return Answer(observations, missing, next_cursor, status)

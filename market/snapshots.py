@@ -1,0 +1,155 @@
+"""The two snapshot feeds: live prices, and no bars."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, ClassVar
+
+from pydantic import ValidationError
+
+from market.client import MarketClient
+from market.deadline import SendDeadline
+from market.errors import BadAnswer, InvalidTicker, NotEntitled, NotFound
+from market.models import SnapshotItem, TickerSnapshot
+from market.quotes import Answer, Delay, Missing, Observation
+from market.reading import (
+    Candidate,
+    answer_of,
+    cursor_of,
+    end_of_minute,
+    malformed,
+    observe,
+    only_ticker,
+    quote_and_trade,
+    read_envelope,
+    said_status,
+)
+from market.tickers import check_ticker, market_of
+
+
+class SnapshotV3:
+    """`/v3/snapshot`: many tickers in one call. A ticker unknown to the provider is permanently
+    missing; one that is silently left out is not."""
+
+    name: ClassVar[str] = "snapshot_v3"
+    max_tickers: ClassVar[int] = 250
+    delay: ClassVar[Delay] = Delay.REAL_TIME
+
+    def fetch(
+        self,
+        client: MarketClient,
+        tickers: Sequence[str],
+        *,
+        now: datetime,
+        deadline: SendDeadline,
+        cursor: str | None = None,
+    ) -> Answer:
+        found, good = self._sort_out(tickers)
+        asked = {"ticker.any_of": ",".join(good), "limit": str(self.max_tickers)}
+        params = asked if cursor is None else {"cursor": cursor}
+        envelope = read_envelope(client.get("/v3/snapshot", params, deadline=deadline))
+        for raw in envelope.results or ():
+            ticker = raw.get("ticker") if isinstance(raw, dict) else None
+            if isinstance(ticker, str) and ticker in good:
+                found[ticker] = self._read(ticker, raw, now)
+        next_cursor = cursor_of(envelope.next_url)
+        if found.keys().isdisjoint(good) or (next_cursor is None and cursor is None):
+            for ticker in good:
+                found.setdefault(ticker, Missing(ticker, "the provider left it out"))
+        told = [found[ticker] for ticker in good if ticker in found]
+        if all(isinstance(one, Missing) and one.not_entitled for one in told):
+            raise NotEntitled(status=200)
+        return answer_of(found.values(), next_cursor)
+
+    def _sort_out(
+        self, tickers: Sequence[str]
+    ) -> tuple[dict[str, Observation | Missing], list[str]]:
+        """Malformed tickers as missing, and the good ones; one must not stop 249 others."""
+        if not 1 <= len(tickers) <= self.max_tickers:
+            raise ValueError(f"{len(tickers)} tickers for a call that takes {self.max_tickers}")
+        bad: dict[str, Observation | Missing] = {}
+        for ticker in tickers:
+            try:
+                check_ticker(ticker)
+            except InvalidTicker as exc:
+                bad[ticker] = Missing(ticker, exc.message, permanent=True)
+        good = [ticker for ticker in tickers if ticker not in bad]
+        if not good:
+            raise InvalidTicker(f"no ticker among {', '.join(bad)[:100]!r}")
+        return bad, good
+
+    def _read(self, ticker: str, raw: Any, now: datetime) -> Observation | Missing:
+        try:
+            item = SnapshotItem.model_validate(raw)
+        except ValidationError as exc:
+            return Missing(ticker, malformed(exc))
+        if item.error is not None:
+            return Missing(
+                ticker,
+                f"{item.error}: {item.message}" if item.message else item.error,
+                permanent=item.error == "NOT_FOUND",
+                not_entitled=item.error in ("NOT_ENTITLED", "NOT_AUTHORIZED"),
+            )
+        session, minute = item.session, item.last_minute
+        candidates = (
+            *quote_and_trade(ticker, item.last_quote, item.last_trade),
+            Candidate(minute.close, minute.last_updated or end_of_minute(minute, now)),
+            Candidate(session.price or session.close, session.last_updated),
+        )
+        return observe(
+            ticker,
+            candidates,
+            item.last_quote,
+            session,
+            source=self.name,
+            delay=self.delay,
+            now=now,
+        )
+
+
+class Snapshot:
+    """The v2 snapshot of one forex or crypto ticker.
+
+    A 404 only means "nothing now": the provider clears its snapshots every night."""
+
+    name: ClassVar[str] = "snapshot"
+    max_tickers: ClassVar[int] = 1
+    delay: ClassVar[Delay] = Delay.REAL_TIME
+
+    def fetch(
+        self,
+        client: MarketClient,
+        tickers: Sequence[str],
+        *,
+        now: datetime,
+        deadline: SendDeadline,
+        cursor: str | None = None,
+    ) -> Answer:
+        ticker = only_ticker(tickers)
+        path = f"/v2/snapshot/locale/global/markets/{market_of(ticker)}/tickers/{ticker}"
+        try:
+            body = client.get(path, {}, deadline=deadline)
+        except NotFound as exc:
+            return answer_of([Missing(ticker, exc.message)], status=404)
+        try:
+            snapshot = TickerSnapshot.model_validate(body.get("ticker"))
+        except ValidationError as exc:
+            raise BadAnswer(malformed(exc), status=200) from None
+        if snapshot.ticker != ticker:
+            raise BadAnswer("the answer is about another ticker", status=200)
+        candidates = (
+            *quote_and_trade(ticker, snapshot.last_quote, snapshot.last_trade),
+            Candidate(snapshot.minute.close, end_of_minute(snapshot.minute, now)),
+            Candidate(snapshot.day.close, snapshot.updated),
+        )
+        found = observe(
+            ticker,
+            candidates,
+            snapshot.last_quote,
+            snapshot.day,
+            source=self.name,
+            delay=Delay.DELAYED if said_status(body) == "DELAYED" else self.delay,
+            now=now,
+        )
+        return answer_of([found])
