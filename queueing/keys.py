@@ -135,6 +135,11 @@ class Keys:
         return self.named("plan")
 
     @cached_property
+    def outage(self) -> str:
+        """STRING: why no drain should be started for the moment. TTL of seconds."""
+        return self.named("outage")
+
+    @cached_property
     def secondary(self) -> str:
         """STRING: the slot of the last secondary round. TTL."""
         return self.named("secondary")

@@ -152,7 +152,7 @@ class TickScheduler(Scheduler):
     def _drain_if_due(self) -> None:
         """What time alone makes due: leases, delays, a free call. Starts a drain if none waits."""
         hint = self._context.queue.reap()
-        due = hint.wait_ms == 0
+        due = hint.wait_ms == 0 and not self.connection.exists(self._context.keys.outage)
         self._overdue = self._overdue + 1 if due else 0
         if due and (not hint.waiting or self._overdue > OVERDUE_PASSES):
             self._ticks.ensure_drain()

@@ -11,13 +11,12 @@ import structlog
 
 from db.connection import Connection
 from db.connection import ping as ping_database
-from db.errors import DatabaseError
 from db.providers import ProviderRepository
 from market.transport import SendDeadline
 from queueing import Claimed, Hint
 from worker.context import Context
 from worker.plan import Plan
-from worker.refresh import Call, DatabaseLost, Refresher, unauthorized_reason
+from worker.refresh import Call, Refresher, unauthorized_reason
 from worker.stopping import StopFlag
 from worker.ticks import JOB_TIMEOUT_S, Ticks
 
@@ -29,7 +28,7 @@ SUCCESSOR_WITHIN_MS = 60_000
 
 @dataclass(frozen=True)
 class Drained:
-    """What one drain did, and why it ended: stop, slice, tick, another, empty, database."""
+    """What one drain did, and why it ended: stop, slice, tick, another, empty, error."""
 
     calls: int
     ended: str
@@ -62,7 +61,10 @@ class Drain:
         self._known_active = False
 
     def run(self) -> Drained:
-        """Drains until its slice is over or there is nothing to wait for; then leaves in order."""
+        """Drains until its slice is over or there is nothing to wait for; then leaves in order.
+
+        Raises DatabaseError when PostgreSQL is away; nothing is claimed without it.
+        """
         ended = "error"
         self._lift_old_key_block()
         try:
@@ -71,9 +73,6 @@ class Drain:
                 if reason := self._wait(hint):
                     break
             ended = reason or "stop"
-        except (DatabaseLost, DatabaseError) as error:
-            log.error("drain.database", detail=str(error))
-            ended = "database"
         finally:
             self._leave(ended)
         return Drained(self._calls, ended)
@@ -132,7 +131,7 @@ class Drain:
             self._context.redis.connection_pool.disconnect()
         woken, hint = self._context.queue.retire(self._name)
         soon = hint.wait_ms is not None and hint.wait_ms <= SUCCESSOR_WITHIN_MS
-        if ended == "database" or hint.waiting:
+        if ended == "error" or hint.waiting:
             soon = False  # the scheduler's pass starts another one
         if woken or (soon and hint.reason != "leased"):
             self._ticks.ensure_drain()

@@ -40,10 +40,6 @@ class Call:
     """How long the drain would wait after this call."""
 
 
-class DatabaseLost(Exception):
-    """PostgreSQL went away with an answer in hand; the items were given back."""
-
-
 class Refresher:
     """Refreshes what one claim leased, in one HTTP request and one transaction."""
 
@@ -62,8 +58,8 @@ class Refresher:
     def refresh(self, call: Call) -> Hint:
         """Makes the call, stores and tells what it brought; returns when to claim next.
 
-        Raises DatabaseLost if the answer could not be written. Every other failure of the
-        provider ends as a retry, a return or a dead letter of the items.
+        Raises DatabaseError if the answer could not be written; the items were given back then.
+        Every failure of the provider ends as a retry, a return or a dead letter of the items.
         """
         items = {str(item.payload["ticker"]): item for item in call.claimed.items}
         started_at, clock = datetime.now(UTC), time.monotonic()
@@ -183,7 +179,7 @@ class Refresher:
                 for item in call.claimed.items
             ]
             self._release(call, everything, answered=answered)
-            raise DatabaseLost from error
+            raise
 
     def _complete(self, call: Call, done: Sequence[Done]) -> Hint:
         try:

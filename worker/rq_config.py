@@ -5,13 +5,20 @@ several. Serializer and classes are options of the command line, not settings of
 whole line stands in the Procfile.
 """
 
+import sys
+
 import worker.tasks  # noqa: F401 - imported before the fork, so that ticks start quickly
 from queueing import Keys
-from settings import Settings
+from settings import Settings, SettingsError
 from worker.rq_classes import TickWorker
 from worker.ticks import RQ_QUEUE
 
-_settings = Settings.load()
+try:
+    _settings = Settings.load()
+    _settings.required_api_key()
+except SettingsError as error:
+    print(f"assetq: {error}", file=sys.stderr)
+    sys.exit(3)
 TickWorker.keys = Keys(_settings.provider)
 
 REDIS_URL = _settings.redis_url

@@ -5,7 +5,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
+
 from db.connection import Connection, connect
+from db.errors import DatabaseError
 from market.client import MarketClient
 from settings import Settings
 from worker.batch import begin
@@ -17,6 +20,11 @@ from worker.refresh import Refresher
 from worker.secondary import enqueue_secondary
 from worker.stopping import STOP, StopFlag
 from worker.ticks import Ticks
+
+log = structlog.get_logger(__name__)
+
+OUTAGE_MS = 5_000
+"""After PostgreSQL was found away, no drain is started for so long."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +74,14 @@ def bench(settings: Settings) -> Iterator[Bench]:
 def _tick(work: Callable[[Bench], None]) -> None:
     settings = Settings.load()
     configure(settings)
-    with bench(settings) as open_bench:
-        work(open_bench)
+    try:
+        with bench(settings) as open_bench:
+            work(open_bench)
+    except DatabaseError as error:
+        # Not a failure of the tick: the next one finds the same queue. Until then a moment's peace.
+        log.error("tick.database", detail=str(error), next_in_ms=OUTAGE_MS)
+        with Context.open(settings) as context:
+            context.redis.set(context.keys.outage, f"PostgreSQL: {error}"[:300], px=OUTAGE_MS)
 
 
 def batch(planned: str = "") -> None:
