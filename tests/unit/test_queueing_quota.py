@@ -1,0 +1,582 @@
+"""Contract of the quota: the limiter alone, and what it makes claims wait for.
+
+The small quota of these tests: 2 calls in 1,000 ms, sent within 100 ms, guard 10 ms, so a call counts
+for 1,110 ms unless it is answered, and an answered one for 1,010 ms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import fakeredis
+import pytest
+from redis import Redis
+
+from queueing import Batch, Done, GiveBack, Grant, Hint, Policy, Request, Retry
+from tests.queueing_kit import CRITICAL, HIGH, LOW, MEDIUM, NOW_MS, Kit, limited
+
+UNANSWERED_MS, ANSWERED_MS = 1_110, 1_010
+
+
+@pytest.fixture(params=[True, False], ids=["text", "bytes"])
+def connection(request: pytest.FixtureRequest) -> Redis:
+    return fakeredis.FakeRedis(decode_responses=request.param)
+
+
+@pytest.fixture
+def kit(connection: Redis) -> Iterator[Kit]:
+    kit = Kit(connection, limited()).known()
+    yield kit
+    kit.assert_no_leak()
+
+
+def acquire(kit: Kit, **options: bool) -> Grant:
+    grant = kit.limiter.acquire(**options)
+    assert isinstance(grant, Grant), grant
+    return grant
+
+
+def refused(kit: Kit, **options: bool) -> tuple[str | None, int | None]:
+    hint = kit.limiter.acquire(**options)
+    assert isinstance(hint, Hint), hint
+    return hint.reason, hint.wait_ms
+
+
+def test_an_unanswered_call_counts_for_send_window_and_guard(kit: Kit) -> None:
+    grant = acquire(kit)
+    assert (grant.granted_at_ms, grant.send_by_ms) == (NOW_MS, NOW_MS + 100)
+    acquire(kit)
+    assert refused(kit) == ("window", UNANSWERED_MS)
+    assert kit.places() == [UNANSWERED_MS] * 2
+    kit.now_ms += UNANSWERED_MS - 1
+    assert refused(kit) == ("window", 1)
+    kit.now_ms += 1
+    acquire(kit)
+
+
+def test_an_answered_call_counts_for_one_window_from_its_answer(kit: Kit) -> None:
+    first, _ = acquire(kit), acquire(kit)
+    kit.now_ms += 30
+    kit.limiter.release(first)
+    assert refused(kit) == ("window", ANSWERED_MS)
+    kit.now_ms += ANSWERED_MS
+    acquire(kit)
+    assert refused(kit) == ("window", UNANSWERED_MS - ANSWERED_MS - 30)
+
+
+def test_a_late_or_repeated_answer_never_prolongs_nor_revives_a_place(kit: Kit) -> None:
+    grant = acquire(kit)
+    kit.now_ms += 10
+    kit.limiter.release(grant)
+    kit.now_ms += 500
+    kit.limiter.release(grant)
+    assert kit.places() == [ANSWERED_MS - 500]
+    slow = acquire(kit)
+    kit.now_ms += 2_000
+    kit.limiter.release(slow)
+    assert kit.limiter.available() == 2
+    acquire(kit)
+    acquire(kit)
+    kit.limiter.release(slow)
+    assert kit.redis.zcard(kit.keys.window) == 2
+
+
+def test_a_timeout_frees_nothing_earlier(kit: Kit) -> None:
+    kit.put("A", at=HIGH)
+    claimed = kit.take()
+    kit.queue.release(claimed, [Retry("A", 10, LOW, "timeout")], answered=False)
+    assert kit.places() == [UNANSWERED_MS]
+    kit.now_ms += 20
+    again = kit.take()
+    kit.queue.release(again, [GiveBack("A")], answered=True)
+    assert kit.places() == [ANSWERED_MS, UNANSWERED_MS - 20]
+
+
+def test_available_counts_places_and_the_window_stays_bounded(kit: Kit) -> None:
+    assert kit.limiter.available() == 2
+    for _ in range(20):
+        acquire(kit)
+        kit.now_ms += 600
+    assert kit.redis.zcard(kit.keys.window) == 2
+    kit.now_ms += 600
+    assert kit.limiter.available() == 2
+
+
+def test_claims_and_the_limiter_share_the_quota(kit: Kit) -> None:
+    kit.put("A", "B")
+    kit.take()
+    acquire(kit)
+    hint = kit.refused()
+    assert (hint.reason, hint.wait_ms) == ("window", UNANSWERED_MS)
+    assert kit.counter("waits:window") == 1
+
+
+def test_consume_counts_calls_made_elsewhere_even_too_many(kit: Kit) -> None:
+    assert kit.limiter.consume(3, who="curl") == 3
+    assert [place.who for place in kit.limiter.status().places] == ["curl"] * 3
+    assert refused(kit) == ("window", ANSWERED_MS)
+    kit.now_ms += ANSWERED_MS
+    acquire(kit)
+    assert kit.redis.zcard(kit.keys.window) == 2, "those that no longer count are forgotten"
+    acquire(kit)
+    assert refused(kit) == ("window", UNANSWERED_MS)
+
+
+def test_more_places_than_allowed_wait_for_the_right_one(kit: Kit) -> None:
+    """Two must be left of four before one more may go."""
+    for _ in range(4):
+        kit.limiter.consume()
+        kit.now_ms += 100
+    assert refused(kit) == ("window", ANSWERED_MS - 200)
+
+
+def test_block_holds_everybody_back_and_is_not_shortened(kit: Kit) -> None:
+    assert kit.limiter.block(500, "429") == NOW_MS + 500
+    assert kit.limiter.block(200, "429") == NOW_MS + 500
+    assert refused(kit, urgent=True) == ("blocked", 500)
+    kit.put("A", at=CRITICAL)
+    assert kit.refused().reason == "blocked"
+    status = kit.limiter.status()
+    assert (status.blocked_until_ms, status.blocked_reason) == (NOW_MS + 500, "429")
+    kit.now_ms += 500
+    acquire(kit)
+
+
+def test_a_block_is_lifted_by_hand_and_never_longer_than_a_day(kit: Kit) -> None:
+    kit.limiter.block(10**12, "401")
+    assert refused(kit) == ("blocked", 24 * 3600 * 1000)
+    kit.limiter.block(0, "a new key")
+    assert refused(kit)[0] == "blocked"
+    kit.limiter.block(0, "a new key", force=True)
+    acquire(kit)
+
+
+def test_reset_forgets_all(kit: Kit) -> None:
+    acquire(kit)
+    acquire(kit)
+    kit.limiter.block(500, "x")
+    assert kit.limiter.reset() == 2
+    assert kit.limiter.available() == 2
+    acquire(kit)
+
+
+def test_spacing_keeps_grants_apart(kit: Kit) -> None:
+    kit.policy = limited(spacing_ms=300)
+    acquire(kit)
+    assert refused(kit, urgent=True) == ("spacing", 300)
+    kit.now_ms += 300
+    acquire(kit)
+
+
+def test_without_a_limit_nothing_is_counted_but_blocks_and_spacing_hold(kit: Kit) -> None:
+    kit.policy = limited(limit=None, spacing_ms=5)
+    for _ in range(50):
+        grant = acquire(kit)
+        kit.limiter.release(grant)
+        kit.now_ms += 5
+    assert kit.redis.zcard(kit.keys.window) == 0
+    assert kit.limiter.available() is None
+    assert kit.limiter.status().limit is None
+    kit.limiter.block(70, "429")
+    assert refused(kit) == ("blocked", 70)
+
+
+def test_a_limit_after_none_starts_with_a_hold(kit: Kit) -> None:
+    """Calls under no limit were not written down: the window is unknown."""
+    kit.policy = limited(limit=None)
+    acquire(kit)
+    kit.policy = limited()
+    assert refused(kit) == ("hold", UNANSWERED_MS)
+    kit.now_ms += UNANSWERED_MS
+    acquire(kit)
+
+
+# --- the unknown window
+
+
+def test_a_server_nobody_knows_is_held_for_one_horizon(connection: Redis) -> None:
+    kit = Kit(connection, limited())
+    kit.put("A", at=CRITICAL)
+    assert not kit.limiter.status().epoch_known
+    hint = kit.refused()
+    assert (hint.reason, hint.wait_ms) == ("hold", UNANSWERED_MS)
+    kit.now_ms += UNANSWERED_MS - 1
+    assert refused(kit, urgent=True) == ("hold", 1)
+    kit.now_ms += 1
+    acquire(kit)
+    assert kit.counter("holds") == 1
+
+
+def test_a_flush_is_noticed(kit: Kit) -> None:
+    acquire(kit)
+    acquire(kit)
+    kit.now_ms += 5
+    kit.redis.flushall()
+    assert refused(kit) == ("hold", UNANSWERED_MS)
+
+
+def test_another_server_with_the_same_data_is_noticed(kit: Kit) -> None:
+    acquire(kit)
+    kit.redis.hset(kit.keys.quota, "epoch", "0123456789abcdef")
+    assert refused(kit) == ("hold", UNANSWERED_MS)
+
+
+def test_a_window_that_vanished_alone_is_noticed_once(kit: Kit) -> None:
+    acquire(kit)
+    kit.now_ms += 50
+    kit.redis.delete(kit.keys.window)
+    assert refused(kit) == ("hold", UNANSWERED_MS)
+    kit.now_ms += UNANSWERED_MS - 1
+    assert refused(kit) == ("hold", 1)
+    kit.now_ms += 1
+    acquire(kit)
+    assert kit.counter("holds") == 1
+
+
+def test_a_proof_that_nobody_called_spares_the_hold(connection: Redis) -> None:
+    kit = Kit(connection, limited())
+    assert isinstance(kit.limiter.acquire(idle_proof_ms=NOW_MS), Grant)
+    acquire(kit)
+    assert refused(kit) == ("window", UNANSWERED_MS)
+    assert kit.counter("holds") == 0
+
+
+def test_a_proof_lifts_a_hold_that_another_worker_began(connection: Redis) -> None:
+    kit = Kit(connection, limited())
+    assert refused(kit)[0] == "hold"
+    kit.now_ms += 10
+    kit.put("A")
+    assert kit.take(idle_proof_ms=kit.now_ms - 5).items
+
+
+@pytest.mark.parametrize(
+    ("age_ms", "what"), [(100, "older than the send budget"), (-1, "from the future")]
+)
+def test_a_proof_that_is_not_fresh_proves_nothing(connection: Redis, age_ms: int, what: str) -> None:
+    kit = Kit(connection, limited())
+    kit.limiter.acquire(idle_proof_ms=NOW_MS - age_ms)
+    assert refused(kit)[0] == "hold", what
+
+
+def test_a_proof_against_what_is_remembered_proves_nothing(kit: Kit) -> None:
+    """A restarted server remembers a grant of the window that is said to have been idle."""
+    acquire(kit)
+    kit.now_ms += 50
+    kit.redis.hset(kit.keys.quota, "epoch", "before-the-restart")
+    assert isinstance(kit.limiter.acquire(idle_proof_ms=kit.now_ms - 10), Hint)
+    assert isinstance(kit.limiter.acquire(idle_proof_ms=kit.now_ms), Hint), "nor lifts the hold"
+
+
+# --- a clock that steps back
+
+
+@pytest.mark.parametrize("step_ms", [1, 70_000, 10**9])
+def test_a_clock_that_steps_back_heals_within_one_horizon(kit: Kit, step_ms: int) -> None:
+    acquire(kit)
+    acquire(kit)
+    kit.now_ms -= step_ms
+    reason, wait = refused(kit)
+    assert reason == "window"
+    assert wait is not None
+    assert wait <= UNANSWERED_MS
+    kit.now_ms += wait
+    acquire(kit)
+
+
+def test_a_hold_heals_after_a_step_back(connection: Redis) -> None:
+    kit = Kit(connection, limited())
+    kit.limiter.acquire()
+    kit.now_ms -= 10**8
+    assert refused(kit) == ("hold", UNANSWERED_MS)
+    kit.now_ms += UNANSWERED_MS
+    acquire(kit)
+
+
+def test_spacing_heals_after_a_step_back(kit: Kit) -> None:
+    kit.policy = limited(spacing_ms=300)
+    acquire(kit)
+    kit.now_ms -= 10**8
+    assert refused(kit) == ("spacing", 300)
+    kit.now_ms += 300
+    acquire(kit)
+
+
+def test_a_block_heals_after_a_step_back(kit: Kit) -> None:
+    kit.limiter.block(500, "429")
+    kit.now_ms -= 10**8
+    assert refused(kit) == ("blocked", 500)
+    kit.now_ms += 500
+    acquire(kit)
+
+
+def test_leases_and_delays_heal_after_a_step_back(kit: Kit) -> None:
+    kit.policy = limited(limit=None)
+    kit.put("A", "B")
+    kit.queue.retry(kit.take(), "A", delay_ms=1_000, priority=LOW, error="x")
+    kit.take()
+    kit.now_ms -= 10**9
+    hint = kit.queue.reap()
+    assert (hint.reason, hint.wait_ms) == ("leased", 600_000)
+    kit.now_ms += 600_000
+    assert kit.take().items[0].symbol == "B"
+    kit.now_ms += 24 * 3600 * 1000
+    assert {kit.take().items[0].symbol, kit.take().items[0].symbol} == {"A", "B"}
+
+
+# --- reservation by look-ahead
+
+
+@pytest.fixture
+def reserving(connection: Redis) -> Kit:
+    """3 places, and a batch of 2 calls in 5 s, which may start 50 ms late; given up 200 ms late."""
+    kit = Kit(connection, limited(limit=3, tolerance_ms=50)).known()
+    kit.limiter.plan_batch(NOW_MS + 5_000, 60_000, 2)
+    return kit
+
+
+def test_far_from_the_batch_everything_may_be_used(reserving: Kit) -> None:
+    for _ in range(3):
+        acquire(reserving)
+    assert refused(reserving)[0] == "window"
+
+
+def test_a_call_that_is_over_before_the_batch_is_always_free(reserving: Kit) -> None:
+    reserving.now_ms += 5_000 + 50 - UNANSWERED_MS
+    for _ in range(3):
+        acquire(reserving)
+
+
+def test_near_the_batch_its_calls_are_kept_free(reserving: Kit) -> None:
+    reserving.now_ms += 5_000 + 50 - UNANSWERED_MS + 1
+    acquire(reserving)
+    at_batch = 5_000 + 200 + 1 - (reserving.now_ms - NOW_MS)
+    assert refused(reserving) == ("reserved", at_batch)
+    assert reserving.limiter.status().background == (NOW_MS + 5_201, "reserved")
+    acquire(reserving, urgent=True)
+    acquire(reserving, urgent=True)
+
+
+def test_an_early_answer_frees_a_place_for_background_work(reserving: Kit) -> None:
+    """Places count by when they end: one that ends before the batch costs it nothing."""
+    reserving.now_ms += 5_050 - UNANSWERED_MS - 40
+    early = [acquire(reserving), acquire(reserving)]
+    reserving.now_ms += 60
+    acquire(reserving)
+    assert refused(reserving)[0] in ("window", "reserved")
+    for grant in early:
+        reserving.limiter.release(grant)
+    assert [at for at in reserving.places() if reserving.now_ms + at <= NOW_MS + 5_050], "both end before"
+
+
+def test_the_slot_moves_on_with_its_batch_and_not_before(reserving: Kit) -> None:
+    reserving.now_ms += 5_000 + 150
+    acquire(reserving)
+    assert refused(reserving) == ("reserved", 51)
+    batch = Batch("1205", NOW_MS + 5_000, NOW_MS + 65_000, 60_000, 2, ("X", "Y"))
+    reserving.queue.enqueue([Request("X"), Request("Y")], CRITICAL, batch=batch)
+    reserving.put("L", at=LOW)
+    assert [reserving.take().items[0].symbol for _ in range(2)] == ["X", "Y"]
+    reserving.now_ms += UNANSWERED_MS
+    assert reserving.take().items[0].symbol == "L"
+    assert reserving.limiter.status().batch_at_ms == NOW_MS + 65_000
+
+
+def test_a_slot_without_its_batch_is_given_up_after_the_grace(reserving: Kit) -> None:
+    reserving.now_ms += 5_200
+    acquire(reserving)
+    assert refused(reserving) == ("reserved", 1)
+    reserving.now_ms += 1
+    acquire(reserving)
+    acquire(reserving)
+    assert reserving.limiter.status().batch_at_ms == NOW_MS + 65_000
+
+
+@pytest.mark.parametrize("missed", [1, 2, 1_000])
+def test_missed_slots_are_skipped_without_a_loop(reserving: Kit, missed: int) -> None:
+    reserving.now_ms += 5_201 + 60_000 * (missed - 1)
+    assert reserving.limiter.status().batch_at_ms == NOW_MS + 5_000 + 60_000 * missed
+
+
+def test_no_batch_reserves_nothing(reserving: Kit) -> None:
+    reserving.now_ms += 4_990
+    reserving.limiter.plan_batch(NOW_MS + 5_000, 60_000, 0)
+    for _ in range(3):
+        acquire(reserving)
+    reserving.now_ms += UNANSWERED_MS
+    reserving.limiter.plan_batch(reserving.now_ms + 10, 0, 3)
+    for _ in range(3):
+        acquire(reserving)
+
+
+def test_a_batch_larger_than_the_quota_reserves_all_of_it(reserving: Kit) -> None:
+    reserving.limiter.plan_batch(NOW_MS + 5_000, 60_000, 7)
+    reserving.now_ms += 4_990
+    assert refused(reserving)[0] == "reserved"
+    for _ in range(3):
+        acquire(reserving, urgent=True)
+
+
+def test_waiting_urgent_work_keeps_background_work_back(reserving: Kit) -> None:
+    reserving.limiter.reset()
+    reserving.limiter.plan_batch(0, 0, 0)
+    for _ in range(3):
+        acquire(reserving)
+    reserving.put("L", at=LOW)
+    reserving.put("X", at=CRITICAL)
+    reserving.now_ms += UNANSWERED_MS
+    assert reserving.take_symbols(2) == ["X", "L"]
+
+
+# --- aging
+
+
+def test_aging_lifts_a_waiting_item_band_by_band(connection: Redis) -> None:
+    kit = Kit(connection, limited(limit=None, aging_ms=1_000))
+    kit.put("OLD", at=LOW)
+    for age, ahead in ((999, MEDIUM), (1_000, None), (1_999, HIGH), (2_000, None)):
+        kit.now_ms = NOW_MS + age
+        name = f"N{age}"
+        kit.put(name, at=HIGH if age > 1_000 else MEDIUM)
+        first = kit.queue.peek()[0].symbol
+        assert first == (name if ahead else "OLD"), age
+        claimed = kit.take()
+        kit.queue.complete(claimed, [Done(claimed.items[0].symbol)])
+        if claimed.items[0].symbol == "OLD":
+            kit.queue.complete(kit.take(), [Done(name)])
+            kit.now_ms = NOW_MS
+            kit.put("OLD", at=LOW)
+
+
+def test_aging_never_passes_the_urgent_ones(connection: Redis) -> None:
+    kit = Kit(connection, limited(limit=None, aging_ms=1))
+    kit.put("OLD", at=LOW)
+    kit.now_ms += 10**9
+    kit.put("X", at=CRITICAL)
+    assert kit.take_symbols(2) == ["X", "OLD"]
+
+
+def test_ties_go_to_whoever_asked_first_not_to_a_band(connection: Redis) -> None:
+    kit = Kit(connection, limited(limit=None, aging_ms=1_000))
+    kit.put("L", at=LOW)
+    kit.now_ms += 1
+    kit.put("H", at=HIGH)
+    kit.now_ms += 2_000
+    assert kit.take_symbols(2) == ["L", "H"]
+
+
+def test_without_aging_the_bands_are_strict(connection: Redis) -> None:
+    kit = Kit(connection, limited(limit=None, aging_ms=0))
+    kit.put("L", at=LOW)
+    kit.now_ms += 10**9
+    kit.put("H", at=HIGH)
+    assert kit.take_symbols(2) == ["H", "L"]
+
+
+@pytest.mark.parametrize("retried", [False, True])
+def test_nothing_waits_longer_than_the_aging_bound(connection: Redis, retried: bool) -> None:
+    """wait <= (p - 2) * aging + N / c, with HIGH work arriving as fast as it is done."""
+    aging, step = 1_000, 100  # c = one call each 100 ms
+    kit = Kit(connection, limited(limit=None, aging_ms=aging))
+    kit.put(*[f"L{n}" for n in range(5)], at=LOW)
+    kit.put(*[f"M{n}" for n in range(5)], at=MEDIUM)
+    if retried:
+        kit.queue.retry(kit.take(), "M0", delay_ms=0, priority=LOW, error="x")
+    kit.put(*[f"H{n}" for n in range(10)], at=HIGH)
+    total, gone = 20, {}
+    for turn in range(200):
+        claimed = kit.take()
+        symbol = claimed.items[0].symbol
+        gone.setdefault(symbol, kit.now_ms - NOW_MS)
+        kit.queue.complete(claimed, [Done(symbol)])
+        kit.put(f"N{turn}" if symbol[0] in "ML" else symbol, at=HIGH)
+        kit.now_ms += step
+    for band, priority in (("M", 3), ("L", 4)):
+        waits = [gone[f"{band}{n}"] for n in range(5)]
+        assert max(waits) <= (4 if retried else priority - 2) * aging + total * step
+
+
+# --- what is counted
+
+
+def test_idle_time_is_counted_only_while_a_call_was_free_for_eligible_work(kit: Kit) -> None:
+    kit.put("A", "B", "C", "D")
+    kit.take()
+    assert kit.counter("idle_ms") == 0
+    kit.now_ms += 40
+    kit.take()
+    assert kit.counter("idle_ms") == 40, "the second place lay idle"
+    kit.now_ms += UNANSWERED_MS - 40
+    kit.take()
+    assert kit.counter("idle_ms") == 40
+    kit.now_ms += 40 + 7
+    kit.take()
+    assert kit.counter("idle_ms") == 47
+
+
+def test_spacing_blocks_and_reservations_are_not_idle_time(connection: Redis) -> None:
+    kit = Kit(connection, limited(limit=3, spacing_ms=30)).known()
+    kit.put("A", "B", "C", at=LOW)
+    kit.take()
+    kit.now_ms += 30
+    kit.take()
+    kit.limiter.block(70, "429")
+    kit.now_ms += 70
+    kit.limiter.plan_batch(kit.now_ms + 10, 60_000, 3)
+    hint = kit.refused()
+    assert hint.reason == "reserved"
+    assert hint.wait_ms is not None
+    kit.now_ms += hint.wait_ms
+    kit.take()
+    assert kit.counter("idle_ms") == 0
+
+
+def test_urgent_calls_that_waited_over_a_second_are_counted(kit: Kit) -> None:
+    acquire(kit)
+    acquire(kit)
+    kit.put("X", at=CRITICAL)
+    kit.refused()
+    kit.now_ms += UNANSWERED_MS
+    kit.take()
+    assert kit.limiter.status().waits_last_hour == 1
+    kit.put("Y", "Z", at=CRITICAL)
+    kit.take()
+    kit.refused()
+    kit.now_ms += UNANSWERED_MS
+    kit.take()
+    assert kit.limiter.status().waits_last_hour == 2
+    kit.now_ms += 3_600_001
+    assert kit.limiter.status().waits_last_hour == 0
+
+
+def test_status_explains_every_place_and_hold(kit: Kit) -> None:
+    kit.put("A", at=LOW)
+    claimed = kit.take(who="host:7")
+    kit.limiter.block(50, "429")
+    status = kit.limiter.status()
+    (place,) = status.places
+    assert (place.call_id, place.who) == (claimed.token, "host:7")
+    assert place.until_ms == NOW_MS + UNANSWERED_MS
+    assert (status.limit, status.free, status.epoch_known) == (2, 1, True)
+    assert status.urgent == (NOW_MS + 50, "blocked")
+
+
+def test_two_providers_in_one_redis_do_not_disturb_each_other(connection: Redis) -> None:
+    from queueing import Keys
+
+    one, two = Kit(connection, limited()), Kit(connection, limited(), keys=Keys("other"))
+    one.known()
+    two.known()
+    one.put("A", at=HIGH)
+    two.put("A", at=LOW)
+    one.take()
+    one.limiter.block(500, "429")
+    assert two.take().items[0].priority == LOW
+    assert two.limiter.available() == 1
+
+
+def test_the_real_policy_has_the_documented_horizon() -> None:
+    assert Policy().horizon_ms == 65_100
+    with pytest.raises(ValueError, match="limit 0"):
+        Policy(limit=0)
+    with pytest.raises(ValueError, match="spacing_ms"):
+        Policy(spacing_ms=-1)
