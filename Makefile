@@ -65,8 +65,8 @@ setup: $(STAMP) data
 
 # Recorded prices for the sandbox; without them it generates some and says so.
 data: $(STAMP)
-	@if [ ! -e .data/market ]; then $(BIN)/python -m market.sandbox.fetch || \
-	  echo "recorded market data is not there: the sandbox will show synthetic prices"; fi
+	@$(BIN)/python -m market.sandbox.fetch || \
+	  echo "some recorded market data is not there: the sandbox generates those prices"
 
 run: $(STAMP)
 	@exec $(BIN)/assetq up $(if $(FOR),--for $(FOR)) $(if $(PLAN),--plan $(PLAN)) \

@@ -19,18 +19,18 @@ import requests
 from cli.embedded.errors import EmbeddedError
 from cli.embedded.launcher import Event
 from cli.embedded.local import LocalRun
-from cli.embedded.state import DataDir
+from cli.embedded.state import ROOT, DataDir
 from cli.live import View, choose_view, span
 from cli.starting import (
     TIER_OF_PLAN,
-    given_variables,
     prepare_database,
     say,
     start_sandbox,
     start_servers,
 )
 from cli.watching import Refresh, SandboxView, Watcher
-from settings import Settings
+from db.errors import DatabaseError
+from settings import Settings, SettingsError
 from worker.context import Context
 
 _LOOK_S = 0.25
@@ -72,17 +72,26 @@ def up(for_s: float | None, plan: str, workers: int) -> None:
     if there is no API key, workers, scheduler and web pages. Ctrl-C ends it.
 
     Exit code 1 if something could not be started, or if --for ended without every critical asset
-    being fresh.
+    being fresh; 3 for settings that make no sense.
     """
-    sys.exit(run_up(Options(for_s, plan, workers)))
+    try:
+        sys.exit(run_up(Options(for_s, plan, workers)))
+    except SettingsError as error:
+        click.echo(f"assetq: {error}", err=True)
+        sys.exit(3)
+    except (EmbeddedError, DatabaseError) as error:
+        click.echo(f"assetq: {error}", err=True)
+        sys.exit(1)
 
 
 def run_up(options: Options) -> int:
     """Runs until `for_s` is over or a signal comes; the exit code. Raises EmbeddedError,
-    DatabaseError, or the settings' error, after everything was stopped again."""
+    DatabaseError or SettingsError, after everything was stopped again."""
+    os.chdir(ROOT)  # where .env lies
+    settings = Settings.load()  # complains before anything is started
     with _signals_interrupt(), LocalRun(options.data, _tell_wait, _tell_stop) as run:
         try:
-            return _run(run, options)
+            return _run(run, settings, options)
         except KeyboardInterrupt:
             return 0
         finally:
@@ -91,23 +100,23 @@ def run_up(options: Options) -> int:
     raise AssertionError("a run returns or raises")
 
 
-def _run(run: LocalRun, options: Options) -> int:
-    os.chdir(run.root)  # where .env lies
-    given = given_variables()
-    start_servers(run, given)
-    sandbox = start_sandbox(run, given, options.plan)
+def _run(run: LocalRun, settings: Settings, options: Options) -> int:
+    port_is_given = settings.port is not None
+    if "base_url" in settings.model_fields_set:
+        settings.required_api_key()
+    start_servers(run, settings)
+    sandbox = start_sandbox(run, settings, options.plan)
     os.environ.update(run.values)
     settings = Settings.load()
-    settings.required_api_key()
     tickers = prepare_database(settings)
-    pages = run.start_programs(options.workers, port_is_given="PORT" in given)
+    pages = run.start_programs(options.workers, port_is_given=port_is_given)
     say(f"{options.workers} workers, scheduler and web started; logs in {run.data.log}")
     if pages:
         say(f"health: {pages}/health/batch")
     origins = sandbox.origins() if sandbox else {}
     labels = {symbol: origins.get(ticker, "") for symbol, ticker in tickers.items()}
     with Context.open(settings) as context:
-        tally = Tally(tuple(settings.priority_assets))
+        tally = Tally(settings.priority_assets if settings.priority_assets_enabled else ())
         where = "the sandbox API" if sandbox else settings.base_url
         asked_to_end = False
         with choose_view(f"assetq: {where}, data in {run.data.path}") as view:
@@ -171,7 +180,7 @@ def _summarize(tally: Tally, sandbox: SandboxView | None) -> int:
     if tally.missing:
         say(f"critical assets: NOT refreshed: {', '.join(tally.missing)}")
         return 1
-    say(f"critical assets: all fresh ({', '.join(tally.critical)})")
+    say(f"critical assets: all fresh ({', '.join(tally.critical) or 'none are configured'})")
     return 0
 
 

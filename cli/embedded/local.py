@@ -26,8 +26,8 @@ class LocalRun:
 
     `values` are the environment variables that lead to what was started; they are also written to
     the data directory for `assetq` in another terminal. `on_wait` is called when an earlier run is
-    still stopping, `on_stop` for every process that ends at the end. Ports stay the same from run to run while
-    they are free. Raises EmbeddedError and its subclasses.
+    still stopping, `on_stop` for every process that ends at the end. Ports stay the same from run
+    to run while they are free. Raises EmbeddedError and its subclasses.
     """
 
     def __init__(

@@ -4,7 +4,7 @@
 .data/run/environment     0600: URLs of what runs, so that `assetq` in another terminal finds it
 .data/run/processes.json  name → pid, written by the keeper
 .data/log/                one log per process
-.data/valkey, .data/postgres-MAJOR, .data/postgres.password, .data/market
+.data/valkey, .data/postgres-MAJOR, .data/postgres.password
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class DataDir:
     def __init__(self, path: Path | None = None) -> None:
         self.path = (path or Path(os.environ.get("ASSETQ_DATA_DIR") or ROOT / ".data")).absolute()
         self.run, self.log = self.path / "run", self.path / "log"
-        self.valkey, self.market = self.path / "valkey", self.path / "market"
+        self.valkey = self.path / "valkey"
         self.environment = self.run / "environment"
 
     def create(self) -> None:
