@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 import threading
@@ -34,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
             options.limit,
             options.window_s,
             host=options.host,
-            key=options.key or os.environ.get("SANDBOX_KEY") or None,
+            key=options.key,
             count_refused=options.count_refused,
             faults=[Fault.parse(text) for text in options.fault],
             seed=options.seed,
@@ -66,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--plan", choices=PLANS, default="spec")
     parser.add_argument("--limit", type=int, help="calls per window, 0 for no limit")
     parser.add_argument("--window-s", type=float, default=60.0)
-    parser.add_argument("--key", help="accept this key only (or SANDBOX_KEY); default: any key")
+    parser.add_argument("--key", help="accept this key only; default: any key")
     parser.add_argument(
         "--count-refused",
         action=argparse.BooleanOptionalAction,

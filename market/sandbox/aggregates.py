@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from market.sandbox import answers
-from market.sandbox.context import Context, Refused, date_day, moment_ms
+from market.sandbox.context import Context, Refused, date_day, is_number, moment_ms, write_cursor
 from market.sandbox.hours import DAY_MS, date_of, day_of, open_spans
 from market.sandbox.instruments import Instrument
 from market.sandbox.wire import Reply
@@ -60,7 +60,7 @@ def bars_in_range(
         )
         body["next_url"] = context.next_url(
             f"/v2/aggs/ticker/{ticker}/range/{multiplier}/{timespan}/{rest[0]}/{rest[1]}",
-            cursor="bGltaXQ",
+            cursor=write_cursor({}, limit),
             limit=str(limit),
             sort="asc" if ascending else "desc",
         )
@@ -132,7 +132,7 @@ def _asked(context: Context, multiplier: str, timespan: str, since: str, until: 
     if timespan not in _STEPS_MS:
         allowed = ", ".join(_STEPS_MS)
         raise Refused(answers.bad_request(f"the sandbox has no bars of a {timespan}: {allowed}"))
-    if not multiplier.isascii() or not multiplier.isdigit() or not 1 <= int(multiplier) <= 1440:
+    if not is_number(multiplier) or not 1 <= int(multiplier) <= 1440:
         raise Refused(answers.bad_request("'multiplier' must be a positive number"))
     start_ms = moment_ms(since, end_of_day=False)
     end_ms = moment_ms(until, end_of_day=True) + 1

@@ -17,10 +17,15 @@ _PRICING: Final = "https://massive.com/pricing"
 
 
 def as_reply(status: int, body: object, headers: Mapping[str, str] | None = None) -> Reply:
-    """A JSON answer; its request id, if it has one, is repeated in a header."""
+    """A JSON answer; headers repeat its request id, next page and number of items, if any."""
     named = dict(headers or {})
-    if isinstance(body, dict) and isinstance(body.get("request_id"), str):
-        named["X-Request-Id"] = body["request_id"]
+    if isinstance(body, dict):
+        if "request_id" in body:
+            named["X-Request-Id"] = body["request_id"]
+        if "next_url" in body:
+            named["Link"] = f'<{body["next_url"]}>; rel="next"'
+        if "results" in body:
+            named["X-Item-Count"] = str(len(body["results"]))
     return Reply(status, json.dumps(body, separators=(",", ":")).encode(), headers=named)
 
 
@@ -115,9 +120,9 @@ def aggregate(bar: SandboxBar) -> JsonDict:
 
 def _snapshot_bar(bar: SandboxBar | None, *names: str) -> JsonDict:
     """A snapshot's bar; all zeros where nothing traded, as the provider clears them."""
-    full = dict.fromkeys(("o", "h", "l", "c", "v", "vw", "n", "t"), 0) if bar is None else None
-    values: Mapping[str, Any] = full or aggregate(bar)  # type: ignore[arg-type]
-    return {name: values[name] for name in ("o", "h", "l", "c", "v", *names)}
+    shown = ("o", "h", "l", "c", "v", *names)
+    values = dict.fromkeys(shown, 0) if bar is None else aggregate(bar)
+    return {name: values[name] for name in shown}
 
 
 def snapshot(instrument: Instrument, quote: Quote, *, single: bool) -> JsonDict:

@@ -69,7 +69,7 @@ class App:
             return answers.key_missing()
         if self.key is not None and request.key != self.key:
             return answers.key_unknown()
-        if self.log.admit(request.seq) is not None:
+        if not self.log.admit(request.seq):
             return answers.too_many_requests()
         return self.faults.strike(self._serve(request), request.path, tickers)
 

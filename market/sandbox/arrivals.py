@@ -62,20 +62,27 @@ class _Counted:
     seq: int
     mono_ns: int
     key: str | None = None  # None: not read yet, so it may be anybody's
+    passed: bool = False
 
 
 class ArrivalLog:
-    """Every arrival of the last 100,000 and the exact sliding window over them; thread-safe.
+    """The last `keep` arrivals and the exact sliding window over them; thread-safe.
 
     An arrival exists from its first byte on, so a slow request still counts from when it began.
-    The window is per key: an arrival passes if fewer than `limit` counted ones with the same key,
-    or with a key not read yet, lie in the window before it. With `count_refused` the ones answered
-    429 count as well, as the provider most likely does."""
+    The window is per key; a request whose key has not been read yet counts for every key. With
+    `count_refused` the ones answered 429 count as well, as the provider most likely does."""
 
-    def __init__(self, limit: int | None, window_s: float, *, count_refused: bool = True) -> None:
+    def __init__(
+        self,
+        limit: int | None,
+        window_s: float,
+        *,
+        count_refused: bool = True,
+        keep: int = KEPT_ARRIVALS,
+    ) -> None:
         self.limit, self.window_s, self.count_refused = limit, window_s, count_refused
         self._lock = threading.Lock()
-        self._kept: deque[Arrival] = deque(maxlen=KEPT_ARRIVALS)
+        self._kept: deque[Arrival] = deque(maxlen=keep)
         self._open: dict[int, Arrival] = {}
         self._counted: deque[_Counted] = deque()
         self._next = 1
@@ -103,29 +110,32 @@ class ArrivalLog:
                     other.key = fingerprint(key)
                     return
 
-    def admit(self, seq: int) -> float | None:
-        """Decide whether the arrival is within the limit: None if so, else the seconds from its
-        arrival until one could be, if nothing else arrived."""
+    def admit(self, seq: int) -> bool:
+        """Decide whether the arrival is within the limit. Only once per arrival.
+
+        It is when fewer than `limit` counted before it, and those let in stay within the limit in
+        every window. The second matters when a later arrival was decided first: threads do not
+        wake up in the order in which bytes come."""
         with self._lock:
-            mine = self._open[seq]
+            mine = self._counted_as(seq)
             window_ns = round(self.window_s * 1e9)
             self._forget(mine.mono_ns - 2 * window_ns)
-            if self.limit is None:
-                return None
-            earlier = sorted(
-                other.mono_ns
-                for other in self._counted
-                if other.seq != seq
-                and other.key in (None, mine.key)
-                and (other.mono_ns, other.seq) < (mine.mono_ns, seq)
-                and mine.mono_ns - other.mono_ns < window_ns
-            )
-            if len(earlier) < self.limit:
-                return None
-            if not self.count_refused:
+            mine.passed = self.limit is None or self._fits(mine, window_ns, self.limit)
+            if not mine.passed and not self.count_refused:
                 self._uncount(seq)
-            frees_ns = earlier[-self.limit] if self.limit else mine.mono_ns
-            return (frees_ns + window_ns - mine.mono_ns) / 1e9
+            return mine.passed
+
+    def _fits(self, mine: _Counted, window_ns: int, limit: int) -> bool:
+        near = [
+            other
+            for other in self._counted
+            if other is not mine
+            and other.key in (None, mine.key)
+            and abs(mine.mono_ns - other.mono_ns) < window_ns
+        ]
+        earlier = sum((other.mono_ns, other.seq) < (mine.mono_ns, mine.seq) for other in near)
+        let_in = [other.mono_ns for other in near if other.passed]
+        return earlier < limit and worst_window([*let_in, mine.mono_ns], window_ns) <= limit
 
     def finish(self, seq: int, status: int | None) -> None:
         """The request was answered with `status`, or ended without an answer (None)."""
@@ -142,15 +152,26 @@ class ArrivalLog:
             self._uncount(seq)
 
     def all(self) -> list[Arrival]:
-        """Every kept arrival in order of arrival, with those still being answered."""
+        """Every kept arrival in order of arrival, with those still being answered.
+
+        One whose head is still being read is left out: it may turn out to be a control request."""
         with self._lock:
-            return sorted([*self._kept, *self._open.values()], key=lambda a: (a.mono_ns, a.seq))
+            answering = (arrival for arrival in self._open.values() if arrival.method)
+            return sorted([*self._kept, *answering], key=lambda a: (a.mono_ns, a.seq))
 
     def clear(self) -> None:
         """Forget log and window, as a test between two cases wants it."""
         with self._lock:
             self._kept.clear()
             self._counted.clear()
+
+    def _counted_as(self, seq: int) -> _Counted:
+        for counted in reversed(self._counted):
+            if counted.seq == seq:
+                return counted
+        arrival = self._open[seq]  # so slow to say what it wants that it was forgotten meanwhile
+        self._counted.appendleft(_Counted(seq, arrival.mono_ns, arrival.key))
+        return self._counted[0]
 
     def _uncount(self, seq: int) -> None:
         self._counted = deque(other for other in self._counted if other.seq != seq)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import Any
 from urllib.parse import quote, urlencode
 
 from market.sandbox.answers import bad_request
@@ -51,7 +51,7 @@ class Context:
     def integer(self, name: str, default: int, most: int) -> int:
         """A whole number from the query, between 1 and `most`; raises Refused."""
         text = self.request.query.get(name, str(default))
-        if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= most:
+        if not is_number(text) or not 1 <= int(text) <= most:
             raise Refused(bad_request(f"'{name}' must be a number between 1 and {most}"))
         return int(text)
 
@@ -64,14 +64,19 @@ class Context:
     def next_url(self, path: str, **query: str) -> str:
         """An absolute address on the host the client called, without any key."""
         host = self.request.headers.get("host", "localhost")
-        return f"http://{host}{quote(path)}?{urlencode(query)}"
+        return f"http://{host}{quote(path, safe='/:')}?{urlencode(query)}"
+
+
+def is_number(text: str) -> bool:
+    """Plain digits, few enough to be an epoch in ms before the year 10000."""
+    return text.isascii() and text.isdigit() and len(text) <= 14
 
 
 def moment_ms(text: str, *, end_of_day: bool) -> int:
     """A path's `YYYY-MM-DD` or epoch ms as epoch ms; the end of a date is its last ms.
 
     Raises Refused."""
-    if text.isascii() and text.isdigit() and len(text) > 8:
+    if is_number(text) and len(text) > 8:
         return int(text)
     return date_day(text) * DAY_MS + (DAY_MS - 1 if end_of_day else 0)
 
@@ -84,16 +89,18 @@ def date_day(text: str) -> int:
         raise Refused(bad_request(f"Could not parse the time parameter: '{text[:40]}'")) from None
 
 
-def write_cursor(state: dict[str, Any]) -> str:
-    return base64.urlsafe_b64encode(json.dumps(state).encode()).decode()
+def write_cursor(query: Mapping[str, str], offset: int) -> str:
+    """The query of the first page, without its key, and where the next one begins."""
+    kept = {name: value for name, value in query.items() if name != "apiKey"}
+    return base64.urlsafe_b64encode(json.dumps([kept, offset]).encode()).decode()
 
 
-def read_cursor(text: str) -> dict[str, Any]:
-    """The state of an earlier page; raises Refused."""
+def read_cursor(query: Mapping[str, str]) -> tuple[dict[str, str], int]:
+    """The query of the first page and the offset of this one; raises Refused."""
+    if not (text := query.get("cursor", "")):
+        return dict(query), 0
     try:
-        state = json.loads(base64.urlsafe_b64decode(text))
-    except (binascii.Error, ValueError):
+        first, offset = json.loads(base64.urlsafe_b64decode(text))
+        return {str(name): str(value) for name, value in first.items()}, abs(int(offset))
+    except (binascii.Error, ValueError, TypeError, AttributeError, OverflowError):
         raise Refused(bad_request("the cursor is not valid")) from None
-    if not isinstance(state, dict):
-        raise Refused(bad_request("the cursor is not valid"))
-    return state

@@ -50,15 +50,15 @@ class Fault(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kind: Kind
-    probability: float = Field(1.0, ge=0, le=1)
-    count: int | None = Field(None, ge=1)
+    probability: float = Field(default=1.0, ge=0, le=1)
+    count: int | None = Field(default=None, ge=1)
     tickers: tuple[str, ...] = ()
     path: str = ""
-    min_s: float = Field(0.0, ge=0)
-    max_s: float = Field(0.0, ge=0)
-    drip_s: float = Field(0.2, gt=0)
-    status: int = Field(500, ge=500, le=599)
-    retry_after_s: float | None = Field(None, ge=0)
+    min_s: float = Field(default=0.0, ge=0)
+    max_s: float = Field(default=0.0, ge=0)
+    drip_s: float = Field(default=0.2, gt=0)
+    status: int = Field(default=500, ge=500, le=599)
+    retry_after_s: float | None = Field(default=None, ge=0)
 
     @model_validator(mode="after")
     def _delays_have_a_length(self) -> Self:

@@ -17,23 +17,20 @@ _MAX_PAGE: Final = 1000
 
 def tickers(context: Context) -> Reply:
     """Tickers by name, filtered by market, active, search and ticker ranges; paged."""
-    state = dict(context.request.query)
-    if cursor := state.pop("cursor", ""):
-        state = {name: str(value) for name, value in read_cursor(cursor).items()}
+    query, done = read_cursor(context.request.query)
     limit = context.integer("limit", 100, _MAX_PAGE)
     found = sorted(
-        (i for i in context.series.instruments.values() if _wanted(i, state)),
+        (i for i in context.series.instruments.values() if _wanted(i, query)),
         key=lambda i: i.ticker,
-        reverse=state.get("order") == "desc",
+        reverse=query.get("order") == "desc",
     )
-    done = int(state.get("offset", "0"))
     page = found[done : done + limit]
     body = answers.envelope() | {
         "results": [_row(context, instrument) for instrument in page],
         "count": len(page),
     }
     if done + limit < len(found):
-        following = write_cursor(state | {"offset": str(done + limit)})
+        following = write_cursor(query, done + limit)
         path = "/v3/reference/tickers"
         body["next_url"] = context.next_url(path, cursor=following, limit=str(limit))
     return answers.as_reply(200, body)

@@ -119,14 +119,17 @@ class Series:
         digits = self.instruments[ticker].digits
         volume = sum(part.volume for part in parts)
         turnover = sum(part.turnover for part in parts)
+        high = round(max(part.high for part in parts), digits)
+        low = round(min(part.low for part in parts), digits)
+        mean = round(turnover / volume if volume else parts[-1].close, digits + 2)
         return SandboxBar(
             start_ms=start_ms,
             open=round(parts[0].open, digits),
-            high=round(max(part.high for part in parts), digits),
-            low=round(min(part.low for part in parts), digits),
+            high=high,
+            low=low,
             close=round(parts[-1].close, digits),
             volume=round(volume, 8),
-            vwap=round(turnover / volume if volume else parts[-1].close, digits + 2),
+            vwap=min(high, max(low, mean)),
             ticks=sum(part.ticks for part in parts),
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
 import struct
 import sys
@@ -66,6 +67,8 @@ class SandboxServer:
     ) -> None:
         if plan not in PLANS:
             raise SandboxError(f"unknown plan {plan!r}: choose one of {', '.join(PLANS)}")
+        if (limit or 0) < 0 or not 0 < window_s < math.inf:
+            raise SandboxError("a limit is 0 (none) or more calls, a window more than 0 seconds")
         effective = PLANS[plan].limit if limit is None else (limit or None)
         self.app = App(
             plan=PLANS[plan],

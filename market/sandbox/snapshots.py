@@ -50,16 +50,13 @@ def universal(context: Context) -> Reply:
     a ticker that does not exist is an item with an error inside the good answer."""
     if not context.plan.all_snapshots:
         raise Refused(answers.not_entitled())
-    state = dict(context.request.query)
-    if cursor := state.pop("cursor", ""):
-        state = {name: str(value) for name, value in read_cursor(cursor).items()}
+    query, done = read_cursor(context.request.query)
     limit = context.integer("limit", 10, _MAX_ANY_OF)
-    tickers = _selected(context, state)
-    done = int(state.get("offset", "0"))
+    tickers = _selected(context, query)
     page = tickers[done : done + limit]
     body = answers.envelope() | {"results": [_item(context, ticker) for ticker in page]}
     if done + limit < len(tickers):
-        following = write_cursor(state | {"offset": str(done + limit)})
+        following = write_cursor(query, done + limit)
         body["next_url"] = context.next_url("/v3/snapshot", cursor=following, limit=str(limit))
     return answers.as_reply(200, body)
 
