@@ -83,7 +83,7 @@ RECORDINGS: Final = (
         file="EURUSD-ticks.csv.gz",
         step_s=0,
         label=Label.RECORDED,
-        about="recorded bid ticks of 2016-06-14, by time of day",
+        about="recorded bid ticks of 2016-06-14, by time of day; the ask is made up",
     ),
     *(_coin(code) for code in ("BTC", "ETH", "LTC", "XRP")),
     Recording(
