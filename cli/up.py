@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import signal
@@ -15,6 +16,7 @@ from pathlib import Path
 import click
 import redis
 import requests
+import structlog
 
 from cli.embedded.errors import EmbeddedError
 from cli.embedded.launcher import Event
@@ -32,6 +34,7 @@ from cli.watching import Refresh, SandboxView, Watcher
 from db.errors import DatabaseError
 from settings import Settings, SettingsError
 from worker.context import Context
+from worker.logs import configure
 
 _LOOK_S = 0.25
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -89,6 +92,7 @@ def run_up(options: Options) -> int:
     DatabaseError or SettingsError, after everything was stopped again."""
     os.chdir(ROOT)  # where .env lies
     settings = Settings.load()  # complains before anything is started
+    _configure_log(settings)
     with _signals_interrupt(), LocalRun(options.data, _tell_wait, _tell_stop) as run:
         try:
             return _run(run, settings, options)
@@ -98,6 +102,12 @@ def run_up(options: Options) -> int:
             _ignore_signals()
             say("stopping: workers finish what they do (up to 25 s)")
     raise AssertionError("a run returns or raises")
+
+
+def _configure_log(settings: Settings) -> None:
+    """Only what is wrong: what happens is shown in our own words."""
+    configure(settings)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
 
 
 def _run(run: LocalRun, settings: Settings, options: Options) -> int:
@@ -142,7 +152,7 @@ def _watch(run: LocalRun, watcher: Watcher, view: View, tally: Tally, for_s: flo
             for refresh in watcher.updates():
                 _count(tally, refresh)
                 view.refreshed(refresh)
-            tally.fresh.update(s for batch in watcher.batches() for s in batch.updated)
+            tally.fresh.update(watcher.vouched())
             view.status(watcher.status())
             if away:
                 view.say("Redis answers again")

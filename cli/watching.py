@@ -11,10 +11,11 @@ from typing import Any
 
 import requests
 
-from queueing import BatchRecord, Priority, QuotaStatus
+from queueing import Priority, QuotaStatus
 from worker.context import Context
 
 _AT_ONCE = 500
+_BATCHES = 5
 
 WHY = {
     "free": "a call is free",
@@ -81,6 +82,8 @@ class Watcher:
     def __init__(self, context: Context, origins: Mapping[str, str] | None = None) -> None:
         self._context = context
         self._origins = origins or {}
+        self._interval_ms = context.settings.batch_interval_minutes * 60_000
+        self._since_ms = context.redis_now_ms() - self._interval_ms
         newest: Any = context.redis.xrevrange(context.keys.updates, count=1)
         self._last_id = newest[0][0] if newest else "0-0"
 
@@ -97,7 +100,6 @@ class Watcher:
         stats = self._context.queue.stats()
         quota = self._context.limiter.status()
         head = self._context.queue.peek(1)
-        interval_ms = self._context.settings.batch_interval_minutes * 60_000
         return Status(
             at=_instant(quota.now_ms),
             by_priority=stats.queued,
@@ -109,12 +111,14 @@ class Watcher:
             next_symbol=head[0].symbol if head else None,
             why=stats.hint.reason,
             wait_s=None if stats.hint.wait_ms is None else stats.hint.wait_ms / 1000,
-            next_batch_at=_instant(_next_batch_ms(quota, interval_ms)),
+            next_batch_at=_instant(_next_batch_ms(quota, self._interval_ms)),
         )
 
-    def batches(self) -> list[BatchRecord]:
-        """The newest batches, newest first."""
-        return self._context.queue.batches(5)
+    def vouched(self) -> set[str]:
+        """Assets that a batch found or made fresh since one interval before this watch began."""
+        batches = self._context.queue.batches(_BATCHES)
+        recent = (batch for batch in batches if batch.started_at_ms >= self._since_ms)
+        return {symbol for batch in recent for symbol in batch.updated}
 
     def _refresh(self, event: Mapping[str, Any]) -> Refresh:
         return Refresh(

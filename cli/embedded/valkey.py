@@ -6,12 +6,13 @@ import os
 import shutil
 import signal
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import redis
 
 from cli.embedded.errors import ExecutableMissing
-from cli.embedded.process import Command
+from cli.embedded.process import Command, stop_orphan
 from cli.embedded.server import Server, package_dir
 
 
@@ -52,6 +53,7 @@ class ValkeyServer(Server):
         )
         self._extra = tuple(extra)
         self._executable = find_valkey()
+        self._pid_file = self.data_dir / "valkey.pid"
 
     @property
     def url(self) -> str:
@@ -59,16 +61,20 @@ class ValkeyServer(Server):
 
     def prepare(self) -> None:
         self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with suppress(FileNotFoundError, ValueError):  # none was left behind, or not whole
+            stop_orphan(int(self._pid_file.read_text()), str(self.data_dir), signal.SIGTERM)
 
     def command(self) -> Command:
         options = {
             "--port": str(self.port),
             "--bind": "127.0.0.1",
             "--dir": str(self.data_dir),
+            "--pidfile": str(self._pid_file),
             "--appendonly": "yes",
             "--appendfsync": "everysec",
             "--save": "",
             "--maxmemory-policy": "noeviction",
+            "--set-proc-title": "no",  # so that whose it is can be read from the process list
             "--loglevel": "warning",
             "--daemonize": "no",
         }

@@ -43,6 +43,21 @@ def test_valkey_keeps_its_data_over_a_stop_and_a_kill(tmp_path: Path) -> None:
         server.kill()
 
 
+def test_a_server_that_a_crash_left_behind_is_ended_first(tmp_path: Path) -> None:
+    left, ours = ValkeyServer(tmp_path), ValkeyServer(tmp_path)
+    left.start()
+    try:
+        with redis.Redis.from_url(left.url) as client:
+            client.set("a", 1)
+        ours.start()
+        assert not left.is_running
+        with redis.Redis.from_url(ours.url) as client:
+            assert client.get("a") == b"1"
+    finally:
+        left.kill()
+        ours.kill()
+
+
 def test_a_stranger_on_the_port_is_not_taken_for_ours(
     tmp_path: Path, valkey_server: ValkeyServer
 ) -> None:
@@ -84,6 +99,19 @@ def test_postgres_survives_a_crash_with_what_was_committed(tmp_path: Path) -> No
         assert server.ensure_database() == url
     finally:
         server.kill()
+
+
+def test_a_postgres_that_a_crash_left_behind_is_ended_first(tmp_path: Path) -> None:
+    left = PostgresServer(tmp_path, durable=False)
+    left.start()
+    ours = PostgresServer(tmp_path, durable=False)
+    try:
+        ours.start()
+        assert not left.is_running
+        assert ours.ensure_database()
+    finally:
+        left.kill()
+        ours.kill()
 
 
 def test_an_interrupted_initdb_is_begun_again(tmp_path: Path) -> None:
