@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import structlog
 
@@ -21,6 +20,7 @@ from worker.context import Context, fingerprint
 from worker.events import AssetUpdated, channel
 from worker.plan import Plan
 from worker.reactions import RetryRules, after_error, after_failure
+from worker.selection import instant
 
 log = structlog.get_logger(__name__)
 
@@ -62,7 +62,8 @@ class Refresher:
         Every failure of the provider ends as a retry, a return or a dead letter of the items.
         """
         items = {str(item.payload["ticker"]): item for item in call.claimed.items}
-        started_at, clock = datetime.now(UTC), time.monotonic()
+        # The provider's clock is nearer to Redis' than to this host's, which may be skewed.
+        granted_at, clock = instant(call.claimed.granted_at_ms), time.monotonic()
 
         def audit(outcome: str, error: MarketError | None = None) -> CallAudit:
             return CallAudit(
@@ -71,7 +72,7 @@ class Refresher:
                 tickers=tuple(items),
                 status=error.status if error else 200,
                 outcome=outcome,
-                started_at=started_at,
+                started_at=granted_at,
                 latency_ms=int((time.monotonic() - clock) * 1000),
                 call_id=call.claimed.token,
                 error=str(error) if error else None,
@@ -79,7 +80,7 @@ class Refresher:
 
         try:
             answer = call.feed.fetch(
-                self._client, list(items), now=started_at, deadline=call.deadline
+                self._client, list(items), now=granted_at, deadline=call.deadline
             )
         except MarketError as error:
             return self._failed(call, error, audit(type(error).__name__, error))
@@ -100,6 +101,9 @@ class Refresher:
             if ticker in answer.observations:
                 continue
             missing = answer.missing.get(ticker)
+            if missing is None and answer.next_cursor:  # cut off by a page: ask again
+                back.append(GiveBack(item.symbol))
+                continue
             reason = missing.reason if missing else "the answer does not mention it"
             if missing and missing.permanent:
                 back.append(Bury(item.symbol, Death.INVALID, reason))
@@ -142,7 +146,7 @@ class Refresher:
             for item in call.claimed.items
         ]
         self._write(call, audit, [], back, answered=error.answered)
-        return self._release(call, back, answered=error.answered)
+        return self._release(call, back, answered=error.answered, sent=error.sent)
 
     def _provider_wide(self, error: MarketError, feed: Feed) -> None:
         """What concerns every worker is told first, before the items return."""
@@ -190,13 +194,19 @@ class Refresher:
             return self._lost(error)
 
     def _release(
-        self, call: Call, back: Sequence[Retry | GiveBack | Bury], *, answered: bool
+        self,
+        call: Call,
+        back: Sequence[Retry | GiveBack | Bury],
+        *,
+        answered: bool,
+        sent: bool = True,
     ) -> Hint:
         try:
             return self._context.queue.release(
                 call.claimed,
                 back,
                 answered=answered,
+                sent=sent,
                 drain=call.drain,
                 max_wait_ms=call.max_wait_ms,
             )

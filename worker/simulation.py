@@ -1,0 +1,238 @@
+"""What a plan is worth: the real scripts, run through a day in seconds.
+
+The clock is simulated (every script takes `now_ms`), everything else is the queue and the quota as
+they are. Calls take a while and are answered; the scheduler's slots come on time.
+"""
+
+import heapq
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
+
+from queueing import Batch, Claimed, Done, Priority, PriorityQueue, QuotaLimiter, Request
+
+START_MS = 1_800_000_000_000  # a whole number of days, minutes and slots
+MINUTE_MS = 60_000
+SHARES = {Priority.HIGH: 0.08, Priority.MEDIUM: 0.32, Priority.LOW: 0.60}
+"""How the assets that are not critical spread over the bands, roughly as in the catalogue."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """What is simulated."""
+
+    assets: int = 300
+    hours: float = 24.0
+    tickers_per_call: int = 1
+    critical: int = 3
+    batch_minutes: int = 5
+    secondary_minutes: int = 30
+    endless: bool = False
+    """A refreshed asset asks again at once: the queue never empties."""
+    workers: int = 2
+    answer_ms: tuple[int, int] = (60, 300)
+    tick_ms: tuple[int, int] = (100, 1200)
+    """How late a tick begins its work: the scheduler's pass and the worker's fork."""
+    seed: int = 1
+
+
+@dataclass
+class Band:
+    """One priority's share of the outcome; ages and waits in seconds."""
+
+    assets: int = 0
+    refreshes: int = 0
+    age_sum_s: float = 0.0
+    """Integral of the age of all assets over the time."""
+    worst_age_s: float = 0.0
+    longest_wait_s: float = 0.0
+    ages: list[float] = field(default_factory=list)
+    """Mean age, sampled 48 times over the simulated span, for the picture."""
+
+
+@dataclass
+class Result:
+    """What came out."""
+
+    scenario: Scenario
+    bands: dict[Priority, Band]
+    calls: int = 0
+    possible_calls: float | None = None
+    """Limit × span / (window + guard + mean answer); None without a limit."""
+    idle_slot_share: float | None = None
+    batches: int = 0
+    critical_starts_ms: list[int] = field(default_factory=list)
+    """How long after its slot each batch's first call was granted."""
+    arrivals_ms: list[int] = field(default_factory=list)
+
+    @property
+    def utilisation(self) -> float | None:
+        """Calls made of those possible."""
+        return None if self.possible_calls is None else self.calls / self.possible_calls
+
+    def mean_age_s(self, priority: Priority) -> float:
+        """Mean age of a price of this band, over all its assets and the whole span."""
+        band = self.bands[priority]
+        return band.age_sum_s / max(1, band.assets) / (self.scenario.hours * 3600)
+
+
+class Simulation:
+    """One run on an empty Redis of its own."""
+
+    def __init__(self, queue: PriorityQueue, limiter: QuotaLimiter, scenario: Scenario) -> None:
+        self._queue, self._limiter, self._scenario = queue, limiter, scenario
+        self._random = random.Random(scenario.seed)  # noqa: S311 - reproducible, not secret
+        self._now = START_MS
+        self._end = START_MS + int(scenario.hours * 3600 * 1000)
+        self._events: list[tuple[int, int, Callable[[], None]]] = []
+        self._order = count()
+        self._free_workers = scenario.workers
+        self._timer: int | None = None
+        self._started: set[str] = set()
+        self._band_of = dict(_assets(scenario))
+        self._seen = dict.fromkeys(self._band_of, START_MS)
+        self.result = Result(scenario, {priority: Band() for priority in Priority})
+        for priority in self._band_of.values():
+            self.result.bands[priority].assets += 1
+
+    def run(self, progress: Callable[[float], None] = lambda share: None) -> Result:
+        """Runs to the end; `progress` hears the share that is done."""
+        self._set_clock(START_MS)
+        self._limiter.reset()
+        self._at(START_MS, self._batch)
+        self._at(START_MS, self._secondary)
+        span = self._end - START_MS
+        for part in range(1, 49):
+            self._at(START_MS + span * part // 49, self._sample)
+        told = 0
+        while self._events and self._events[0][0] <= self._end:
+            at, _, act = heapq.heappop(self._events)
+            self._set_clock(at)
+            act()
+            self._claim_all()
+            if (done := (at - START_MS) * 100 // span) > told:
+                told = done
+                progress(done / 100)
+        self._set_clock(self._end)
+        for symbol in self._seen:
+            self._age(symbol, self._end)
+        return self._finished()
+
+    def _set_clock(self, at: int) -> None:
+        self._now = at
+        self._queue.now_ms = self._limiter.now_ms = at
+
+    def _at(self, at: int, act: Callable[[], None]) -> None:
+        heapq.heappush(self._events, (at, next(self._order), act))
+
+    def _claim_all(self) -> None:
+        """Every free worker claims until it must wait; one timer stands for the one that waits."""
+        while self._free_workers:
+            answer = self._queue.claim(max_items=self._scenario.tickers_per_call)
+            if not isinstance(answer, Claimed):
+                at = answer.hint.next_at_ms
+                if at is not None and at != self._timer and at > self._now:
+                    self._timer = at
+                    self._at(at, lambda: None)
+                return
+            self._granted(answer)
+
+    def _granted(self, claimed: Claimed) -> None:
+        self._free_workers -= 1
+        self.result.calls += 1
+        took = self._random.randint(*self._scenario.answer_ms)
+        self.result.arrivals_ms.append(self._now + took // 2)
+        for item in claimed.items:
+            band = self.result.bands[self._band_of[item.symbol]]
+            waited = (self._now - item.enqueued_at_ms) / 1000
+            band.longest_wait_s = max(band.longest_wait_s, waited)
+        first = claimed.items[0]
+        if first.batch and first.batch not in self._started:
+            self._started.add(first.batch)
+            self.result.critical_starts_ms.append(self._now - int(first.batch))
+        self._at(self._now + took, lambda: self._answered(claimed))
+
+    def _answered(self, claimed: Claimed) -> None:
+        self._free_workers += 1
+        self._queue.complete(claimed, [Done(item.symbol) for item in claimed.items])
+        for item in claimed.items:
+            self._age(item.symbol, self._now)
+            self.result.bands[self._band_of[item.symbol]].refreshes += 1
+        if self._scenario.endless:
+            for item in claimed.items:
+                if self._band_of[item.symbol] is not Priority.CRITICAL:
+                    self._queue.enqueue([Request(item.symbol)], self._band_of[item.symbol])
+
+    def _age(self, symbol: str, until: int) -> None:
+        """Adds the age that a price had from its last refresh until now."""
+        seen = (until - self._seen[symbol]) / 1000
+        band = self.result.bands[self._band_of[symbol]]
+        band.age_sum_s += seen * seen / 2
+        band.worst_age_s = max(band.worst_age_s, seen)
+        self._seen[symbol] = until
+
+    def _sample(self) -> None:
+        for priority, band in self.result.bands.items():
+            ages = [self._now - self._seen[s] for s, p in self._band_of.items() if p is priority]
+            band.ages.append(sum(ages) / len(ages) / 1000 if ages else 0.0)
+
+    def _batch(self) -> None:
+        slot, interval = self._now, self._scenario.batch_minutes * MINUTE_MS
+        self._at(slot + interval, self._batch)
+        late = self._random.randint(*self._scenario.tick_ms)
+        self._at(slot + late, lambda: self._begin(slot, interval))
+
+    def _begin(self, slot: int, interval: int) -> None:
+        symbols = self._of(Priority.CRITICAL)
+        calls = -(-len(symbols) // self._scenario.tickers_per_call)
+        batch = Batch(str(slot), slot, slot + interval, interval, calls, tuple(symbols))
+        self._queue.enqueue(map(Request, symbols), Priority.CRITICAL, batch=batch)
+        self.result.batches += 1
+
+    def _secondary(self) -> None:
+        self._at(self._now + self._scenario.secondary_minutes * MINUTE_MS, self._secondary)
+        for priority in (Priority.HIGH, Priority.MEDIUM, Priority.LOW):
+            symbols = sorted(self._of(priority), key=self._seen.__getitem__)
+            self._queue.enqueue(map(Request, symbols), priority)
+
+    def _of(self, priority: Priority) -> list[str]:
+        return [symbol for symbol, p in self._band_of.items() if p is priority]
+
+    def _finished(self) -> Result:
+        policy = self._queue.policy
+        result = self.result
+        if policy.limit is not None:
+            span_ms = self._end - START_MS
+            mean_ms = sum(self._scenario.answer_ms) / 2
+            # The first window's places are free at once.
+            result.possible_calls = (
+                policy.limit * span_ms / (policy.window_ms + policy.guard_ms + mean_ms)
+            )
+            idle_ms = int(self._queue.redis.hget(self._queue.keys.counters, "idle_ms") or 0)
+            result.idle_slot_share = idle_ms / (policy.limit * span_ms)
+        return result
+
+
+def _assets(scenario: Scenario) -> Iterator[tuple[str, Priority]]:
+    others = scenario.assets - scenario.critical
+    for number in range(scenario.critical):
+        yield f"CRIT{number}", Priority.CRITICAL
+    given: dict[Priority, int] = defaultdict(int)
+    for number in range(others):
+        # The band that lags furthest behind its share: a spread without a seed.
+        band = max(SHARES, key=lambda p: SHARES[p] * (number + 1) - given[p])
+        given[band] += 1
+        yield f"{band.name}{number}", band
+
+
+def worst_window(arrivals_ms: list[int], window_ms: int) -> int:
+    """The most arrivals in any half-open window."""
+    arrivals = sorted(arrivals_ms)
+    worst = first = 0
+    for last, at in enumerate(arrivals):
+        while arrivals[first] <= at - window_ms:
+            first += 1
+        worst = max(worst, last - first + 1)
+    return worst
