@@ -15,7 +15,7 @@ class Policy:
     """Calls per window; None: the plan has no limit."""
     window_ms: int = 60_000
     send_ms: int = 5_000
-    """A granted call must have been sent within this time, or is not sent at all."""
+    """A granted call must have arrived within this time, or is not sent at all."""
     guard_ms: int = 100
     """Script clocks floor to milliseconds, and the provider's clock drifts."""
     spacing_ms: int = 0
@@ -35,6 +35,14 @@ class Policy:
         for name in ("guard_ms", "spacing_ms", "tolerance_ms", "grace_ms", "aging_ms"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative")
+
+    @property
+    def send_within_ms(self) -> int:
+        """When the first byte must have left: the rest of the send budget is for its way.
+
+        It matters only where no answer comes; an answer proves that the call had arrived.
+        """
+        return self.send_ms - min(1000, self.send_ms // 4)
 
     @property
     def horizon_ms(self) -> int:

@@ -83,7 +83,7 @@ class Drain:
         proof = None if self._known_active else self._prove_idle()
         feed = self._plan.feed()
         # Counted from before the grant, so that it ends before the quota's own reckoning does.
-        deadline = SendDeadline.after(self._context.queue.policy.send_ms / 1000)
+        deadline = SendDeadline.after(self._context.queue.policy.send_within_ms / 1000)
         answer = self._context.queue.claim(
             who=self._name,
             max_items=feed.max_tickers,

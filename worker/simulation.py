@@ -15,6 +15,7 @@ from queueing import Batch, Claimed, Done, Priority, PriorityQueue, QuotaLimiter
 
 START_MS = 1_800_000_000_000  # a whole number of days, minutes and slots
 MINUTE_MS = 60_000
+SAMPLES = 480
 SHARES = {Priority.HIGH: 0.08, Priority.MEDIUM: 0.32, Priority.LOW: 0.60}
 """How the assets that are not critical spread over the bands, roughly as in the catalogue."""
 
@@ -49,7 +50,7 @@ class Band:
     worst_age_s: float = 0.0
     longest_wait_s: float = 0.0
     ages: list[float] = field(default_factory=list)
-    """Mean age, sampled 48 times over the simulated span, for the picture."""
+    """Mean age of the band's prices, sampled evenly over the simulated span."""
 
 
 @dataclass
@@ -104,8 +105,8 @@ class Simulation:
         self._at(START_MS, self._batch)
         self._at(START_MS, self._secondary)
         span = self._end - START_MS
-        for part in range(1, 49):
-            self._at(START_MS + span * part // 49, self._sample)
+        for part in range(SAMPLES):
+            self._at(START_MS + span * (2 * part + 1) // (2 * SAMPLES), self._sample)
         told = 0
         while self._events and self._events[0][0] <= self._end:
             at, _, act = heapq.heappop(self._events)
