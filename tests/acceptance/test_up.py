@@ -114,6 +114,7 @@ def test_a_dead_worker_is_started_again(start: Start) -> None:
         ("DATABASE_URL", "postgresql://u:geheim@127.0.0.1:1/d", "127.0.0.1"),
         ("VALKEY_SERVER", "/no/valkey", "VALKEY_SERVER=/no/valkey was not found"),
         ("BATCH_INTERVAL_MINUTES", "never", "BATCH_INTERVAL_MINUTES"),
+        ("POLYGON_BASE_URL", "http://127.0.0.1:1", "MASSIVE_API_KEY: not set"),
     ],
 )
 def test_what_cannot_work_is_one_line_and_an_exit_code(
