@@ -19,6 +19,7 @@ from redis.exceptions import LockError, RedisError
 from rq.job import Job
 from rq_scheduler.scheduler import Scheduler
 
+from queueing import Keys
 from scheduler.entries import Entry, entries
 from worker import alive
 from worker.context import Context, process_name
@@ -28,6 +29,8 @@ log = structlog.get_logger(__name__)
 
 INTERVAL_S = 1
 LOCK_S = 15
+LONGEST_PAUSE_S = 5.0
+"""Between two attempts while Redis is away: no batch starts later than this because of it."""
 LOST_TICK_MS = 10_000
 """A slot without its record this long after its tick was pushed is pushed again."""
 OVERDUE_PASSES = 2
@@ -42,7 +45,7 @@ class TickScheduler(Scheduler):
         self.redis_scheduler_namespace_prefix = f"{prefix}:instance:"
         self.scheduler_key = prefix
         self.scheduler_lock_key = f"{prefix}:lock"
-        self.scheduled_jobs_key = f"{prefix}:entries"
+        self.scheduled_jobs_key = entries_key(context.keys)
         super().__init__(
             queue_name=RQ_QUEUE,
             queue=ticks.queue,
@@ -169,7 +172,7 @@ class TickScheduler(Scheduler):
                 self._guarded_pass()
                 pause_s = float(INTERVAL_S)
             except RedisError as error:
-                pause_s = min(pause_s * 2, 30.0)
+                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
                 log.error("scheduler.redis", detail=str(error), retry_in_s=pause_s)
             if burst:
                 break
@@ -198,18 +201,33 @@ class TickScheduler(Scheduler):
         signal.signal(signal.SIGTERM, end)
 
 
-def listing(scheduler: TickScheduler) -> list[dict[str, Any]]:
-    """The schedule for people and pages: id, name, next_run (ISO, UTC) and trigger."""
-    rows = []
-    for job, at in scheduler.get_jobs(with_times=True):
-        entry = scheduler._entries.get(job.id)
-        if entry is not None:
-            rows.append(
-                {
-                    "id": entry.id,
-                    "name": entry.name,
-                    "next_run": at.replace(tzinfo=UTC).isoformat(),
-                    "trigger": entry.trigger,
-                }
-            )
-    return rows
+def schedule(context: Context) -> list[dict[str, Any]]:
+    """The schedule for people and pages: id, name, next_run (ISO, UTC) and trigger of each entry.
+
+    Reads Redis once and changes nothing. `next_run` is None for an entry that is missing in Redis:
+    no scheduler has run there yet, or none has since it was lost.
+    """
+    standing: Any = context.redis.zrange(entries_key(context.keys), 0, -1, withscores=True)
+    at = {_text(id_): score for id_, score in standing}
+    return [
+        {
+            "id": entry.id,
+            "name": entry.name,
+            "next_run": _iso(at[entry.id]) if entry.id in at else None,
+            "trigger": entry.trigger,
+        }
+        for entry in entries(context.settings)
+    ]
+
+
+def entries_key(keys: Keys) -> str:
+    """ZSET entry id → second of its next run."""
+    return keys.named("scheduler:entries")
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value
