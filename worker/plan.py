@@ -30,5 +30,7 @@ class Plan:
 
     def refuse(self, feed: str, message: str) -> None:
         """Remembers a refusal; after a day everything is tried again, as plans change."""
-        self._redis.hset(self._key, feed, message[:300])
-        self._redis.expire(self._key, REMEMBER_S, nx=True)
+        pipe = self._redis.pipeline(transaction=True)  # never a key without its end
+        pipe.hset(self._key, feed, message[:300])
+        pipe.expire(self._key, REMEMBER_S, nx=True)
+        pipe.execute()

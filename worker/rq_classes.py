@@ -1,17 +1,26 @@
 """The classes that `rq worker` is started with (see the worker line of the Procfile)."""
 
+import contextlib
+import os
 import signal
 from types import FrameType
 from typing import Any
 
+import structlog
 from redis.client import Pipeline
 from rq import Queue, Worker
+from rq.exceptions import DeserializationError
+from rq.executions import Execution
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from queueing import Keys
 from worker import alive
 from worker.stopping import STOP
+
+log = structlog.get_logger(__name__)
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
 class TickJob(Job):
@@ -25,6 +34,16 @@ class TickJob(Job):
     def __init__(self, id: str | None = None, connection: Any = None, serializer: Any = None):
         super().__init__(id=id, connection=connection, serializer=serializer or JSONSerializer)
         self.failure_ttl = self.FAILURE_TTL_S
+
+    def restore(self, raw_data: Any) -> None:
+        """Reads a job without what a tick never has: names of functions to call and URLs to tell
+        when it ends, which whoever can write to Redis may have put there.
+        """
+        super().restore(raw_data)
+        self._success_callback_name = None
+        self._failure_callback_name = None
+        self._stopped_callback_name = None
+        self.webhooks = []
 
 
 class TickWorker(Worker):
@@ -66,8 +85,27 @@ class TickWorker(Worker):
     def handle_warm_shutdown_request(self) -> None:
         """Asks the work-horse, if there is one, to come to an end."""
         super().handle_warm_shutdown_request()
+        self._stop_working()
+
+    def fork_work_horse(self, job: Job, queue: Queue) -> None:
+        """No signal falls between the fork and the moment when both sides know what to do with it.
+
+        A SIGUSR1 that came too early would kill the work-horse, a SIGTERM before its pid is known
+        would leave it at work for its whole slice.
+        """
+        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+        try:
+            super().fork_work_horse(job, queue)  # returns in the parent only
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        if self._stop_requested:  # asked between the pop and the fork
+            self._stop_working()
+
+    def _stop_working(self) -> None:
+        """To the work-horse alone: at first it is still in its parent's process group."""
         if self.horse_pid:
-            self.kill_horse(sig=signal.SIGUSR1)
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.kill(self.horse_pid, signal.SIGUSR1)
 
     def setup_work_horse_signals(self) -> None:
         """In the work-horse: only the parent's word counts."""
@@ -75,22 +113,37 @@ class TickWorker(Worker):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGUSR1, self._stop_horse)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
     def _stop_horse(self, signum: int, frame: FrameType | None) -> None:
         STOP.set()
 
-    def perform_job(self, job: Job, queue: Queue, *args: Any, **kwargs: Any) -> bool:
+    def perform_job(self, job: Job, queue: Queue, execution: Execution) -> bool:
         """Runs a tick of ours and nothing else: who can write to Redis must not run code."""
-        if job.func_name not in TICK_FUNCTIONS:
-            raise ForeignJob(job.func_name)
-        return bool(super().perform_job(job, queue, *args, **kwargs))
+        try:
+            check_ours(job)
+        except ForeignJob as error:
+            log.warning("tick.refused", job=job.id, why=str(error))
+            self.handle_job_failure(job, queue, exc_string=str(error), execution=execution)
+            return False
+        return bool(super().perform_job(job, queue, execution))
 
 
 class ForeignJob(RuntimeError):
-    """The job names a function that is not a tick of assetq."""
+    """Not a tick of assetq."""
 
-    def __init__(self, func_name: str | None) -> None:
-        super().__init__(f"refused to run {func_name!r}: {self.__doc__}")
+    def __init__(self, what: str) -> None:
+        super().__init__(f"refused: {what}: {self.__doc__}")
 
 
 TICK_FUNCTIONS = frozenset({"worker.tasks.batch", "worker.tasks.secondary", "worker.tasks.drain"})
+
+
+def check_ours(job: Job) -> None:
+    """Raises ForeignJob for a job that would run anything but a tick."""
+    try:
+        func_name = job.func_name
+    except DeserializationError as error:
+        raise ForeignJob("its data is not JSON") from error
+    if func_name not in TICK_FUNCTIONS:
+        raise ForeignJob(f"it names the function {func_name!r}")

@@ -1,12 +1,13 @@
 """The secondary round: everything else, the stalest first, into the queue."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from itertools import groupby
 
 import structlog
 
 from db.connection import Connection
-from db.symbols import SymbolRepository
+from db.symbols import StoredAsset, SymbolRepository
 from queueing import Outcome, Priority
 from worker.context import Context
 from worker.plan import Plan
@@ -31,13 +32,17 @@ def enqueue_secondary(context: Context, connection: Connection, plan: Plan) -> R
     now = instant(context.redis_now_ms())
     feed = plan.feed()
     settings = context.settings
+    every = timedelta(minutes=settings.secondary_interval_minutes)
     critical = set(settings.priority_assets) if settings.priority_assets_enabled else set()
     others = SymbolRepository(connection).stalest(exclude=sorted(critical))
-    due = [asset for asset in others if is_due(asset, feed, now)]
+    due = [asset for asset in others if is_due(asset, feed, now, every)]
     results: list[tuple[str, Outcome, str | None]] = []
-    by_band = sorted(due, key=lambda asset: max(2, asset.priority))  # stable: stalest first
-    for band, assets in groupby(by_band, key=lambda asset: max(2, asset.priority)):
-        results += context.queue.enqueue(map(price_request, assets), band).results
+    # Where not all fit, the stalest do, of whatever band: else low ones might never find room.
+    room = max(0, settings.queue_max_size - context.queue.size)
+    for part in (due[:room], due[room:]):
+        by_band = sorted(part, key=_band)  # stable: stalest first
+        for band, assets in groupby(by_band, key=_band):
+            results += context.queue.enqueue(map(price_request, assets), band).results
     if lacking := lacking_bars(others, connection, feed, now):
         results += context.queue.enqueue(map(bars_request, lacking), Priority.LOW).results
     named = {outcome: [s for s, o, _ in results if o is outcome] for outcome in Outcome}
@@ -57,3 +62,8 @@ def enqueue_secondary(context: Context, connection: Connection, plan: Plan) -> R
         dead=list(round_.dead)[:20],
     )
     return round_
+
+
+def _band(asset: StoredAsset) -> int:
+    """Critical is for the batch alone."""
+    return max(Priority.HIGH, asset.priority)

@@ -57,12 +57,19 @@ def is_current(asset: StoredAsset, feed: Feed, now: datetime) -> bool:
     )
 
 
-def is_due(asset: StoredAsset, feed: Feed, now: datetime) -> bool:
-    """True if a refresh may bring something newer and the asset's own interval has passed."""
+def is_due(asset: StoredAsset, feed: Feed, now: datetime, round_every: timedelta) -> bool:
+    """True if a refresh may bring something newer and its time is nearer to this round than to the
+    next one.
+
+    An asset's last refresh came some time after the round that asked for it: without this slack
+    one whose own interval is that of the rounds would be asked for in every second round only.
+    """
     if is_current(asset, feed, now):
         return False
     every, last = asset.update_frequency_seconds, _observed_at(asset)
-    return every is None or last is None or now - last >= timedelta(seconds=every)
+    if every is None or last is None:
+        return True
+    return now - last >= timedelta(seconds=every) - round_every / 2
 
 
 def calls_for(assets: Iterable[StoredAsset], feed: Feed, now: datetime) -> int:

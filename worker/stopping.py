@@ -37,12 +37,13 @@ class StopFlag:
         After a stop the connection that waited may be in the middle of a reply: drop it.
         """
         try:
-            self._waiting = True
-            return False if self._asked.is_set() else block()
+            try:
+                self._waiting = True
+                return False if self._asked.is_set() else block()
+            finally:  # a signal may strike until this line is done, so it is caught outside
+                self._waiting = False
         except StopWaiting:
             return False
-        finally:
-            self._waiting = False
 
 
 STOP = StopFlag()

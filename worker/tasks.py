@@ -11,7 +11,7 @@ from db.connection import Connection, connect
 from db.errors import DatabaseError
 from market.client import MarketClient
 from settings import Settings
-from worker.batch import begin
+from worker.batch import begin, slot_of
 from worker.context import Context, process_name
 from worker.drain import Drain, Drained
 from worker.logs import configure
@@ -98,8 +98,12 @@ def secondary(planned: str = "") -> None:
     """Tick: asks for all other assets; whoever drains next takes them."""
 
     def work(b: Bench) -> None:
-        enqueue_secondary(b.context, b.connection, b.plan)
-        b.context.redis.set(b.context.keys.secondary, planned, px=24 * 3600 * 1000)
+        context = b.context
+        interval_ms = context.settings.secondary_interval_minutes * 60_000
+        # The present slot's: the tick may have waited for a worker since an earlier one.
+        slot = slot_of(context.redis_now_ms(), interval_ms) // 1000
+        enqueue_secondary(context, b.connection, b.plan)
+        context.redis.set(context.keys.secondary, str(slot), px=24 * 3600 * 1000)
         b.ticks.ensure_drain()
 
     _tick(work)
