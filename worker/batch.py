@@ -62,7 +62,7 @@ def begin(context: Context, connection: Connection, plan: Plan, *, by_hand: bool
     )
     requests = [price_request(asset) for asset in found if asset.symbol not in outcomes]
     result = context.queue.enqueue(requests, Priority.CRITICAL, batch=batch)
-    if lacking := lacking_bars(found, connection, feed, now):
+    if plan.gives_bars() and (lacking := lacking_bars(found, connection, feed, now)):
         # Not CRITICAL, which would cut short the delay of bars that are not published yet.
         context.queue.enqueue(map(bars_request, lacking), Priority.HIGH)
     _log(slot, planned_ms, now_ms, result, outcomes)

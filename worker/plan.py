@@ -24,6 +24,10 @@ class Plan:
         """The best feed that was not refused."""
         return choose_feed(self.refused(), self._feeds)
 
+    def gives_bars(self) -> bool:
+        """False if the key may not even ask for bars."""
+        return self._feeds[-1].name not in self.refused()
+
     def feed_for(self, item: Item, feed: Feed) -> Feed:
         """The feed of a claimed item: bars have one of their own."""
         return self._feeds[-1] if item.payload.get("bars") else feed

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from market.errors import (
     BadRequest,
+    InvalidTicker,
     MarketError,
     NotEntitled,
     NotFound,
@@ -12,9 +13,14 @@ from market.errors import (
     SendDeadlinePassed,
     Unauthorized,
 )
+from market.feeds import FEEDS
+from market.quotes import Missing
 from queueing import Bury, Death, GiveBack, Item, Priority, Retry
 
 PUBLISHED_LATER_MS = 30 * 60 * 1000
+NO_BARS_MS = 6 * 3600 * 1000
+"""A day without bars (a holiday) is asked for again so much later: a few calls a day."""
+LAST_FEED = FEEDS[-1].name
 
 
 @dataclass(frozen=True)
@@ -35,11 +41,13 @@ def after_error(
     """
     text = str(error)
     match error:
+        case NotEntitled() if feed == LAST_FEED:  # nothing is left to ask: never in a circle
+            return after_failure(item, text, rules=rules)
         case RateLimited() | Unauthorized() | NotEntitled() | SendDeadlinePassed():
             return GiveBack(item.symbol, error=text)
         case NotYetPublished():
             return GiveBack(item.symbol, delay_ms=PUBLISHED_LATER_MS, error=text)
-        case BadRequest():
+        case BadRequest() | InvalidTicker():
             return Bury(item.symbol, Death.INVALID, text)
         case NotFound() if not feed.startswith("snapshot"):
             return Bury(item.symbol, Death.INVALID, text)
@@ -47,6 +55,18 @@ def after_error(
             return after_failure(item, text, rules=rules, kind=Death.INVALID)
         case _:
             return after_failure(item, text, rules=rules)
+
+
+def after_missing(
+    item: Item, missing: Missing | None, *, rules: RetryRules
+) -> Retry | GiveBack | Bury:
+    """The reaction to a ticker without a usable price (or bars) in an answer that is good."""
+    reason = missing.reason if missing else "the answer does not mention it"
+    if missing and missing.permanent:
+        return Bury(item.symbol, Death.INVALID, reason)
+    if item.payload.get("bars"):
+        return GiveBack(item.symbol, delay_ms=NO_BARS_MS, error=reason)
+    return after_failure(item, reason, rules=rules)
 
 
 def after_failure(

@@ -19,7 +19,7 @@ from queueing import Bury, Claimed, Death, Done, GiveBack, Hint, Item, LeaseLost
 from worker.context import Context, fingerprint
 from worker.events import AssetUpdated, channel
 from worker.plan import Plan
-from worker.reactions import RetryRules, after_error, after_failure
+from worker.reactions import RetryRules, after_error, after_missing
 from worker.selection import instant
 
 log = structlog.get_logger(__name__)
@@ -61,7 +61,7 @@ class Refresher:
         Raises DatabaseError if the answer could not be written; the items were given back then.
         Every failure of the provider ends as a retry, a return or a dead letter of the items.
         """
-        items = {str(item.payload["ticker"]): item for item in call.claimed.items}
+        tickers = list(dict.fromkeys(_ticker(item) for item in call.claimed.items))
         # The provider's clock is nearer to Redis' than to this host's, which may be skewed.
         granted_at, clock = instant(call.claimed.granted_at_ms), time.monotonic()
 
@@ -69,7 +69,7 @@ class Refresher:
             return CallAudit(
                 endpoint=call.feed.name,
                 feed=call.feed.name,
-                tickers=tuple(items),
+                tickers=tuple(tickers),
                 status=error.status if error else 200,
                 outcome=outcome,
                 started_at=granted_at,
@@ -79,38 +79,26 @@ class Refresher:
             )
 
         try:
-            answer = call.feed.fetch(
-                self._client, list(items), now=granted_at, deadline=call.deadline
-            )
+            answer = call.feed.fetch(self._client, tickers, now=granted_at, deadline=call.deadline)
         except MarketError as error:
             return self._failed(call, error, audit(type(error).__name__, error))
-        return self._answered(call, items, answer, audit("ok"))
+        return self._answered(call, answer, audit("ok"))
 
-    def _answered(
-        self, call: Call, items: dict[str, Item], answer: Answer, audit: CallAudit
-    ) -> Hint:
+    def _answered(self, call: Call, answer: Answer, audit: CallAudit) -> Hint:
         rows, done = [], []
-        for ticker, seen in answer.observations.items():
-            item = items[ticker]
-            symbol = _asset(item)
-            event = AssetUpdated.of(symbol, item, call.claimed, seen.price)
-            rows.append(SymbolRefresh(symbol=symbol, price=seen.price, bars=seen.bars))
-            done.append(Done(item.symbol, channel(symbol), event.model_dump_json()))
         back: list[Retry | GiveBack | Bury] = []
-        for ticker, item in items.items():
-            if ticker in answer.observations:
-                continue
-            missing = answer.missing.get(ticker)
-            if missing is None and answer.next_cursor:  # cut off by a page: ask again
+        for item in call.claimed.items:  # two assets may have one ticker
+            ticker, symbol = _ticker(item), _asset(item)
+            if seen := answer.observations.get(ticker):
+                event = AssetUpdated.of(symbol, item, call.claimed, seen.price)
+                rows.append(SymbolRefresh(symbol=symbol, price=seen.price, bars=seen.bars))
+                done.append(Done(item.symbol, channel(symbol), event.model_dump_json()))
+            elif ticker not in answer.missing and answer.next_cursor:  # cut off by a page
                 back.append(GiveBack(item.symbol))
-                continue
-            reason = missing.reason if missing else "the answer does not mention it"
-            if missing and missing.permanent:
-                back.append(Bury(item.symbol, Death.INVALID, reason))
             else:
-                back.append(after_failure(item, reason, rules=self._rules))
+                back.append(after_missing(item, answer.missing.get(ticker), rules=self._rules))
         written = self._write(call, audit, rows, back)
-        asset_of = {item.symbol: _asset(item) for item in items.values()}
+        asset_of = {item.symbol: _asset(item) for item in call.claimed.items}
         refused = [d.symbol for d in done if asset_of[d.symbol] in written.refused]
         back += [Bury(s, Death.INVALID, written.refused[asset_of[s]]) for s in refused]
         done = [
@@ -172,8 +160,13 @@ class Refresher:
         *,
         answered: bool = True,
     ) -> WriteResult:
-        assets = {item.symbol: _asset(item) for item in call.claimed.items}
-        failed = [(assets[b.symbol], b.error or "") for b in back if not isinstance(b, GiveBack)]
+        # The status of an asset is that of its price; bars that fail do not make it an error.
+        prices = {i.symbol: _asset(i) for i in call.claimed.items if not i.payload.get("bars")}
+        failed = [
+            (prices[b.symbol], b.error or "")
+            for b in back
+            if not isinstance(b, GiveBack) and b.symbol in prices
+        ]
         try:
             return self._writer.write(call.claimed.granted_at_ms, audit, rows, failed)
         except DatabaseError as error:
@@ -216,6 +209,10 @@ class Refresher:
     def _lost(self, error: LeaseLost) -> Hint:
         log.warning("lease.lost", symbols=error.symbols[:5])
         return self._context.queue.next_at()
+
+
+def _ticker(item: Item) -> str:
+    return str(item.payload["ticker"])
 
 
 def _asset(item: Item) -> str:
