@@ -3,13 +3,14 @@
 #   make setup   the .venv with pinned and hashed dependencies, and recorded market data
 #   make run     everything on this machine, until Ctrl-C (FOR=90: 90 seconds, then a summary)
 #   make test    all tests · make lint: ruff and mypy · make bench: measurements
+#   make soak    five minutes of kills, delays and flushes against the quota (SECONDS=, SEED=)
 #   make lock    pin the dependencies of pyproject.toml anew · make clean: as after a clone
 #
 # Paths are relative and every command runs in this directory, so that spaces in it do no harm.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup data run test lint bench lock clean
+.PHONY: help setup data run test lint bench soak lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -27,7 +28,7 @@ ifneq ($(shell cat '$(STAMP)' 2>/dev/null),$(CURDIR))
 endif
 
 help:
-	@sed -n '3,6s/^# \{0,1\}//p' Makefile
+	@sed -n '3,7s/^# \{0,1\}//p' Makefile
 
 # The first interpreter that is new enough, or the one named: make setup PYTHON=/path/to/python3
 define find_python
@@ -79,6 +80,11 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+SECONDS ?= 345
+SEED ?= 1
+soak: $(STAMP)
+	@exec $(BIN)/python -m tests.chaos.soak --seconds $(SECONDS) --seed $(SEED)
 
 bench: $(STAMP)
 	@exec $(BIN)/python -m bench $(ARGS)

@@ -1,0 +1,266 @@
+"""The soak: is the quota kept, as the provider counts, whatever happens?
+
+Real processes, a road with delays, errors, kills, wrong clocks, a flushed and a restarted Redis,
+and a provider that stamps arrivals at their first byte.
+
+    python -m tests.chaos.soak --seconds 300                  # no window above the limit, or exit 1
+    python -m tests.chaos.soak --seconds 60 --limiter naive   # must find some, or it proves nothing
+"""
+
+import argparse
+import json
+import os
+import random
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from redis import Redis
+
+from cli.catalogue import read_assets
+from cli.embedded.postgres import PostgresServer
+from cli.embedded.valkey import ValkeyServer
+from db.connection import connect
+from db.migrate import migrate
+from db.symbols import SymbolRepository
+from queueing import Keys
+from tests.chaos.slow_road import SlowRoad
+
+ROOT = Path(__file__).resolve().parents[2]
+PYTHON = sys.executable
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the provider saw."""
+
+    arrivals: int
+    worst_window: int
+    violations: int
+    """Arrivals that were one too many in the window that they end."""
+    tightest: float
+    """The shortest span of limit + 1 arrivals, in windows; 1 or more is clean."""
+    kills: int
+    by_status: dict[str, int]
+    counters: dict[str, str]
+
+
+class Fleet:
+    """The Procfile's workers and scheduler, each killed and started again by the soak."""
+
+    def __init__(self, env: dict[str, str], workers: int, log: Path, seed: int) -> None:
+        self._env, self._log = env, log.open("wb")
+        self._random = random.Random(seed)
+        self._command = procfile("worker")
+        self._workers = [self._start(self._command) for _ in range(workers)]
+        self._scheduler = self._start(procfile("scheduler"))
+        self.kills = 0
+
+    def _start(self, command: list[str]) -> "subprocess.Popen[bytes]":
+        env = self._env | {"SOAK_SKEW_S": str(self._random.choice([-2, 2]))}
+        return subprocess.Popen(
+            command, env=env, cwd=ROOT, stdout=self._log, stderr=self._log, start_new_session=True
+        )
+
+    def kill_one(self) -> None:
+        """SIGKILL for a worker and its work-horse."""
+        number = self._random.randrange(len(self._workers))
+        victim = self._workers[number]
+        for pid in [*children(victim.pid), victim.pid]:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        victim.wait()
+        self.kills += 1
+        self._workers[number] = self._start(self._command)
+
+    def revive(self) -> None:
+        """Starts what ended by itself, as any process host does."""
+        self._workers = [
+            w if w.poll() is None else self._start(self._command) for w in self._workers
+        ]
+        if self._scheduler.poll() is not None:
+            self._scheduler = self._start(procfile("scheduler"))
+
+    def stop(self) -> None:
+        """SIGTERM to all at once, as Heroku does."""
+        running = [*self._workers, self._scheduler]
+        for process in running:
+            process.send_signal(signal.SIGTERM)
+        for process in running:
+            process.wait(40)
+        self._log.close()
+
+
+def procfile(process: str) -> list[str]:
+    """The command of one process type, run with this interpreter's environment."""
+    for line in (ROOT / "Procfile").read_text().splitlines():
+        name, _, command = line.partition(":")
+        if name == process:
+            words = shlex.split(command)
+            return [str(Path(PYTHON).with_name(words[0])), *words[1:]]
+    raise LookupError(f"no {process!r} in the Procfile")
+
+
+def children(pid: int) -> list[int]:
+    """The direct children of a process."""
+    try:
+        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except FileNotFoundError:
+        return []
+    return [int(word) for word in text.split()]
+
+
+def judge(times: list[float], limit: int, window_s: float) -> tuple[int, int, float]:
+    """Worst window, violations, and the tightest span of limit + 1 arrivals in windows."""
+    times = sorted(times)
+    worst = violations = first = 0
+    for last, at in enumerate(times):
+        while times[first] <= at - window_s:
+            first += 1
+        inside = last - first + 1
+        worst, violations = max(worst, inside), violations + (inside > limit)
+    spans = [b - a for a, b in zip(times, times[limit:], strict=False)]
+    return worst, violations, min(spans, default=float("inf")) / window_s
+
+
+def soak(arguments: argparse.Namespace, folder: Path) -> Findings:
+    """One whole run."""
+    valkey, postgres = ValkeyServer(folder / "valkey"), PostgresServer(folder / "postgres")
+    valkey.start()
+    postgres.start()
+    url = postgres.ensure_database()
+    migrate(url)
+    with connect(url) as connection:
+        SymbolRepository(connection).upsert_many(read_assets())
+    sandbox = start_sandbox(arguments)
+    assert sandbox.stdout is not None
+    provider = sandbox.stdout.readline().split()[1]
+    road = SlowRoad(int(provider.rpartition(":")[2]), seed=arguments.seed).start()
+    env = os.environ | {
+        "PYTHONPATH": f"{ROOT / 'tests' / 'chaos' / 'site'}{os.pathsep}{ROOT}",
+        "REDIS_URL": valkey.url,
+        "DATABASE_URL": url,
+        "POLYGON_BASE_URL": f"http://127.0.0.1:{road.port}",
+        "MASSIVE_API_KEY": "soak",
+        "POLYGON_RATE_LIMIT": str(arguments.limit),
+        "RATE_WINDOW_SECONDS": str(arguments.window),
+        "BATCH_INTERVAL_MINUTES": "1",
+        "SECONDARY_INTERVAL_MINUTES": "1",
+        "RETRY_DELAY_SECONDS": "5",
+        "SOAK_LIMITER": arguments.limiter,
+    }
+    fleet = Fleet(env, arguments.workers, arguments.log, arguments.seed)
+    try:
+        run(arguments, fleet, valkey)
+    finally:
+        fleet.stop()
+        road.stop()
+    arrivals = fetch(f"{provider}/_sandbox/arrivals")
+    with Redis.from_url(valkey.url, decode_responses=True) as redis:
+        counters: dict[str, str] = redis.hgetall(Keys().counters)
+    sandbox.terminate()
+    sandbox.wait(10)
+    postgres.stop()
+    valkey.stop()
+    times = [row["mono_ns"] / 1e9 for row in arrivals]
+    if arguments.arrivals:
+        arguments.arrivals.write_text(json.dumps(times))
+    worst, violations, tightest = judge(times, arguments.limit, arguments.window)
+    statuses: dict[str, int] = {}
+    for row in arrivals:
+        statuses[str(row["status"])] = statuses.get(str(row["status"]), 0) + 1
+    return Findings(
+        len(times),
+        worst,
+        violations,
+        tightest,
+        fleet.kills,
+        dict(sorted(statuses.items())),
+        counters,
+    )
+
+
+def start_sandbox(arguments: argparse.Namespace) -> "subprocess.Popen[str]":
+    """The provider, in a process of its own."""
+    options = {
+        "--port": 0,
+        "--plan": "spec",
+        "--seed": arguments.seed,
+        "--limit": arguments.limit,
+        "--window-s": arguments.window,
+        "--fault": f"server_error,probability={arguments.errors}",
+    }
+    words = [str(word) for option in options.items() for word in option]
+    command = [PYTHON, "-m", "market.sandbox", "--no-count-refused", *words]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+
+def run(arguments: argparse.Namespace, fleet: Fleet, valkey: ValkeyServer) -> None:
+    """Kills, flushes and restarts on a fixed plan until the time is over."""
+    start, kills = time.monotonic(), 1
+    plan = [(arguments.seconds / 3, "flush"), (arguments.seconds * 2 / 3, "restart")]
+    while (passed := time.monotonic() - start) < arguments.seconds:
+        if passed > kills * arguments.kill_every:
+            fleet.kill_one()
+            kills += 1
+        if plan and passed > plan[0][0]:
+            what = plan.pop(0)[1]
+            if what == "flush":
+                with Redis.from_url(valkey.url) as redis:
+                    redis.flushall()
+            else:
+                valkey.kill()
+                valkey.start()
+            print(f"{passed:6.1f} s  {what}", flush=True)
+        fleet.revive()
+        time.sleep(0.2)
+
+
+def fetch(url: str) -> list[dict[str, Any]]:
+    """A JSON list from the sandbox."""
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        body = json.load(answer)
+    rows: list[dict[str, Any]] = body["arrivals"] if isinstance(body, dict) else body
+    return rows
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--seconds", type=float, default=300)
+    parser.add_argument("--limit", type=int, default=5)
+    parser.add_argument("--window", type=float, default=4.0)
+    parser.add_argument("--workers", type=int, default=8)
+    parser.add_argument("--errors", type=float, default=0.03)
+    parser.add_argument("--kill-every", type=float, default=5.0)
+    parser.add_argument("--limiter", choices=["ours", "naive"], default="ours")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--log", type=Path, default=Path(os.devnull))
+    parser.add_argument("--arrivals", type=Path, help="write the arrival times here, for a plot")
+    return parser.parse_args(argv)
+
+
+def main() -> int:
+    """0: no window held more than the limit (naive: some did, so the harness can tell)."""
+    arguments = parse()
+    with tempfile.TemporaryDirectory(prefix="assetq-soak-") as folder:
+        os.chmod(folder, 0o755)
+        found = soak(arguments, Path(folder))
+    print(json.dumps(found.__dict__, indent=2))
+    broken = found.violations > 0
+    return int(broken != (arguments.limiter == "naive"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
