@@ -11,7 +11,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from db.symbols import Asset
+from db.connection import Connection
+from db.symbols import Asset, ImportCounts, SymbolRepository
 from market.tickers import check_symbol, check_ticker
 from queueing import Priority
 
@@ -91,6 +92,18 @@ def read_assets(path: Path = SHIPPED) -> list[Asset]:
     if problems or not assets:
         raise CatalogueError(path, problems or ["lists no asset"])
     return list(assets.values())
+
+
+def import_catalogue(
+    connection: Connection, assets: list[Asset] | None = None, *, overwrite: bool = False
+) -> ImportCounts:
+    """Stores assets (the shipped catalogue if none are given) in one transaction.
+
+    Without `overwrite` it only adds, and never undoes the user's own edits. Raises CatalogueError,
+    DatabaseError.
+    """
+    found = read_assets() if assets is None else assets
+    return SymbolRepository(connection).upsert_many(found, overwrite=overwrite)
 
 
 def _csv_rows(path: Path, text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:

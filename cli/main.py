@@ -1,0 +1,142 @@
+"""The `assetq` command: finds the command's module, and makes every error one line."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import click
+
+from cli.errors import MEANINGS, CommandError, ExitCode, explain
+
+# Command → module and attribute. Loaded when it is called, so that --help does not wait for all.
+_COMMANDS = {
+    "up": ("cli.up:up", "Run everything on this machine until Ctrl-C."),
+    "doctor": ("cli.doctor:doctor", "Check every connection and setting, and say what to do."),
+    "migrate": ("cli.migrate:migrate", "Bring the database up to date."),
+    "symbols": ("cli.symbols:symbols", "The tracked assets: import, list."),
+    "enqueue": ("cli.enqueue:enqueue", "Ask for assets to be refreshed."),
+    "queue": ("cli.queue:queue", "What waits, and for what: stats, list, peek."),
+    "dead": ("cli.dead:dead", "Assets that were given up: list, retry, drop."),
+    "limiter": ("cli.limiter:limiter", "The calls of this window: status, consume, block, reset."),
+    "schedule": ("cli.schedule:schedule", "What runs when: list."),
+    "batch": ("cli.batch:batch", "Refresh the critical assets now."),
+    "drain": ("cli.drain:drain", "Refresh what waits, in this process."),
+    "watch": ("cli.watch:watch", "Show each refresh as it happens."),
+}
+
+EPILOG = (
+    "\b\nExit codes:\n"
+    + "\n".join(f"  {int(code):>3}  {meaning}" for code, meaning in MEANINGS.items())
+    + "\n\n\b\nASSETQ_DEBUG=1 shows where an error came from. Settings come from the environment,\n"
+    "then .env, then the file that ASSETQ_CONFIG names."
+)
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, _, attribute = _COMMANDS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in _COMMANDS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], _COMMANDS, 1, 0.5)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise click.UsageError(f"There is no command {args[0]!r}.{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="assetq", prog_name="assetq", message="%(prog)s %(version)s")
+def assetq() -> None:
+    """Keeps market assets fresh in PostgreSQL under a tiny API quota."""
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Runs one command and exits; see `ExitCode`. Never shows a traceback unless asked to."""
+    sys.exit(run(argv))
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; the exit code."""
+    try:
+        code: Any = assetq.main(args=argv, prog_name="assetq", standalone_mode=False)
+        sys.stdout.flush()
+    except (KeyboardInterrupt, click.Abort):
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        _forget_stdout()
+        return ExitCode.OTHER
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return ExitCode.USAGE
+    except click.ClickException as error:
+        return _usage(error)
+    except Exception as error:  # noqa: BLE001 - the outermost place: whatever it is, one line
+        return _failed(error)
+    return code if isinstance(code, int) else ExitCode.OK
+
+
+def _usage(error: click.ClickException) -> int:
+    text = " ".join(error.format_message().split())
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "assetq"
+    _complain([f"{text.rstrip('.')}{'' if text.endswith('?') else '.'} See `{command} --help`."])
+    return ExitCode.USAGE
+
+
+def _failed(error: Exception) -> int:
+    if os.environ.get("ASSETQ_DEBUG"):
+        _print_error("".join(traceback.format_exception(error)))
+    explained = explain(error, redis_at=_redis_at())
+    if explained is None:
+        where = "" if os.environ.get("ASSETQ_DEBUG") else " ASSETQ_DEBUG=1 shows where."
+        explained = explain(
+            CommandError(f"unexpected {type(error).__name__}: {error}. This is a defect.{where}")
+        )
+        assert explained is not None
+    _complain(explained.lines)
+    return explained.code
+
+
+def _complain(lines: Sequence[str]) -> None:
+    for line in lines:
+        _print_error(f"assetq: {' '.join(line.split())}\n")
+
+
+def _print_error(text: str) -> None:
+    from cli import session
+
+    sys.stdout.flush()
+    click.echo(session.masked(text), err=True, nl=False)
+
+
+def _redis_at() -> str:
+    from cli import session
+
+    return session.redis_at()
+
+
+def _forget_stdout() -> None:
+    """Whoever read our output has left; the flush at the end of Python must not complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

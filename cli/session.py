@@ -1,0 +1,96 @@
+"""What a command opens: settings, log, Redis, PostgreSQL. Each once, and closed at the end."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from cli import masking
+from cli.errors import CommandError
+
+if TYPE_CHECKING:
+    from db.connection import Connection
+    from settings import Settings
+    from worker.context import Context
+
+_loaded: list[Settings] = []
+"""The settings of this process, for error messages: where Redis is, and what must not be shown."""
+
+
+def load_settings(*, log_level: int = logging.WARNING) -> Settings:
+    """Settings, and the log set up; raises SettingsError. Commands speak for themselves, so the
+    log tells only what is wrong unless `log_level` (or ASSETQ_DEBUG) asks for more."""
+    import structlog
+
+    from settings import Settings
+    from worker.logs import configure
+
+    settings = Settings.load()
+    _loaded[:] = [settings]
+    configure(settings)
+    level = logging.INFO if os.environ.get("ASSETQ_DEBUG") else log_level
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
+    return settings
+
+
+@contextmanager
+def open_context(settings: Settings | None = None) -> Iterator[Context]:
+    """Settings and Redis, which has answered. Raises SettingsError, RedisError."""
+    from settings import SettingsError
+    from worker.context import Context
+
+    settings = settings or load_settings()
+    try:
+        manager = Context.open(settings)
+        context = manager.__enter__()
+    except (TypeError, ValueError) as error:
+        raise SettingsError([f"REDIS_URL: {error}. See redis-py's URL options."]) from error
+    try:
+        try:
+            context.redis.ping()
+        except TypeError as error:  # an option in the URL that redis-py does not know
+            raise SettingsError([f"REDIS_URL: {error}. Remove that option."]) from error
+        yield context
+    finally:
+        manager.__exit__(None, None, None)
+
+
+@contextmanager
+def open_database(settings: Settings) -> Iterator[Connection]:
+    """PostgreSQL with every migration. Raises DatabaseError; MigrationMissing names the remedy."""
+    from db.connection import connect
+    from db.migrate import require_current_schema
+
+    with connect(settings.database_url) as connection:
+        require_current_schema(connection)
+        yield connection
+
+
+def confirm(question: str, *, yes: bool) -> None:
+    """Asks unless `yes`; raises CommandError if the answer is no or nobody can be asked."""
+    import sys
+
+    import click
+
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise click.UsageError("Nobody can be asked here: add --yes to go on.")
+    if not click.confirm(question):
+        raise CommandError("nothing was done.")
+
+
+def redis_at() -> str:
+    """Where Redis is, for people."""
+    from settings import redacted_url
+
+    return f"Redis at {redacted_url(_loaded[0].redis_url)}" if _loaded else "Redis"
+
+
+def masked(text: str) -> str:
+    """The text without any secret that this process knows of."""
+    known = masking.of(_loaded[0]) if _loaded else set()
+    return masking.masked(text, known | masking.of_environment())
