@@ -183,6 +183,7 @@ class PriorityQueue:
             "done",
             claimed,
             [{k: v for k, v in row.items() if v is not None} for row in rows],
+            sent=True,
             answered=answered,
             drain=drain,
             max_wait_ms=max_wait_ms,
@@ -195,11 +196,14 @@ class PriorityQueue:
         back: Sequence[Retry | GiveBack | Bury],
         *,
         answered: bool,
+        sent: bool = True,
         drain: str | None = None,
         max_wait_ms: int | None = None,
     ) -> Hint:
         """Ends leased items that were not refreshed, each in its own way, in one step.
 
+        `answered`: an HTTP response came. `sent`: the request may have left this machine; without
+        an answer its place is then kept for one window from now at least.
         Raises LeaseLost with the symbols that are no longer this claim's; the others are done.
         """
         return self._finish(
@@ -207,6 +211,7 @@ class PriorityQueue:
             "back",
             claimed,
             [_back_args(b) for b in back],
+            sent=sent,
             answered=answered,
             drain=drain,
             max_wait_ms=max_wait_ms,

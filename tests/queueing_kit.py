@@ -114,7 +114,10 @@ class Kit:
 
     def places(self) -> list[int]:
         """Until when each place of the window counts, from now."""
-        return [int(at) - self.now_ms for _, at in self.redis.zrange(self.keys.window, 0, -1, withscores=True)]
+        return [
+            int(at) - self.now_ms
+            for _, at in self.redis.zrange(self.keys.window, 0, -1, withscores=True)
+        ]
 
     def dump(self) -> dict[str, bytes]:
         """Everything there is, key by key."""

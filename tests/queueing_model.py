@@ -126,7 +126,11 @@ class Model:
         if not order or not self.may_call(now, urgent=self.items[order[0]].priority == CRITICAL):
             return []
         first = self.items[order[0]]
-        taken = order[:1] if first.solo else [s for s in order if s == order[0] or not self.items[s].solo]
+        taken = (
+            order[:1]
+            if first.solo
+            else [s for s in order if s == order[0] or not self.items[s].solo]
+        )
         for symbol in taken:
             item = self.items[symbol]
             item.state, item.token, item.lease_size = "leased", token, len(taken)
@@ -193,7 +197,10 @@ class Model:
         return now + p.horizon_ms <= deadline or fits
 
     def take_call(self, token: str, now: int) -> None:
+        """A place that is free keeps its name until a call takes it, oldest first."""
         self.last_grant_ms = now
+        while self.policy.limit and len(self.places) >= self.policy.limit:
+            del self.places[min(self.places, key=lambda name: (self.places[name], name))]
         self.places[token] = now + self.policy.horizon_ms
 
     def answered(self, token: str, now: int) -> None:
@@ -201,8 +208,14 @@ class Model:
         if token in self.places:
             self.places[token] = min(self.places[token], until)
 
+    def unanswered(self, token: str, now: int) -> None:
+        """The request left, and nothing came: it may have arrived as late as now."""
+        until = now + self.policy.window_ms + self.policy.guard_ms
+        if token in self.places:
+            self.places[token] = max(self.places[token], until)
+
     def next_grant_ms(self, now: int, *, urgent: bool) -> int:
-        """When a call goes at the earliest, if nothing happens but time: tries every ms that matters."""
+        """When a call goes at the earliest if only time passes: tries every ms that matters."""
         p = self.policy
         times = {now, self.blocked_ms, self.hold_ms, self.last_grant_ms + p.spacing_ms}
         times |= {*self.places.values(), self.slot(now) + p.grace_ms + 1}

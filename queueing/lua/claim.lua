@@ -20,7 +20,6 @@ local critical = first.item.priority == CRITICAL
 local busy = places()
 local free_at, reason = call_free_at(q, busy, critical)
 if free_at > now then
-  if reason == 'reserved' then redis.call('HSET', QUOTA, 'reserved_until', ms(free_at)) end
   if critical then redis.call('HSETNX', QUOTA, 'critical_waits_since', ms(now)) end
   count('waits:' .. reason)
   return with_hint({ status = 'wait' }, q)
@@ -28,7 +27,7 @@ end
 
 -- Slot-seconds in which this call was free, work was there, and nobody took it.
 local free_since = take_place(args.token, q)
-local eligible_at = math.max(free_since, q.ready_since, critical and 0 or q.reserved_until)
+local eligible_at = math.max(free_since, q.ready_since, q.reserved_until)
 if policy.limit > 0 and eligible_at < now then count('idle_ms', ms(now - eligible_at)) end
 count('granted:' .. first.item.priority)
 if critical then

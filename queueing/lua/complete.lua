@@ -1,6 +1,6 @@
 -- include: quota work
 -- Ends leased items well: publishes their events, frees them, and says when to claim again.
--- args: policy, token, granted_at_ms, answered, done = [{symbol, channel?, event?}], stream_max, slot?, drain?, max_wait_ms?
+-- args: policy, token, granted_at_ms, sent, answered, done = [{symbol, channel?, event?}], stream_max, slot?, drain?, max_wait_ms?
 -- Returns JSON: lost (symbols whose lease is not this token's: nothing was done for them), the hint of claim,
 -- or {slot, symbol} alone when a leased item has meanwhile joined another batch: nothing was done, call again with its record.
 local q = quota_state()
@@ -14,7 +14,8 @@ for _, done in ipairs(args.done) do
     lost[#lost + 1] = done.symbol
   end
 end
-if args.answered then settle(args.token) end
+note_reservation(q)
+if args.sent then settle(args.token, args.answered) end
 batch_call(mine)
 for _, m in ipairs(mine) do
   local symbol = m.done.symbol

@@ -80,6 +80,7 @@ for i, request in ipairs(args.items) do
 end
 
 if batch then
+  note_reservation(quota_state())
   redis.call('HSET', BATCH, 'slot', batch.slot, 'planned_at_ms', ms(batch.planned_at_ms), 'started_at_ms', ms(now),
     'assets', cjson.encode(batch.assets))
   for symbol, outcome in pairs(batch.outcomes) do
@@ -98,6 +99,7 @@ if batch then
   redis.call('PEXPIRE', BATCHES, ms(batch.ttl_ms))
   redis.call('HSET', QUOTA, 'batch_at', ms(batch.next_at_ms), 'batch_interval', ms(batch.interval_ms),
     'batch_calls', ms(batch.next_calls))
+  note_reservation(quota_state())
   count('batches')
 end
 

@@ -1,6 +1,6 @@
 -- include: quota work
 -- Ends leased items otherwise: retry later, give back unchanged, or bury. One verb per item.
--- args: policy, token, granted_at_ms, answered, slot?, drain?, max_wait_ms?, back = [{symbol, verb, ...}] with
+-- args: policy, token, granted_at_ms, sent, answered, slot?, drain?, max_wait_ms?, back = [{symbol, verb, ...}] with
 --   verb retry:     delay_ms, priority, error   (counts an attempt; runs again later, with a new score)
 --   verb give_back: delay_ms?, cursor?, error?  (no attempt counted; the original score)
 --   verb bury:      kind, error                 (into the dead letters, out of the dedup)
@@ -16,7 +16,8 @@ for _, back in ipairs(args.back) do
     lost[#lost + 1] = back.symbol
   end
 end
-if args.answered then settle(args.token) end
+note_reservation(q)
+if args.sent then settle(args.token, args.answered) end
 batch_call(mine)
 for _, m in ipairs(mine) do
   local back, item, symbol = m.back, m.item, m.back.symbol

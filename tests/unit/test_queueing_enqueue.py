@@ -194,7 +194,12 @@ def test_dead_letters_tell_their_story_and_can_be_dropped(kit: Kit) -> None:
     kit.now_ms += 1
     kit.queue.bury(kit.take(), "B", kind=Death.POISON, error="boom")
     first, second = kit.queue.dead()
-    assert (first.symbol, first.kind, first.reason, first.payload) == ("A", Death.INVALID, "404", {"n": 1})
+    assert (first.symbol, first.kind, first.reason, first.payload) == (
+        "A",
+        Death.INVALID,
+        "404",
+        {"n": 1},
+    )
     assert (first.died_at_ms, first.attempts, first.priority) == (NOW_MS, 1, HIGH)
     assert second.symbol == "B"
     assert kit.queue.drop_dead(["A", "Z"]) == 1

@@ -398,7 +398,12 @@ def test_an_unreadable_item_is_buried_and_holds_up_nothing(kit: Kit, raw: str, s
         with pytest.raises(LeaseLost):
             kit.queue.complete(claimed, [Done("BAD")])
     kit.now_ms += LEASE_MS
-    seen = [item.symbol for _ in range(3) if not isinstance(c := kit.queue.claim(), NotNow) for item in c.items]
+    seen = [
+        item.symbol
+        for _ in range(3)
+        if not isinstance(c := kit.queue.claim(), NotNow)
+        for item in c.items
+    ]
     assert seen == ["GOOD"]
     assert kit.where("BAD") == {"dead", "dead_items"}
     (letter,) = kit.queue.dead()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fakeredis
-from hypothesis import HealthCheck, assume, settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -45,8 +45,11 @@ class Workers(RuleBasedStateMachine):
         aging_ms=st.sampled_from([0, 300, 1_000]),
         spacing_ms=st.sampled_from([0, 0, 50]),
         max_size=st.sampled_from([3, 1000]),
+        known=st.sampled_from([True, True, True, False]),
     )
-    def begin(self, limit: int | None, aging_ms: int, spacing_ms: int, max_size: int) -> None:
+    def begin(
+        self, limit: int | None, aging_ms: int, spacing_ms: int, max_size: int, known: bool
+    ) -> None:
         policy = Policy(limit, 1_000, 100, 10, spacing_ms, 50, 200, aging_ms)
         redis = fakeredis.FakeRedis(server=fakeredis.FakeServer(), decode_responses=True)
         self.kit = Kit(redis, policy, max_size=max_size)
@@ -56,6 +59,9 @@ class Workers(RuleBasedStateMachine):
         self.claims: list[tuple[Claimed, int]] = []
         self.slots = 0
         self.events: list[str] = []
+        if known:
+            self.kit.known()
+            self.model.known = True
 
     @property
     def now(self) -> int:
@@ -68,8 +74,20 @@ class Workers(RuleBasedStateMachine):
         expected = [self.model.enqueue(name, priority, self.now) for name in names]
         assert self.kit.put(*names, at=priority) == expected
 
-    @rule(max_items=st.sampled_from([1, 1, 1, 3]), arrives_us=st.integers(0, 100_000))
-    def claim(self, max_items: int, arrives_us: int) -> None:
+    @rule(
+        arrivals_us=st.lists(
+            st.one_of(st.sampled_from([0, 100_000]), st.integers(0, 100_000)),
+            min_size=1,
+            max_size=5,
+        ),
+        max_items=st.sampled_from([1, 1, 1, 3]),
+    )
+    def claim(self, arrivals_us: list[int], max_items: int) -> None:
+        """As many workers claim at once; each call arrives so much later."""
+        for arrives_us in arrivals_us:
+            self.claim_one(max_items, arrives_us)
+
+    def claim_one(self, max_items: int, arrives_us: int) -> None:
         self.model.reap(self.now)
         self.model.look(self.now)
         waiting = self.model.in_order(self.now)
@@ -104,8 +122,7 @@ class Workers(RuleBasedStateMachine):
         claimed, arrives_us = self.claims[which % len(self.claims)]
         answered = answered and arrives_us <= self.us
         names = [item.symbol for item in claimed.items][: 1 if part else None]
-        if answered:
-            self.model.answered(claimed.token, self.now)
+        (self.model.answered if answered else self.model.unanswered)(claimed.token, self.now)
         expected = [
             name
             for name in names
@@ -149,21 +166,34 @@ class Workers(RuleBasedStateMachine):
         self.us += step_us
         self.kit.now_ms = self.now
 
-    @rule()
-    def jump_to_the_next_event(self) -> None:
-        hint = self.kit.queue.next_at()
-        assume(hint.next_at_ms is not None and hint.next_at_ms > self.now)
-        self.us = (hint.next_at_ms or 0) * 1_000
-        self.kit.now_ms = self.now
+    @rule(
+        names=symbols,
+        arrivals_us=st.lists(st.sampled_from([0, 50_000, 100_000]), min_size=1, max_size=5),
+    )
+    def wait_and_work(self, names: list[str], arrivals_us: list[int]) -> None:
+        """Requests come, and workers wait in place until the next event, however often it takes."""
+        self.enqueue(names, 3)
+        for arrives_us in arrivals_us:
+            at = self.kit.queue.next_at().next_at_ms or 0
+            self.us = max(self.us, at * 1_000)
+            self.kit.now_ms = self.now
+            self.claim_one(1, arrives_us)
 
-    @rule()
-    def all_leases_end(self) -> None:
-        self.time_passes(LEASE_MS * 1_000)
-
-    @rule(block_ms=st.sampled_from([10, 700]))
-    def refused_by_the_provider(self, block_ms: int) -> None:
-        self.kit.limiter.block(block_ms, "429")
-        self.model.blocked_ms = max(self.model.blocked_ms, self.now + block_ms)
+    @rule(what=st.sampled_from(["leases", "block", "restart", "flush"]))
+    def disturb(self, what: str) -> None:
+        """All leases end; a 429; the server restarts with its data, or without."""
+        if what == "leases":
+            self.time_passes(LEASE_MS * 1_000)
+        elif what == "block":
+            self.kit.limiter.block(300, "429")
+            self.model.blocked_ms = max(self.model.blocked_ms, self.now + 300)
+        elif what == "flush":
+            self.kit.redis.flushall()
+            self.events.clear()
+            self.model.forget(everything=True)
+        elif self.kit.redis.hexists(self.kit.keys.quota, "epoch"):
+            self.kit.redis.hset(self.kit.keys.quota, "epoch", "another server")
+            self.model.forget(everything=False)
 
     @rule(in_ms=st.integers(1, 2_500), calls=st.integers(0, 4))
     def plan(self, in_ms: int, calls: int) -> None:
@@ -182,15 +212,6 @@ class Workers(RuleBasedStateMachine):
         expected = [self.model.enqueue(name, 1, self.now) for name in names]
         reply = self.kit.queue.enqueue([Request(n) for n in names], 1, batch=batch)
         assert [row[1].value for row in reply.results] == expected
-
-    @rule(everything=st.booleans())
-    def redis_forgets(self, everything: bool) -> None:
-        if everything:
-            self.kit.redis.flushall()
-            self.events.clear()
-        elif self.kit.redis.hexists(self.kit.keys.quota, "epoch"):
-            self.kit.redis.hset(self.kit.keys.quota, "epoch", "another server")
-        self.model.forget(everything=everything)
 
     # --- what must always hold
 
@@ -220,7 +241,9 @@ class Workers(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "kit"):
-            assert [item.symbol for item in self.kit.queue.peek(99)] == self.model.in_order(self.now)
+            assert [item.symbol for item in self.kit.queue.peek(99)] == self.model.in_order(
+                self.now
+            )
             for name, item in self.model.items.items():
                 stored = self.kit.item(name)
                 assert (stored["attempts"], stored["crashes"]) == (item.attempts, item.crashes)
@@ -237,7 +260,7 @@ def _back(verb: str, name: str, delay_ms: int) -> Retry | GiveBack | Bury:
 
 
 Workers.TestCase.settings = settings(
-    max_examples=150,
+    max_examples=100,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

@@ -252,7 +252,9 @@ def test_a_proof_lifts_a_hold_that_another_worker_began(connection: Redis) -> No
 @pytest.mark.parametrize(
     ("age_ms", "what"), [(100, "older than the send budget"), (-1, "from the future")]
 )
-def test_a_proof_that_is_not_fresh_proves_nothing(connection: Redis, age_ms: int, what: str) -> None:
+def test_a_proof_that_is_not_fresh_proves_nothing(
+    connection: Redis, age_ms: int, what: str
+) -> None:
     kit = Kit(connection, limited())
     kit.limiter.acquire(idle_proof_ms=NOW_MS - age_ms)
     assert refused(kit)[0] == "hold", what
@@ -365,7 +367,9 @@ def test_an_early_answer_frees_a_place_for_background_work(reserving: Kit) -> No
     assert refused(reserving)[0] in ("window", "reserved")
     for grant in early:
         reserving.limiter.release(grant)
-    assert [at for at in reserving.places() if reserving.now_ms + at <= NOW_MS + 5_050], "both end before"
+    assert [at for at in reserving.places() if reserving.now_ms + at <= NOW_MS + 5_050], (
+        "both end before"
+    )
 
 
 def test_the_slot_moves_on_with_its_batch_and_not_before(reserving: Kit) -> None:

@@ -246,7 +246,11 @@ def test_a_batch_is_begun_once(kit: Kit) -> None:
     assert kit.dump() == before
     record = kit.queue.batch_record("1205")
     assert record is not None
-    assert (record.planned_at_ms, record.started_at_ms, record.assets) == (NOW_MS, NOW_MS, ("X", "Y"))
+    assert (record.planned_at_ms, record.started_at_ms, record.assets) == (
+        NOW_MS,
+        NOW_MS,
+        ("X", "Y"),
+    )
     assert (record.outcomes, record.finished_at_ms, record.calls) == ({}, None, 0)
     assert [r.slot for r in kit.queue.batches(5)] == ["1205"]
     assert kit.queue.batch_record("1210") is None

@@ -120,9 +120,21 @@ local function take_place(call_id, q)
   return free_since
 end
 
+-- Until when background work is held back by the reservation, which is not idleness. Called before and
+-- after whatever may begin or end one.
+local function note_reservation(q)
+  local at, reason = call_free_at(q, (places()), false)
+  local until_ms = reason == 'reserved' and at or math.min(q.reserved_until, now)
+  if until_ms == q.reserved_until then return end
+  redis.call('HSET', QUOTA, 'reserved_until', ms(until_ms))
+  q.reserved_until = until_ms
+end
+
 -- An HTTP response came: the call arrived before now, so it counts until now + window at most.
-local function settle(call_id)
+-- None came although the request was sent: a retransmission may have arrived as late as now. Only
+-- then may the place be kept longer; it is never freed earlier for want of an answer.
+local function settle(call_id, answered)
   if policy.limit == 0 then return 0 end
   local until_ms = now + policy.window_ms + policy.guard_ms
-  return redis.call('ZADD', WINDOW, 'XX', 'LT', 'CH', ms(until_ms), call_id)
+  return redis.call('ZADD', WINDOW, 'XX', answered and 'LT' or 'GT', 'CH', ms(until_ms), call_id)
 end

@@ -229,7 +229,7 @@ end
 local function with_hint(reply, q, busy_now)
   local at, why = next_event(q)
   reply.now_ms, reply.next_at_ms, reply.next_reason = now, at, why
-  if why == 'free' and q.reserved_until > now then redis.call('HSET', QUOTA, 'reserved_until', ms(now)) end
+  note_reservation(q)
   if at and at > now and not busy_now and become_waiter(args.drain, at) then
     reply.waiter = true
   else

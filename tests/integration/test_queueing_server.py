@@ -1,0 +1,181 @@
+"""What only a real server can show: its clock, restarts, several clients at once, and what things cost."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from cli.embedded.valkey import ValkeyServer
+from queueing import Claimed, Done, Grant, Hint, Policy, PriorityQueue, QuotaLimiter, Request
+from queueing.scripts import source
+from tests.queueing_kit import FREE, LOW, MEDIUM
+from tests.queueing_model import Provider
+from tests.waiting import eventually
+
+SHORT = Policy(limit=3, window_ms=300, send_ms=50, guard_ms=10, aging_ms=0)
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[ValkeyServer]:
+    """A server that this test may stop and start."""
+    server = ValkeyServer(tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+def test_many_clients_at_once_stay_within_the_quota(redis_url: str) -> None:
+    """8 threads claim as fast as they can; the arrival is stamped on one clock, some time later."""
+    stamps: list[int] = []
+    end = time.monotonic() + 2.0
+    with Redis.from_url(redis_url) as client:
+        queue = PriorityQueue(client, SHORT, max_size=10_000)
+        queue.enqueue([Request(f"S{n}") for n in range(500)], LOW)
+        QuotaLimiter(client, SHORT).reset()
+
+    def work(number: int) -> None:
+        with Redis.from_url(redis_url) as client:
+            mine = PriorityQueue(client, SHORT)
+            while time.monotonic() < end:
+                began = time.monotonic()
+                answer = mine.claim(drain=f"d{number}")
+                if isinstance(answer, Claimed):
+                    # the last moment at which the deadline, counted from before the claim, allows it
+                    wait_s = began + SHORT.send_ms / 1000 - time.monotonic()
+                    threading.Event().wait(max(0.0, wait_s) * (number % 3) / 2)
+                    stamps.append(time.monotonic_ns() // 1_000)
+                    mine.complete(answer, [Done(item.symbol) for item in answer.items])
+                elif answer.hint.waiter:
+                    mine.wait(min(0.3, (answer.hint.wait_ms or 1) / 1000))
+                else:
+                    threading.Event().wait(0.01)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=10)
+    Provider(3, SHORT.window_ms * 1_000, arrivals_us=stamps).check()
+    possible = 2_000 / (SHORT.window_ms + SHORT.send_ms + SHORT.guard_ms) * 3
+    assert len(stamps) >= 0.8 * possible, "they hardly worked: this proves nothing"
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["stop", "kill"])
+def test_a_restart_holds_and_loses_nothing(own_server: ValkeyServer, kill: bool) -> None:
+    with Redis.from_url(own_server.url, decode_responses=True) as client:
+        limiter = QuotaLimiter(client, SHORT)
+        queue = PriorityQueue(client, SHORT)
+        limiter.reset()
+        assert isinstance(limiter.acquire(), Grant)
+        queue.enqueue([Request("A"), Request("B")], LOW)
+        client.config_set("appendfsync", "always")
+        queue.enqueue([Request("C")], LOW)
+        (own_server.kill if kill else own_server.stop)()
+        own_server.start()
+        assert not limiter.status().epoch_known
+        hint = limiter.acquire(urgent=True)
+        assert isinstance(hint, Hint)
+        assert hint.reason == "hold"
+        assert 0 < (hint.wait_ms or 0) <= SHORT.horizon_ms
+        assert [item.symbol for item in queue.peek(9)] == ["A", "B", "C"]
+        grant = eventually(lambda: isinstance(limiter.acquire(), Grant), 2.0)
+        assert grant
+
+
+def test_the_server_is_known_by_its_run_id(redis_url: str) -> None:
+    with Redis.from_url(redis_url, decode_responses=True) as client:
+        queue = PriorityQueue(client, SHORT)
+        queue.claim()
+        assert client.hget(queue.keys.quota, "epoch") == client.info("server")["run_id"]
+
+
+def test_a_flush_by_another_client_holds_everybody(redis_url: str) -> None:
+    with Redis.from_url(redis_url) as one, Redis.from_url(redis_url) as two:
+        limiter = QuotaLimiter(one, SHORT)
+        limiter.reset()
+        assert isinstance(limiter.acquire(), Grant)
+        two.flushall()
+        held = limiter.acquire()
+        assert isinstance(held, Hint)
+        assert held.reason == "hold"
+
+
+def test_a_waiting_drain_is_woken_by_a_request(redis_url: str) -> None:
+    with Redis.from_url(redis_url) as waiter, Redis.from_url(redis_url) as other:
+        queue = PriorityQueue(waiter, FREE, lease_ms=60_000)
+        queue.enqueue([Request("A")])
+        queue.claim()
+        answer = queue.claim(drain="d1")
+        assert not isinstance(answer, Claimed)
+        assert answer.hint.waiter
+        woken: list[bool] = []
+        thread = threading.Thread(target=lambda: woken.append(queue.wait(10)))
+        thread.start()
+        eventually(lambda: other.info("clients")["blocked_clients"] == 1, 5)
+        began = time.monotonic()
+        assert PriorityQueue(other, FREE).enqueue([Request("B")], MEDIUM).waiting
+        thread.join(timeout=10)
+        assert woken == [True]
+        assert time.monotonic() - began < 2
+
+
+def test_the_clock_is_the_servers(redis_url: str) -> None:
+    with Redis.from_url(redis_url) as client:
+        seconds, micros = client.time()
+        queue = PriorityQueue(client, FREE)
+        now = queue.enqueue([Request("A")]).now_ms
+        assert 0 <= now - (seconds * 1_000 + micros // 1_000) < 2_000
+        score = client.zscore(queue.keys.queue, "A")
+        assert score == 3 * 10**13 + now
+
+
+def test_the_cost_of_a_claim_does_not_grow_with_the_queue(redis_url: str) -> None:
+    """The server's own reckoning, so that a busy test machine does not matter much."""
+    costs: dict[int, dict[str, float]] = {}
+    with Redis.from_url(redis_url, decode_responses=True) as client:
+        queue = PriorityQueue(client, FREE, max_size=10**6)
+        for size in (200, 20_000):
+            client.flushall()
+            for start in range(0, size, 2_000):
+                names = range(start, min(size, start + 2_000))
+                queue.enqueue([Request(f"S{n}") for n in names], 1 + start // 2_000 % 4)
+            costs[size] = {
+                "claim": _cost_us(client, lambda: queue.claim(drain="d")),
+                "peek": _cost_us(client, lambda: queue.peek(5)),
+                "stats": _cost_us(client, queue.stats),
+                "next_at": _cost_us(client, queue.next_at),
+            }
+    small, large = costs[200], costs[20_000]
+    for name in small:
+        assert large[name] < 3 * small[name] + 100, f"{name}: {small} {large}"
+
+
+def _cost_us(client: Redis, action: object) -> float:
+    assert callable(action)
+    action()
+    client.config_resetstat()
+    for _ in range(30):
+        action()
+    stats = client.info("commandstats")["cmdstat_evalsha"]
+    return float(stats["usec"]) / float(stats["calls"])
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted(p.stem for p in (Path(__file__).parents[2] / "queueing" / "lua").glob("*.lua")),
+)
+def test_scripts_neither_use_globals_nor_undeclared_keys(redis_url: str, name: str) -> None:
+    """Compiled by the server itself; each global name that the bytecode reads is a known one."""
+    text = source(name)
+    with Redis.from_url(redis_url, decode_responses=True) as client:
+        client.script_load(text)
+    code = "\n".join(line.partition("--")[0] for line in text.splitlines())
+    assert "KEYS[" not in code.split("local args", 1)[1], "keys are named in prelude.lua alone"
+    assert "redis.call('TIME')" in code
+    assert code.count("'TIME'") == 1
+    assert not [line for line in code.splitlines() if line.startswith("function ")]

@@ -1,0 +1,109 @@
+"""The promises under a hostile network; and the proof that these tests can fail.
+
+Each mutation breaks one rule in the text of the scripts, and the scenario that guards the rule must notice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import fakeredis
+import pytest
+from redis import Redis
+
+import queueing.scripts
+from tests import queueing_scenarios as scenarios
+
+Scenario = Callable[[Redis, int], object]
+
+
+def fresh() -> Redis:
+    return fakeredis.FakeRedis(server=fakeredis.FakeServer(), decode_responses=True)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_never_over_the_quota_and_never_idle(seed: int) -> None:
+    scenarios.never_over_nor_idle(fresh(), seed)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_batches_start_in_time_and_waste_little(seed: int) -> None:
+    assert scenarios.batches_start_in_time(fresh(), seed) > 0.85
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_nothing_starves(seed: int) -> None:
+    scenarios.nothing_starves(fresh(), seed)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_leases_are_owned_and_places_kept(seed: int) -> None:
+    scenarios.leases_are_owned(fresh(), seed)
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A rule broken on purpose: `old`, which stands exactly once in a script, becomes `new`."""
+
+    name: str
+    old: str
+    new: str
+    scenario: Scenario
+    noticed: str
+
+
+HORIZON = "return policy.send_ms + policy.window_ms + policy.guard_ms"
+quota, in_time = scenarios.never_over_nor_idle, scenarios.batches_start_in_time
+MUTATIONS = [
+    Mutation("guard-left-out-at-grant", HORIZON, HORIZON.replace(" + policy.guard_ms", ""), quota, "arrivals"),
+    Mutation(
+        "guard-left-out-at-answer",
+        "local until_ms = now + policy.window_ms + policy.guard_ms",
+        "local until_ms = now + policy.window_ms",
+        quota,
+        "arrivals",
+    ),
+    Mutation("send-budget-not-counted", HORIZON, HORIZON.replace("policy.send_ms + ", ""), quota, "arrivals"),
+    Mutation(
+        "epoch-ignored",
+        "if q.epoch == epoch and not lost",
+        "if not lost",
+        quota,
+        "arrivals",
+    ),
+    Mutation("lost-window-ignored", "local lost = q.hold_until", "local lost = false and q.hold_until", quota, "arrivals"),
+    Mutation("timeout-released-as-answered", "settle(args.token, args.answered)", "settle(args.token, true)", quota, "arrivals"),
+    Mutation("late-answer-prolongs", "answered and 'LT' or 'GT'", "answered and 'CH' or 'GT'", quota, "idle"),
+    Mutation("answer-revives-a-place", "WINDOW, 'XX', answered", "WINDOW, answered", quota, "idle|arrivals"),
+    Mutation("limit-off-by-one", "if #busy >= policy.limit then", "if #busy > policy.limit then", quota, "arrivals"),
+    Mutation("answers-not-counted", "if args.sent then settle", "if false then settle", quota, "idle"),
+    Mutation("slot-rolls-over-early", "now > q.batch_at + policy.grace_ms then\n    local late = now - policy.grace_ms", "now > q.batch_at then\n    local late = now", in_time, "batch"),
+    Mutation("no-look-ahead", "if at + horizon_ms() <= deadline then", "if true then", in_time, "batch"),
+    Mutation("batch-calls-not-reserved", "beyond + 1 + math.min(q.batch_calls, policy.limit)", "beyond + 1", in_time, "batch"),
+    Mutation("tolerance-added-twice", "q.batch_at + policy.tolerance_ms", "q.batch_at + 3 * policy.tolerance_ms", in_time, "batch"),
+    Mutation("ties-by-band", "(u == best_urgency and since < best_since)", "false", scenarios.nothing_starves, "starved"),
+    Mutation("no-aging", "if policy.aging_ms == 0 then", "if true then", scenarios.nothing_starves, "starved"),
+    Mutation("token-not-checked-in-complete", "if item and item.token == args.token then\n    if item.batch and item.batch ~= args.slot then return cjson.encode({ slot = item.batch, symbol = done.symbol }) end", "if item then", scenarios.leases_are_owned, "lease"),
+    Mutation("token-not-checked-in-release", "if item and item.token == args.token then\n    if item.batch and item.batch ~= args.slot then return cjson.encode({ slot = item.batch, symbol = back.symbol }) end", "if item then", scenarios.leases_are_owned, "lease"),
+    Mutation("one-score-per-millisecond", "math.max(now, last + 1 / 128)", "now", scenarios.leases_are_owned, "order"),
+    Mutation("scores-of-14-digits", "string.format('%.17g', number)", "tostring(number)", scenarios.leases_are_owned, "order"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: m.name)
+def test_a_broken_rule_is_noticed(mutation: Mutation, monkeypatch: pytest.MonkeyPatch) -> None:
+    original, changed = queueing.scripts.source, set()
+
+    def broken(name: str) -> str:
+        text = original(name)
+        assert text.count(mutation.old) <= 1, f"{mutation.old!r} is not unique in {name}"
+        if mutation.old in text:
+            changed.add(name)
+        return text.replace(mutation.old, mutation.new)
+
+    monkeypatch.setattr(queueing.scripts, "source", broken)
+    with pytest.raises(AssertionError, match=f"^({mutation.noticed}):"):
+        for seed in range(20):
+            mutation.scenario(fresh(), seed)
+    assert changed, f"{mutation.old!r} is in no script: the rule moved, and so must this test"
