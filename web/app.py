@@ -1,0 +1,126 @@
+"""The web process: health, metrics, and RQ's dashboard behind a login.
+
+`gunicorn --config web/gunicorn_config.py web.app:application` serves it (see the Procfile).
+"""
+
+import sys
+import traceback
+from typing import Any
+
+import structlog
+from flask import Flask, Response, current_app, jsonify, request
+from redis import RedisError
+from rq.exceptions import NoSuchJobError
+from werkzeug.exceptions import HTTPException
+
+from settings import Settings, SettingsError
+from web import dashboard, exposition
+from web.observe import Observer
+from web.report import failed, report
+from web.rules import Level
+from web.security import set_headers
+from worker.logs import configure
+
+log = structlog.get_logger(__name__)
+
+HEALTH = "/health/batch"
+_OBSERVER = "assetq"
+_HOME = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><title>assetq</title>
+<h1>assetq</h1>
+<ul>
+<li><a href="/health/batch">/health/batch</a>: is everything kept fresh, and if not, why
+<li><a href="/metrics">/metrics</a>: numbers for Prometheus
+<li><a href="/healthz">/healthz</a>: does this process answer
+<li><a href="/rq/">/rq</a>: workers and ticks (needs WEB_PASSWORD)
+</ul>
+</html>
+"""
+
+
+def create_app(settings: Settings) -> Flask:
+    """The application; it opens its connections when the first request needs them."""
+    app = Flask("web", static_folder=None)
+    app.json.sort_keys = False  # type: ignore[attr-defined]  # the order that people read in
+    app.extensions[_OBSERVER] = Observer(settings)
+    app.add_url_rule("/", view_func=home)
+    app.add_url_rule("/healthz", view_func=healthz)
+    app.add_url_rule(HEALTH, view_func=health)
+    app.add_url_rule("/metrics", view_func=metrics)
+    dashboard.mount(app, settings)
+    app.register_error_handler(HTTPException, _refused)
+    app.register_error_handler(NoSuchJobError, _no_such_job)
+    app.register_error_handler(RedisError, _redis_away)
+    app.register_error_handler(Exception, _defect)
+    app.after_request(set_headers)
+    return app
+
+
+def home() -> Response:
+    """GET /: where to look."""
+    return Response(_HOME, mimetype="text/html")
+
+
+def healthz() -> Response:
+    """GET /healthz: this process answers; nothing else is asked."""
+    return jsonify(status="alive")
+
+
+def health() -> Response:
+    """GET /health/batch: 503 when unhealthy, else 200; JSON always."""
+    level, _, body = report(_observer())
+    response = jsonify(body)
+    response.status_code = 503 if level is Level.UNHEALTHY else 200
+    return response
+
+
+def metrics() -> Response:
+    """GET /metrics."""
+    level, facts, _ = report(_observer())
+    return Response(exposition.exposition(facts, level), content_type=exposition.CONTENT_TYPE)
+
+
+def _observer() -> Observer:
+    observer: Observer = current_app.extensions[_OBSERVER]
+    return observer
+
+
+def _refused(error: HTTPException) -> Response:
+    return _sentence(error.description or error.name, error.code or 500)
+
+
+def _no_such_job(error: NoSuchJobError) -> Response:
+    return _sentence("There is no such job: it was finished or deleted.", 404)
+
+
+def _redis_away(error: RedisError) -> Response:
+    log.error("web.redis", path=request.path, error=type(error).__name__)
+    return _sentence("Redis does not answer; /health/batch tells more.", 503)
+
+
+def _defect(error: Exception) -> Response:
+    """Whatever nobody foresaw: the log has it, the answer does not."""
+    trace = "".join(traceback.format_exception(error))[-4000:]
+    log.error("web.defect", path=request.path, error=type(error).__name__, trace=trace)
+    if request.path == HEALTH:
+        response = jsonify(failed(error, _observer().settings))
+        response.status_code = 503
+        return response
+    return _sentence("Something went wrong here; the log of the web process tells more.", 500)
+
+
+def _sentence(text: str, code: int) -> Response:
+    return Response(f"{text}\n", code, mimetype="text/plain")
+
+
+def __getattr__(name: str) -> Any:
+    """`application` is made when a server asks for it, so that tests may import this module."""
+    if name != "application":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        settings = Settings.load()
+    except SettingsError as error:
+        print(f"assetq: {error}", file=sys.stderr)
+        sys.exit(3)
+    configure(settings)
+    return create_app(settings)

@@ -1,0 +1,51 @@
+"""How gunicorn serves web.app:application. GUNICORN_CMD_ARGS and options of its own win."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # started from anywhere
+
+from gunicorn.glogging import Logger  # type: ignore[import-untyped]
+
+from settings import Settings, SettingsError
+
+try:
+    _settings = Settings.load()
+except SettingsError as _error:
+    print(f"assetq: {_error}", file=sys.stderr)
+    sys.exit(3)
+
+
+class PathLogger(Logger):  # type: ignore[misc]
+    """Logs paths as they were sent, so that no request can write a line of its own."""
+
+    def atoms(self, *args: Any) -> dict[str, Any]:
+        """What `access_log_format` may name."""
+        found: dict[str, Any] = super().atoms(*args)
+        return found | {"U": quote(found["U"] or "")}
+
+
+# Loopback, unless a host says on which port it will route requests to us.
+bind = f"0.0.0.0:{_settings.port}" if _settings.port else "127.0.0.1:8000"
+# One process: what it remembers (since when something is wrong) is then known to every request.
+workers = 1
+worker_class = "gthread"
+threads = 2
+graceful_timeout = 20  # hosts kill 30 s after SIGTERM
+timeout = 60  # a page of the dashboard may wait for Redis
+keepalive = 5
+# The file by which a worker says that it lives must not wait for a disk.
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
+# Its socket lies in the home directory, where several of these would meet.
+control_socket_disable = True
+# Nothing here depends on the scheme or the client's address, so no proxy needs to be believed.
+forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")
+accesslog = "-"
+errorlog = "-"
+# Without the query, the referer and the user's name: none of them is anybody's business.
+access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(b)s bytes %(M)s ms'
+logger_class = PathLogger
+proc_name = "assetq-web"
