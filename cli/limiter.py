@@ -41,7 +41,8 @@ def status(json_: bool) -> None:
         for number, place in enumerate(now.places, 1)
     ]
     for name, (at_ms, reason) in (("critical", now.urgent), ("background", now.background)):
-        at = "now" if at_ms <= now.now_ms else f"{clock(at_ms, now.now_ms)}: {why(reason)}"
+        cause = why(reason) if reason != "blocked" else f"blocked: {now.blocked_reason}"
+        at = "now" if at_ms <= now.now_ms else f"{clock(at_ms, now.now_ms)}: {cause}"
         facts.append((f"next {name} call", at))
     facts += _holds(now)
     facts += [("urgent waits", f"{now.waits_last_hour} in the last hour (over 1 s)")]

@@ -17,8 +17,8 @@ def queue() -> None:
 def stats(json_: bool) -> None:
     """The queue in numbers, and what it waits for.
 
-    total_items counts what is queued; delayed (a retry's pause) and leased (being refreshed now)
-    items are counted beside it, and QUEUE_MAX_SIZE bounds all three together.
+    total_items are all that wait: those that may run now (by_priority), delayed ones (a retry's
+    pause) and leased ones (being refreshed now). QUEUE_MAX_SIZE bounds them.
     """
     from cli.live import span
     from cli.session import open_context
@@ -32,12 +32,11 @@ def stats(json_: bool) -> None:
     if json_:
         print_json(
             {
-                "total_items": sum(by_priority.values()),
+                "total_items": now.pending,
                 "by_priority": by_priority,
                 "oldest_item_age_seconds": now.oldest_item_age_seconds,
                 "delayed": now.delayed,
                 "leased": now.leased,
-                "pending": now.pending,
                 "dead": now.dead,
                 "max_size": context.settings.queue_max_size,
                 "next": following,
@@ -48,10 +47,10 @@ def stats(json_: bool) -> None:
         return
     print_facts(
         [
-            ("queued", sum(by_priority.values())),
+            ("total", now.pending),
             *((f"  {name}", count) for name, count in by_priority.items()),
-            ("delayed", now.delayed),
-            ("being refreshed", now.leased),
+            ("  delayed", now.delayed),
+            ("  being refreshed", now.leased),
             ("dead letters", now.dead),
             ("room left", max(0, context.settings.queue_max_size - now.pending)),
             ("oldest queued", span(now.oldest_item_age_seconds) if head else None),

@@ -58,8 +58,8 @@ def list_(priority: int | None, json_: bool) -> None:
     """Each asset with its latest price and how old it is."""
     from cli.live import span
     from cli.session import load_settings, open_database
+    from cli.waits import band_name
     from db.symbols import SymbolRepository
-    from queueing import Priority
 
     with open_database(load_settings()) as connection:
         assets = SymbolRepository(connection).list(band=priority)
@@ -74,7 +74,7 @@ def list_(priority: int | None, json_: bool) -> None:
                 a.symbol,
                 a.polygon_ticker,
                 a.asset_type,
-                _band(a, Priority),
+                band_name(a.priority),
                 span(a.update_frequency_seconds) if a.update_frequency_seconds else "",
                 f"{a.last_price:f}" if a.last_price is not None else "",
                 span((now - a.as_of).total_seconds()) if a.as_of else "never",
@@ -87,21 +87,15 @@ def list_(priority: int | None, json_: bool) -> None:
     )
 
 
-def _band(asset: StoredAsset, bands: Any) -> str:
-    """The user's own table may hold any number."""
-    try:
-        return str(bands(asset.priority).name)
-    except ValueError:
-        return str(asset.priority)
-
-
 def _row(asset: StoredAsset) -> dict[str, Any]:
+    from cli.waits import band_name
+
     return {
         "symbol": asset.symbol,
         "polygon_ticker": asset.polygon_ticker,
         "asset_type": asset.asset_type,
         "name": asset.name,
-        "priority": asset.priority,
+        "priority": band_name(asset.priority),
         "update_frequency_seconds": asset.update_frequency_seconds,
         "last_price": asset.last_price,
         "as_of": asset.as_of,

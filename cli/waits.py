@@ -91,8 +91,11 @@ def _read(text: str | None) -> dict[str, Any] | None:
 
 
 def band_name(priority: int) -> str:
-    """CRITICAL, HIGH, MEDIUM or LOW."""
-    return Priority(priority).name
+    """CRITICAL, HIGH, MEDIUM or LOW; a number that no command could have written as it is."""
+    try:
+        return Priority(priority).name
+    except ValueError:
+        return str(priority)
 
 
 def waited_s(item: Item, now_ms: int) -> float:
@@ -111,7 +114,7 @@ def wait_text(hint: Hint, what: str = "") -> str:
         return "nothing: no work is pending"
     name = f"{what}: " if what else ""
     if hint.wait_ms == 0:
-        return f"{name}nothing, a call is free now"
+        return f"{name}nothing: a call is free now"
     return f"{name}{why(hint.reason)}, until {clock(hint.next_at_ms, hint.now_ms)}"
 
 

@@ -1,0 +1,39 @@
+"""`assetq drain`: refreshes in this process."""
+
+from __future__ import annotations
+
+import logging
+
+import click
+
+from cli.output import as_json, note, print_json
+
+
+@click.command()
+@click.option(
+    "--for", "for_s", type=click.FloatRange(0.1, 24 * 3600), help="Go on for so many seconds."
+)
+@as_json
+def drain(for_s: float | None, json_: bool) -> None:
+    """Refresh what waits, in this process, with the same quota as all workers.
+
+    Without --for it takes the calls that are free now and ends; with it, it waits for further
+    calls until the time is over or nothing is pending. Ctrl-C finishes the call that runs.
+    """
+    from cli.foreground import drain_for, drain_now, open_bench
+    from cli.session import load_settings
+    from cli.waits import wait_dict, wait_text
+
+    settings = load_settings(log_level=logging.INFO)
+    with open_bench(settings) as bench:
+        outcome = drain_now(bench) if for_s is None else drain_for(bench, for_s)
+        hint = bench.context.queue.next_at()
+        pending = bench.context.queue.size
+    if json_:
+        print_json({"api_calls_used": outcome.calls, "total_items": pending, **wait_dict(hint)})
+    else:
+        click.echo(f"{outcome.calls} calls made, {pending} assets are still pending")
+        if pending:
+            note(f"waits for {wait_text(hint)}")
+    if outcome.signal is not None:
+        raise click.exceptions.Exit(128 + outcome.signal)
