@@ -33,13 +33,13 @@ class TickJob(Job):
 
     def __init__(self, id: str | None = None, connection: Any = None, serializer: Any = None):
         super().__init__(id=id, connection=connection, serializer=serializer or JSONSerializer)
-        self.failure_ttl = self.FAILURE_TTL_S
 
     def restore(self, raw_data: Any) -> None:
         """Reads a job without what a tick never has: names of functions to call and URLs to tell
         when it ends, which whoever can write to Redis may have put there.
         """
         super().restore(raw_data)
+        self.failure_ttl = self.FAILURE_TTL_S  # RQ's default is a year
         self._success_callback_name = None
         self._failure_callback_name = None
         self._stopped_callback_name = None
