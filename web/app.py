@@ -40,7 +40,7 @@ _HOME = """<!doctype html>
 
 def create_app(settings: Settings) -> Flask:
     """The application; it opens its connections when the first request needs them."""
-    app = Flask("web", static_folder=None)
+    app = Flask("web")
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the order that people read in
     app.extensions[_OBSERVER] = Observer(settings)
     app.add_url_rule("/", view_func=home)

@@ -35,6 +35,7 @@ _POLICY = (
     "style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 )
+_REGISTRIES = {"queued", "failed", "deferred", "started", "finished", "scheduled", "canceled"}
 _INLINE_SCRIPT = re.compile(rb'<script type="text/javascript">')
 
 
@@ -131,6 +132,12 @@ def _our_connection(url: str, **options: Any) -> tuple[None, Redis]:
     return None, redis
 
 
+def _exists(view_args: dict[str, Any]) -> bool:
+    """It fails on these instead of saying so."""
+    registry = view_args.get("registry_name", "queued")
+    return view_args.get("instance_number", 0) == 0 and registry in _REGISTRIES
+
+
 def _guard(app: Flask, password: SecretStr) -> None:
     """Everything under /rq, also what is not found there."""
 
@@ -141,6 +148,8 @@ def _guard(app: Flask, password: SecretStr) -> None:
             return ask_for_login()
         if from_elsewhere(request):
             abort(403, "A page of another site asked for this.")
+        if not _exists(request.view_args or {}):
+            abort(404, "There is no such page.")
         if request.endpoint == "rq_dashboard.requeue_all" and request.method != "POST":
             abort(405, "Ask with POST.")  # a link must not change anything
         g.nonce = new_nonce()
