@@ -1,0 +1,103 @@
+"""How much of the quota is used by real processes, undisturbed.
+
+    python -m bench.steady --seconds 600                  # batch off: idle slot-seconds
+    python -m bench.steady --seconds 900 --batch          # a batch of three calls every 5 minutes
+
+Two workers and the scheduler from the Procfile against the sandbox (plan spec, 5 calls per 60 s), a
+queue that never runs dry.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from redis import Redis
+
+from cli.catalogue import read_assets
+from cli.embedded.postgres import PostgresServer
+from cli.embedded.valkey import ValkeyServer
+from db.connection import connect
+from db.migrate import migrate
+from db.symbols import SymbolRepository
+from queueing import Keys, Policy, PriorityQueue
+from tests.chaos.soak import Fleet, fetch, judge, start_sandbox
+
+
+def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
+    """One run; what it found."""
+    valkey, postgres = ValkeyServer(folder / "valkey"), PostgresServer(folder / "postgres")
+    valkey.start()
+    postgres.start()
+    url = postgres.ensure_database()
+    migrate(url)
+    with connect(url) as connection:
+        assets = [replace(asset, update_frequency_seconds=None) for asset in read_assets()]
+        SymbolRepository(connection).upsert_many(assets)
+    sandbox: subprocess.Popen[str] = start_sandbox(arguments)
+    assert sandbox.stdout is not None
+    provider = sandbox.stdout.readline().split()[1]
+    env = os.environ | {
+        "REDIS_URL": valkey.url,
+        "DATABASE_URL": url,
+        "POLYGON_BASE_URL": provider,
+        "MASSIVE_API_KEY": "bench",
+        "RATE_WINDOW_SECONDS": str(arguments.window),
+        "PRIORITY_ASSETS_ENABLED": str(arguments.batch).lower(),
+    }
+    fleet = Fleet(env, arguments.workers, Path(os.devnull), arguments.seed)
+    with Redis.from_url(valkey.url, decode_responses=True) as redis:
+        while not redis.zcard(Keys().window):  # the first call
+            time.sleep(0.05)
+        time.sleep(arguments.seconds)
+        fleet.stop()
+        counters = redis.hgetall(Keys().counters)
+        batches = PriorityQueue(redis, Policy()).batches(100)
+    times = sorted(row["mono_ns"] / 1e9 for row in fetch(f"{provider}/_sandbox/arrivals"))
+    sandbox.terminate()
+    sandbox.wait(10)
+    postgres.stop()
+    valkey.stop()
+    times = [t for t in times if t <= times[0] + arguments.seconds]
+    if arguments.arrivals:
+        arguments.arrivals.write_text(json.dumps(times))
+    policy = Policy(limit=arguments.limit, window_ms=int(arguments.window * 1000))
+    cycle_s = (policy.window_ms + policy.guard_ms) / 1000
+    possible = arguments.limit * (1 + int(arguments.seconds / cycle_s))
+    starts = [b.first_call_at_ms - b.planned_at_ms for b in batches if b.first_call_at_ms]
+    return {
+        "arrivals": len(times),
+        "possible in whole windows": possible,
+        "share": round(len(times) / possible, 4),
+        "idle slot-seconds share": round(
+            int(counters.get("idle_ms", 0)) / 1000 / (arguments.limit * arguments.seconds), 5
+        ),
+        "worst window": judge(times, arguments.limit, arguments.window)[0],
+        "batch starts ms (the first follows a start, not a slot)": starts[::-1],
+        "counters": counters,
+    }
+
+
+def main() -> None:
+    """Prints JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=600)
+    parser.add_argument("--limit", type=int, default=5)
+    parser.add_argument("--window", type=float, default=60.0)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--errors", type=float, default=0.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--batch", action="store_true")
+    parser.add_argument("--arrivals", type=Path)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="assetq-bench-") as folder:
+        os.chmod(folder, 0o755)
+        print(json.dumps(measure(arguments, Path(folder)), indent=2))
+
+
+if __name__ == "__main__":
+    main()
