@@ -4,7 +4,7 @@ import json
 import re
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from redis import Redis
@@ -38,6 +38,7 @@ _SYMBOL = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
 _HOUR_MS = 3600 * 1000
 MAX_LEASE_MS = 600_000
 MAX_DELAY_MS = 24 * _HOUR_MS
+MAX_STEP = 5000
 _MAX_ERROR = 1000
 
 
@@ -88,7 +89,7 @@ class PriorityQueue:
         revive: bool = False,
         batch: Batch | None = None,
     ) -> Enqueued:
-        """Asks for items, in the given order, in one step.
+        """Asks for items, in the given order, in one step (beyond 5,000: in steps of so many).
 
         A symbol that is pending keeps the more urgent of both requests. `revive` also takes back
         dead ones that would otherwise rest. `batch` begins its record in the same step, once.
@@ -104,6 +105,15 @@ class PriorityQueue:
             for r in requests
         ]
         _checked_priority(priority)
+        step = len(items) if batch else MAX_STEP
+        parts = [items[at : at + step] for at in range(0, len(items), step or 1)] or [[]]
+        replies = [self._ask(part, priority, revive, batch) for part in parts]
+        results = tuple(row for reply in replies for row in reply.results)
+        return replace(replies[-1], results=results)
+
+    def _ask(
+        self, items: list[dict[str, Any]], priority: int, revive: bool, batch: Batch | None
+    ) -> Enqueued:
         reply = self._run(
             "enqueue",
             slot=batch.slot if batch else None,
@@ -301,10 +311,12 @@ class PriorityQueue:
         pipe.execute()
 
     def peek(self, count: int = 1) -> list[Item]:
-        """The next items in the order in which calls would take them. Changes nothing."""
-        return [
-            Item.from_reply(raw) for raw in _rows(self._run("peek", n=max(1, count)).get("items"))
-        ]
+        """The next items in the order in which calls would take them, at most 5,000.
+
+        Changes nothing. Bounded, because Redis does nothing else meanwhile.
+        """
+        reply = self._run("peek", n=min(max(1, count), MAX_STEP))
+        return [Item.from_reply(raw) for raw in _rows(reply.get("items"))]
 
     @property
     def size(self) -> int:

@@ -1,7 +1,7 @@
 """What the tests of queueing/ share: a queue under a frozen clock, and the check for leaked keys.
 
-The contract tests live in tests/unit and take their connection from the fixture `connection`: there it is
-fakeredis; tests/integration collects the same tests again with a real server behind it.
+The contract tests live in tests/unit and take their connection from the fixture `connection`, which
+is fakeredis there; tests/integration collects the same tests again with a real server behind it.
 """
 
 from __future__ import annotations
@@ -114,15 +114,13 @@ class Kit:
 
     def places(self) -> list[int]:
         """Until when each place of the window counts, from now."""
-        return [
-            int(at) - self.now_ms
-            for _, at in self.redis.zrange(self.keys.window, 0, -1, withscores=True)
-        ]
+        rows: Any = self.redis.zrange(self.keys.window, 0, -1, withscores=True)
+        return [int(at) - self.now_ms for _, at in rows]
 
     def dump(self) -> dict[str, bytes]:
         """Everything there is, key by key."""
         names = sorted(_text(key) for key in self.redis.scan_iter("*"))
-        return {name: self.redis.dump(name) for name in names}
+        return {name: self.redis.dump(name) or b"" for name in names}
 
     def assert_no_leak(self) -> None:
         """Every key is permanent by intent or has a TTL."""

@@ -1,7 +1,8 @@
 """The rules of queue and quota as a plain Python model, and the provider that judges the quota.
 
-The model knows nothing of Redis: a dict of items and a list of times. It is slow and obvious.
-`Provider` stands for the other side: it stamps arrivals on its own clock and says when there were too many.
+The model knows nothing of Redis: a dict of items and a dict of times. It is slow and obvious.
+`Provider` stands for the other side: it stamps arrivals on its own clock and says when there were
+too many.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ class Model:
         return "raised" if raised else "pending"
 
     def in_order(self, now: int) -> list[str]:
-        """Critical first; else by priority less the bands waited for, then by age; FIFO in a band."""
+        """Critical first; else priority less the bands waited for, then age; FIFO in a band."""
         bands: dict[int, list[str]] = {}
         queued = [s for s, i in self.items.items() if i.state == "queued"]
         for symbol in sorted(queued, key=lambda s: self.items[s].order):
@@ -126,11 +127,8 @@ class Model:
         if not order or not self.may_call(now, urgent=self.items[order[0]].priority == CRITICAL):
             return []
         first = self.items[order[0]]
-        taken = (
-            order[:1]
-            if first.solo
-            else [s for s in order if s == order[0] or not self.items[s].solo]
-        )
+        company = [s for s in order if s == order[0] or not self.items[s].solo]
+        taken = order[:1] if first.solo else company
         for symbol in taken:
             item = self.items[symbol]
             item.state, item.token, item.lease_size = "leased", token, len(taken)
@@ -159,7 +157,7 @@ class Model:
     # --- the quota
 
     def look(self, now: int) -> None:
-        """The first look at a server nobody knows begins the hold; a slot without its batch ends."""
+        """The first look at a server nobody knows begins the hold."""
         if not self.known and self.policy.limit:
             self.known, self.hold_ms = True, now + self.policy.horizon_ms
 

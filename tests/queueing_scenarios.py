@@ -1,4 +1,4 @@
-"""Scenarios with a hostile network, played in no time on the real scripts; each asserts one promise.
+"""Scenarios with a hostile network, played in no time on the real scripts; each asserts a promise.
 
 The tests run them as they are, and once more with one rule broken on purpose: then they must fail.
 A seed makes each repeatable. True time runs in µs; Redis' clock floors it to ms.
@@ -71,7 +71,7 @@ class World:
         return answer
 
     def end_calls(self) -> None:
-        """Ends every call whose time has come; now and then its worker died, and nothing ends it."""
+        """Ends every call whose time has come; now and then its worker died instead."""
         while self.calls and self.calls[0][0] <= self.us:
             _, _, answered, claimed = heapq.heappop(self.calls)
             if self.random.random() < 0.1:
@@ -84,7 +84,7 @@ class World:
                 continue  # its lease ended, or Redis was flushed
 
     def step(self, not_beyond: int | None = None) -> None:
-        """To what comes next: the end of a call, the time of the hint or of the model, or just later."""
+        """To what comes next: a call ends, the hint or the model says so, or just later."""
         hint = self.kit.queue.next_at()
         times = [self.calls[0][0]] if self.calls else []
         if self.random.random() < 0.3:
@@ -99,8 +99,8 @@ class World:
         self.end_calls()
 
 
-def never_over_nor_idle(redis: Redis, seed: int, grants: int = 150) -> None:
-    """Promises 1 and 2: arrivals <= limit in every window, and no free call refused, whatever breaks."""
+def never_over_nor_idle(redis: Redis, seed: int, grants: int = 100) -> None:
+    """Promises 1 and 2: arrivals <= limit in every window; no free call is refused."""
     world = World(redis, seed)
     while world.grants < grants:
         if world.redis.zcard(world.kit.keys.queue) < 4:
@@ -129,7 +129,8 @@ def never_over_nor_idle(redis: Redis, seed: int, grants: int = 150) -> None:
 def batches_start_in_time(redis: Redis, seed: int, cycles: int = 12) -> float:
     """Promise 4: with endless background work each batch call starts by its slot + tolerance.
 
-    The tick may come late, within the grace; then the calls start at once. Returns the use of the quota.
+    The tick may come late, within the grace; then the calls start at once. Returns how much of the
+    quota was used.
     """
     interval = 4_000
     # A time-out later than the send budget keeps its place longer than was known at its grant.
@@ -199,7 +200,7 @@ def nothing_starves(redis: Redis, seed: int) -> None:
 
 
 def leases_are_owned(redis: Redis, seed: int) -> None:
-    """Promises 6 and 7: a zombie changes and publishes nothing, and the item comes back in its place."""
+    """Promises 6 and 7: a zombie changes and publishes nothing; an item keeps its place."""
     kit = Kit(redis, replace(POLICY, limit=None))
     kit.put("A", "B", "C", at=LOW)
     zombie = kit.take()

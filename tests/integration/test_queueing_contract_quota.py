@@ -13,7 +13,7 @@ from redis import Redis
 from tests.unit.test_queueing_quota import *  # noqa: F403
 
 
-@pytest.fixture(params=[True, False], ids=["text", "bytes"])
+@pytest.fixture(params=[True, False], ids=["text", "bytes"])  # type: ignore[no-redef]
 def connection(request: pytest.FixtureRequest, redis_url: str) -> Iterator[Redis]:
     with Redis.from_url(redis_url, decode_responses=request.param) as client:
         yield client

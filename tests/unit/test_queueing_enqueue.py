@@ -1,14 +1,15 @@
-"""Contract of enqueue, order and size, on fakeredis; tests/integration runs the same on a server."""
+"""Contract of enqueue, order and size, on fakeredis; tests/integration repeats it on a server."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import fakeredis
 import pytest
 from redis import Redis
 
-from queueing import Death, InvalidRequest, Outcome, Priority, Request, Retry
+from queueing import Death, Done, InvalidRequest, Outcome, Priority, Request, Retry
 from tests.queueing_kit import CRITICAL, HIGH, LOW, MEDIUM, NOW_MS, Kit
 
 
@@ -211,8 +212,8 @@ def test_order_is_first_in_first_out_within_one_millisecond_and_one_bulk(kit: Ki
     names = [f"S{n}" for n in range(200, 0, -1)]
     kit.put(*names[:100], at=LOW)
     kit.put(*names[100:], at=LOW)
-    scores = [score for _, score in kit.redis.zrange(kit.keys.queue, 0, -1, withscores=True)]
-    assert len(set(scores)) == 200
+    rows: Any = kit.redis.zrange(kit.keys.queue, 0, -1, withscores=True)
+    assert len({score for _, score in rows}) == 200
     assert [item.symbol for item in kit.queue.peek(200)] == names
     assert kit.take_symbols(200) == names
 
@@ -261,7 +262,5 @@ def test_a_lost_queue_heals_with_the_next_request(kit: Kit) -> None:
     assert kit.queue.next_at().reason == "leased"
 
 
-def _done(symbol: str) -> object:
-    from queueing import Done
-
+def _done(symbol: str) -> Done:
     return Done(symbol, f"asset:update:{symbol}", "{}")

@@ -1,6 +1,8 @@
-"""Random interleavings of several workers on fakeredis, against the plain model of tests/queueing_model.py."""
+"""Random interleavings of several workers on fakeredis, against the plain model of the rules."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import fakeredis
 from hypothesis import HealthCheck, settings
@@ -38,7 +40,7 @@ steps_us = st.one_of(
 
 
 class Workers(RuleBasedStateMachine):
-    """Workers claim, end, stall and die in any order; true time runs in µs, Redis floors it to ms."""
+    """Workers claim, end, stall and die in any order; true time is in µs, Redis floors it to ms."""
 
     @initialize(
         limit=st.sampled_from([None, 1, 2, 3, 3]),
@@ -236,7 +238,7 @@ class Workers(RuleBasedStateMachine):
     @invariant()
     def each_completion_was_published_once(self) -> None:
         if hasattr(self, "kit"):
-            entries = self.kit.redis.xrange(self.kit.keys.updates)
+            entries: Any = self.kit.redis.xrange(self.kit.keys.updates)
             assert [fields["event"] for _, fields in entries] == self.events
 
     def teardown(self) -> None:
@@ -260,7 +262,7 @@ def _back(verb: str, name: str, delay_ms: int) -> Retry | GiveBack | Bury:
 
 
 Workers.TestCase.settings = settings(
-    max_examples=100,
+    max_examples=60,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

@@ -1,6 +1,7 @@
 """The promises under a hostile network; and the proof that these tests can fail.
 
-Each mutation breaks one rule in the text of the scripts, and the scenario that guards the rule must notice.
+Each mutation breaks one rule in the text of the scripts, and the scenario that guards the rule must
+notice.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def fresh() -> Redis:
     return fakeredis.FakeRedis(server=fakeredis.FakeServer(), decode_responses=True)
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", range(6))
 def test_never_over_the_quota_and_never_idle(seed: int) -> None:
     scenarios.never_over_nor_idle(fresh(), seed)
 
@@ -56,7 +57,13 @@ class Mutation:
 HORIZON = "return policy.send_ms + policy.window_ms + policy.guard_ms"
 quota, in_time = scenarios.never_over_nor_idle, scenarios.batches_start_in_time
 MUTATIONS = [
-    Mutation("guard-left-out-at-grant", HORIZON, HORIZON.replace(" + policy.guard_ms", ""), quota, "arrivals"),
+    Mutation(
+        "guard-left-out-at-grant",
+        HORIZON,
+        HORIZON.replace(" + policy.guard_ms", ""),
+        quota,
+        "arrivals",
+    ),
     Mutation(
         "guard-left-out-at-answer",
         "local until_ms = now + policy.window_ms + policy.guard_ms",
@@ -64,7 +71,13 @@ MUTATIONS = [
         quota,
         "arrivals",
     ),
-    Mutation("send-budget-not-counted", HORIZON, HORIZON.replace("policy.send_ms + ", ""), quota, "arrivals"),
+    Mutation(
+        "send-budget-not-counted",
+        HORIZON,
+        HORIZON.replace("policy.send_ms + ", ""),
+        quota,
+        "arrivals",
+    ),
     Mutation(
         "epoch-ignored",
         "if q.epoch == epoch and not lost",
@@ -72,23 +85,104 @@ MUTATIONS = [
         quota,
         "arrivals",
     ),
-    Mutation("lost-window-ignored", "local lost = q.hold_until", "local lost = false and q.hold_until", quota, "arrivals"),
-    Mutation("timeout-released-as-answered", "settle(args.token, args.answered)", "settle(args.token, true)", quota, "arrivals"),
-    Mutation("late-answer-prolongs", "answered and 'LT' or 'GT'", "answered and 'CH' or 'GT'", quota, "idle"),
-    Mutation("answer-revives-a-place", "WINDOW, 'XX', answered", "WINDOW, answered", quota, "idle|arrivals"),
-    Mutation("limit-off-by-one", "if #busy >= policy.limit then", "if #busy > policy.limit then", quota, "arrivals"),
-    Mutation("answers-not-counted", "if args.sent then settle", "if false then settle", quota, "idle"),
-    Mutation("slot-rolls-over-early", "now > q.batch_at + policy.grace_ms then\n    local late = now - policy.grace_ms", "now > q.batch_at then\n    local late = now", in_time, "batch"),
-    Mutation("no-look-ahead", "if at + horizon_ms() <= deadline then", "if true then", in_time, "batch"),
-    Mutation("batch-calls-not-reserved", "beyond + 1 + math.min(q.batch_calls, policy.limit)", "beyond + 1", in_time, "batch"),
-    Mutation("tolerance-added-twice", "q.batch_at + policy.tolerance_ms", "q.batch_at + 3 * policy.tolerance_ms", in_time, "batch"),
-    Mutation("ties-by-band", "(u == best_urgency and since < best_since)", "false", scenarios.nothing_starves, "starved"),
-    Mutation("no-aging", "if policy.aging_ms == 0 then", "if true then", scenarios.nothing_starves, "starved"),
-    Mutation("token-not-checked-in-complete", "if item and item.token == args.token then\n    if item.batch and item.batch ~= args.slot then return cjson.encode({ slot = item.batch, symbol = done.symbol }) end", "if item then", scenarios.leases_are_owned, "lease"),
-    Mutation("token-not-checked-in-release", "if item and item.token == args.token then\n    if item.batch and item.batch ~= args.slot then return cjson.encode({ slot = item.batch, symbol = back.symbol }) end", "if item then", scenarios.leases_are_owned, "lease"),
-    Mutation("one-score-per-millisecond", "math.max(now, last + 1 / 128)", "now", scenarios.leases_are_owned, "order"),
-    Mutation("scores-of-14-digits", "string.format('%.17g', number)", "tostring(number)", scenarios.leases_are_owned, "order"),
-]  # fmt: skip
+    Mutation(
+        "lost-window-ignored",
+        "local lost = q.hold_until",
+        "local lost = false and q.hold_until",
+        quota,
+        "arrivals",
+    ),
+    Mutation(
+        "timeout-released-as-answered",
+        "settle(args.token, args.answered)",
+        "settle(args.token, true)",
+        quota,
+        "arrivals",
+    ),
+    Mutation(
+        "late-answer-prolongs",
+        "answered and 'LT' or 'GT'",
+        "answered and 'CH' or 'GT'",
+        quota,
+        "idle",
+    ),
+    Mutation(
+        "answer-revives-a-place",
+        "WINDOW, 'XX', answered",
+        "WINDOW, answered",
+        quota,
+        "idle|arrivals",
+    ),
+    Mutation(
+        "limit-off-by-one",
+        "if #busy >= policy.limit then",
+        "if #busy > policy.limit then",
+        quota,
+        "arrivals",
+    ),
+    Mutation(
+        "answers-not-counted", "if args.sent then settle", "if false then settle", quota, "idle"
+    ),
+    Mutation(
+        "slot-rolls-over-early",
+        "now > q.batch_at + policy.grace_ms then\n    local late = now - policy.grace_ms",
+        "now > q.batch_at then\n    local late = now",
+        in_time,
+        "batch",
+    ),
+    Mutation(
+        "no-look-ahead", "if at + horizon_ms() <= deadline then", "if true then", in_time, "batch"
+    ),
+    Mutation(
+        "batch-calls-not-reserved",
+        "beyond + 1 + math.min(q.batch_calls, policy.limit)",
+        "beyond + 1",
+        in_time,
+        "batch",
+    ),
+    Mutation(
+        "tolerance-added-twice",
+        "q.batch_at + policy.tolerance_ms",
+        "q.batch_at + 3 * policy.tolerance_ms",
+        in_time,
+        "batch",
+    ),
+    Mutation(
+        "ties-by-band",
+        "(u == best_urgency and since < best_since)",
+        "false",
+        scenarios.nothing_starves,
+        "starved",
+    ),
+    Mutation(
+        "no-aging",
+        "if policy.aging_ms == 0 then",
+        "if true then",
+        scenarios.nothing_starves,
+        "starved",
+    ),
+    Mutation(
+        "token-not-checked",
+        "item.token == args.token then\n    if item.batch",
+        "true then\n    if item.batch",
+        scenarios.leases_are_owned,
+        "lease",
+    ),
+    Mutation(
+        "one-score-per-millisecond",
+        "math.max(now, last + 1 / 128)",
+        "now",
+        scenarios.leases_are_owned,
+        "order",
+    ),
+    Mutation(
+        "scores-of-14-digits",
+        "string.format('%.17g', number)",
+        "tostring(number)",
+        scenarios.leases_are_owned,
+        "order",
+    ),
+]
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: m.name)
@@ -104,6 +198,10 @@ def test_a_broken_rule_is_noticed(mutation: Mutation, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(queueing.scripts, "source", broken)
     with pytest.raises(AssertionError, match=f"^({mutation.noticed}):"):
-        for seed in range(20):
-            mutation.scenario(fresh(), seed)
+        _play(mutation.scenario)
     assert changed, f"{mutation.old!r} is in no script: the rule moved, and so must this test"
+
+
+def _play(scenario: Scenario) -> None:
+    for seed in range(20):
+        scenario(fresh(), seed)

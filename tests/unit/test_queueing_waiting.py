@@ -159,7 +159,6 @@ def test_a_granted_drain_leaves_the_next_call_to_the_waiting_one(kit: Kit) -> No
     granted = kit.take(drain="d2")
     assert granted.hint.waiting
     assert tokens(kit) == 0, "it looks by itself at this very moment"
-    kit.refused(drain="d1", max_wait_ms=60_000) if kit.limiter.available() == 0 else None
 
 
 def test_retire_takes_only_its_own_tokens(full: Kit) -> None:
