@@ -28,12 +28,28 @@ def load_settings(*, log_level: int = logging.WARNING) -> Settings:
     from settings import Settings
     from worker.logs import configure
 
-    settings = Settings.load()
+    settings = Settings.load(environment())
     _loaded[:] = [settings]
     configure(settings)
     level = logging.INFO if os.environ.get("ASSETQ_DEBUG") else log_level
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
     return settings
+
+
+def environment() -> dict[str, str]:
+    """This process' environment, and below it what leads to the `assetq up` that runs here.
+
+    So that a command in another terminal means that run. If anything here leads elsewhere, all of
+    it does: half of one site and half of another would mix sandbox prices into real data.
+    """
+    from cli.embedded.state import running_environment
+
+    own = {name: value for name, value in os.environ.items() if value.strip()}
+    run = running_environment()
+    elsewhere = any(own.get(name, value) != value for name, value in run.items())
+    if elsewhere or "DB_HOST" in own:
+        return own
+    return run | own
 
 
 @contextmanager
