@@ -28,6 +28,7 @@ _COMMANDS = {
     "batch": ("cli.batch:batch", "Refresh the critical assets now."),
     "drain": ("cli.drain:drain", "Refresh what waits, in this process."),
     "watch": ("cli.watch:watch", "Show each refresh as it happens."),
+    "simulate": ("cli.simulate:simulate", "What a plan is worth, and the next one."),
 }
 
 EPILOG = (
