@@ -1,0 +1,299 @@
+"""Drains on real servers: who waits, who leaves, who follows, and that nobody runs in circles."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import redis
+
+from market.sandbox import SandboxServer
+from queueing import GiveBack
+from tests import worker_kit
+from tests.waiting import eventually
+from tests.worker_kit import Site, settings_for
+from worker.drain import Drained
+from worker.stopping import StopFlag, StopWaiting
+from worker.ticks import BATCH, DRAIN
+
+OPEN = Callable[..., Site]
+
+
+@dataclass
+class Fleet:
+    """Sites like those of several workers, and drains in threads of their own."""
+
+    open_: OPEN
+    ended: dict[str, Drained] = field(default_factory=dict)
+    threads: list[threading.Thread] = field(default_factory=list)
+    stops: dict[str, StopFlag] = field(default_factory=dict)
+
+    def start(self, name: str, *, slice_s: float = 5.0, **settings: Any) -> Site:
+        site = self.open_(**settings)
+        stop = self.stops[name] = StopFlag()
+
+        def work() -> None:
+            self.ended[name] = site.drain(stop=stop, slice_s=slice_s, name=name).run()
+
+        thread = threading.Thread(target=work, daemon=True)
+        self.threads.append(thread)
+        thread.start()
+        return site
+
+    def stop(self, name: str) -> None:
+        """As a signal would; but a thread cannot be interrupted while it waits, so it is woken."""
+        with contextlib.suppress(StopWaiting):  # raised where the handler runs: here
+            self.stops[name].set()
+        self.open_().context.queue.wake()
+
+    def join(self, timeout_s: float = 10.0) -> None:
+        for thread in self.threads:
+            thread.join(timeout_s)
+            assert not thread.is_alive()
+
+
+@pytest.fixture
+def provider() -> Iterator[SandboxServer]:
+    with worker_kit.sandbox("starter") as server:
+        yield server
+
+
+@pytest.fixture
+def opened(redis_url: str, migrated_url: str, provider: SandboxServer) -> Iterator[OPEN]:
+    with ExitStack() as stack:
+
+        def open_(**more: Any) -> Site:
+            settings = settings_for(redis_url, migrated_url, provider.url, **more)
+            return stack.enter_context(Site.open(settings))
+
+        yield open_
+
+
+@pytest.fixture
+def fleet(opened: OPEN) -> Iterator[Fleet]:
+    fleet = Fleet(opened)
+    yield fleet
+    for name in fleet.stops:
+        fleet.stop(name)
+    fleet.join()
+
+
+def waiter(site: Site) -> str | None:
+    name: Any = site.context.redis.get(site.context.keys.waiter)
+    return None if name is None else str(name)
+
+
+def ticks_waiting(site: Site) -> list[str]:
+    return [job_id.partition("-")[0] for job_id in site.ticks.queue.job_ids]
+
+
+def test_it_leaves_when_nothing_is_pending(opened: OPEN) -> None:
+    site = opened()
+    site.ask("EURUSD", "BTCUSD")
+    drained = site.drain().run()
+    assert (drained.calls, drained.ended) == (1, "empty")
+    assert ticks_waiting(site) == []
+    assert waiter(site) is None
+
+
+def test_it_waits_in_place_until_the_next_call_is_free(opened: OPEN) -> None:
+    """Two calls per window of 0.4 s: places are free again 0.5 s after an answer."""
+    site = opened(polygon_rate_limit=2, rate_window_seconds=0.4)
+    for symbol in ("XAUUSD", "EURUSD", "BTCUSD", "GBPUSD", "USDJPY"):
+        site.plan.refuse("snapshot_v3", "not in this plan")
+        site.ask(symbol)
+    began = time.monotonic()
+    drained = site.drain(slice_s=10).run()
+    assert (drained.calls, drained.ended) == (5, "empty")
+    assert 1.0 <= time.monotonic() - began < 5
+    assert site.events() == ["XAUUSD", "EURUSD", "BTCUSD", "GBPUSD", "USDJPY"]
+    assert ticks_waiting(site) == [DRAIN], "it called for more hands, once"
+
+
+def test_an_enqueue_wakes_the_one_that_waits(fleet: Fleet, opened: OPEN) -> None:
+    site = opened()
+    site.ask("BTCUSD")
+    call = site.claim()
+    later = GiveBack("BTCUSD", delay_ms=60_000)
+    site.context.queue.release(call.claimed, [later], answered=True)
+    fleet.start("d1")
+    eventually(lambda: waiter(site) == "d1", 5)
+    site.ask("EURUSD")
+    eventually(lambda: site.events() == ["EURUSD"], 1)
+    eventually(lambda: waiter(site) == "d1", 1, what="and it waits again")
+
+
+def test_only_one_of_four_waits(fleet: Fleet, opened: OPEN) -> None:
+    site = opened()
+    site.ask("BTCUSD")
+    site.context.limiter.block(30_000, "nobody may call")
+    for number in range(4):
+        fleet.start(f"d{number}", slice_s=1.5)
+    eventually(lambda: len(fleet.ended) == 3, 5, what="three of four have left")
+    assert {d.ended for d in fleet.ended.values()} == {"another"}
+    assert waiter(site) not in fleet.ended
+    assert ticks_waiting(site) == [], "who leaves to the waiting one pushes no successor"
+    fleet.join()
+    assert sorted(d.ended for d in fleet.ended.values()) == [
+        "another",
+        "another",
+        "another",
+        "slice",
+    ]
+
+
+def test_nobody_runs_in_circles_while_everybody_waits_for_quota(fleet: Fleet, opened: OPEN) -> None:
+    """Two workers once pushed drain ticks to each other without end."""
+    rules: dict[str, Any] = {"polygon_rate_limit": 1, "rate_window_seconds": 1}
+    site = opened(**rules)
+    site.plan.refuse("snapshot_v3", "not in this plan")
+    for symbol in ("XAUUSD", "EURUSD", "BTCUSD"):
+        site.ask(symbol)
+    runs, until = 0, time.monotonic() + 2.0
+    fleet.start("waiting", slice_s=2.2, **rules)
+    eventually(lambda: waiter(site) == "waiting", 3)
+    site.context.redis.config_resetstat()
+    while time.monotonic() < until:  # the second worker: runs every tick that lies there
+        if DRAIN in ticks_waiting(site):
+            site.ticks.queue.empty()  # type: ignore[no-untyped-call]
+            site.drain(slice_s=1).run()
+            runs += 1
+        threading.Event().wait(0.02)
+    assert runs <= 2
+    fleet.join()
+
+
+def test_the_slice_ends_and_a_successor_follows(opened: OPEN) -> None:
+    rules: dict[str, Any] = {"polygon_rate_limit": 1, "rate_window_seconds": 5}
+    site = opened(**rules)
+    site.plan.refuse("snapshot_v3", "not in this plan")
+    site.ask("EURUSD")
+    site.ask("BTCUSD")
+    began = time.monotonic()
+    drained = site.drain(slice_s=0.7).run()
+    assert (drained.calls, drained.ended) == (1, "slice")
+    assert time.monotonic() - began < 2
+    assert ticks_waiting(site) == [DRAIN]
+    assert waiter(site) is None
+
+
+def test_no_successor_for_what_is_far_away(opened: OPEN) -> None:
+    site = opened()
+    site.ask("EURUSD")
+    site.context.limiter.block(300_000, "nobody may call")
+    assert site.drain(slice_s=0.3).run().ended == "slice"
+    assert ticks_waiting(site) == [], "the scheduler's pass starts one when it is time"
+
+
+def test_no_successor_for_a_lease(opened: OPEN) -> None:
+    site = opened()
+    site.ask("EURUSD")
+    site.claim()
+    drained = site.drain(slice_s=5).run()
+    assert (drained.calls, drained.ended) == (0, "empty")
+    assert ticks_waiting(site) == []
+
+
+def test_another_tick_that_waits_goes_first(opened: OPEN) -> None:
+    site = opened()
+    site.ask("EURUSD")
+    site.ticks.push(BATCH, "1", urgent=True)
+    drained = site.drain().run()
+    assert (drained.calls, drained.ended) == (0, "tick")
+    assert ticks_waiting(site) == [BATCH, DRAIN], "and a successor goes on behind it"
+
+
+def test_a_tick_wakes_the_one_that_waits(fleet: Fleet, opened: OPEN) -> None:
+    site = opened()
+    site.ask("EURUSD")
+    site.context.limiter.block(30_000, "nobody may call")
+    fleet.start("d1", slice_s=20)
+    eventually(lambda: waiter(site) == "d1", 5)
+    site.ticks.push(BATCH, "1", urgent=True)
+    eventually(lambda: "d1" in fleet.ended, 2)
+    assert fleet.ended["d1"].ended == "tick"
+
+
+def test_a_stop_during_a_call_finishes_the_call_and_claims_no_more(
+    fleet: Fleet, opened: OPEN, provider: SandboxServer
+) -> None:
+    provider.configure({"kind": "delay", "min_s": 0.5, "max_s": 0.5})
+    site = opened()
+    site.plan.refuse("snapshot_v3", "not in this plan")
+    for symbol in ("EURUSD", "BTCUSD"):
+        site.ask(symbol)
+    fleet.start("d1", slice_s=20)
+    eventually(lambda: len(provider.arrivals()) == 1, 5)
+    fleet.stop("d1")
+    fleet.join()
+    assert fleet.ended["d1"] == Drained(1, "stop")
+    assert site.events() == ["EURUSD"]
+    assert site.where("BTCUSD") == "queue"
+    assert ticks_waiting(site) == [DRAIN], "somebody else goes on at once"
+
+
+def test_more_hands_are_called_while_calls_are_free(opened: OPEN) -> None:
+    site = opened()
+    site.plan.refuse("snapshot_v3", "not in this plan")
+    for symbol in ("EURUSD", "BTCUSD", "GBPUSD"):
+        site.ask(symbol)
+    site.drain().run()
+    assert ticks_waiting(site) == [DRAIN]
+    assert site.drain().run() == Drained(0, "empty")
+
+
+def test_a_lost_wake_up_is_found_when_it_retires(opened: OPEN) -> None:
+    """A token that came while it was about to leave: a successor looks at it."""
+    site = opened()
+    site.ask("EURUSD")
+    site.context.limiter.block(300_000, "nobody may call")
+    keys, r = site.context.keys, site.context.redis
+
+    class Last(StopFlag):
+        def wait(self, block: Callable[[], bool]) -> bool:
+            threading.Event().wait(0.3)
+            r.lpush(keys.wake, "late")
+            return False
+
+    assert site.drain(slice_s=0.2, stop=Last()).run().ended == "slice"
+    assert ticks_waiting(site) == [DRAIN]
+
+
+def test_a_flushed_redis_holds_calls_unless_nobody_has_called(opened: OPEN) -> None:
+    """The first start does not wait; after a flush while drains run, one window passes."""
+    rules: dict[str, Any] = {"polygon_rate_limit": 2, "rate_window_seconds": 0.5}
+    site = opened(**rules)
+    site.ask("EURUSD")
+    began = time.monotonic()
+    assert site.drain().run().calls == 1
+    assert time.monotonic() - began < 0.5, "PostgreSQL knows that nobody had called"
+    site.context.redis.flushall()
+    site.ask("BTCUSD")
+    began = time.monotonic()
+    assert site.drain().run().calls == 1
+    assert time.monotonic() - began > 0.9, "send budget and window, as calls may be under way"
+
+
+def test_redis_commands_per_granted_call(opened: OPEN, redis_url: str) -> None:
+    """A regression guard: what one refresh costs in round trips, give or take one."""
+    site = opened()
+    site.plan.refuse("snapshot_v3", "not in this plan")
+    for number in range(4):
+        site.ask(("EURUSD", "BTCUSD", "GBPUSD", "USDJPY")[number])
+    site.ticks.push(DRAIN)  # so that it calls for no more hands
+    with redis.Redis.from_url(redis_url) as meter:
+
+        def commands() -> int:
+            stats: Any = meter.info("commandstats")
+            outer = ("cmdstat_evalsha", "cmdstat_eval", "cmdstat_lrange", "cmdstat_hgetall")
+            return sum(stats[name]["calls"] for name in outer if name in stats)
+
+        before = commands()
+        assert site.drain().run().calls == 4
+        assert commands() - before <= 4 * 5 + 12

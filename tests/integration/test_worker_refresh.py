@@ -1,0 +1,442 @@
+"""One granted call against real servers: everything that can become of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+import redis
+from rq.timeouts import JobTimeoutException
+
+from db.calls import insert_call
+from db.errors import DatabaseError
+from db.symbols import Asset
+from market.sandbox import SandboxServer
+from market.transport import SendDeadline
+from queueing import Death, Priority
+from tests import worker_kit
+from tests.worker_kit import CRITICAL, KEY, OTHERS, Site, settings_for
+from worker.context import fingerprint
+from worker.reactions import PUBLISHED_LATER_MS
+from worker.refresh import UNAUTHORIZED_BLOCK_MS, Call
+from worker.selection import bars_request
+
+OPEN = Callable[..., Site]
+NOPE = Asset("NOPEUSD", "X:NOPEUSD", "crypto")
+TWIN = Asset("ETHTWIN", "X:ETHUSDT", "crypto")
+ASSETS = (*CRITICAL, *OTHERS, NOPE, TWIN)
+
+
+@pytest.fixture
+def opened(redis_url: str, migrated_url: str) -> Iterator[OPEN]:
+    """A site on a sandbox of the given plan; `sandbox` may be given, and settings."""
+    with ExitStack() as stack:
+
+        def open_(
+            plan: str = "spec", *, provider: SandboxServer | None = None, **more: Any
+        ) -> Site:
+            at = provider or stack.enter_context(worker_kit.sandbox(plan))
+            settings = settings_for(redis_url, migrated_url, at.url, **more)
+            return stack.enter_context(Site.open(settings, ASSETS))
+
+        yield open_
+
+
+@pytest.fixture
+def provider() -> Iterator[SandboxServer]:
+    with worker_kit.sandbox("starter") as server:
+        yield server
+
+
+def test_success_is_a_row_an_audit_and_an_event(opened: OPEN, r: redis.Redis) -> None:
+    site = opened("starter")
+    with r.pubsub(ignore_subscribe_messages=True) as listener:  # type: ignore[no-untyped-call]
+        listener.subscribe("asset:update:EURUSD")
+        site.refresh("EURUSD", at=Priority.CRITICAL)
+        message = next(m for _ in range(100) if (m := listener.get_message(timeout=0.1)))
+    event = json.loads(message["data"])
+    stored = site.one("SELECT metadata->'last_update' FROM trading.symbols WHERE symbol='EURUSD'")
+    assert set(event) >= {"symbol", "bid", "ask", "last_price", "timestamp"}
+    assert event["symbol"] == "EURUSD"
+    assert event["last_price"] == pytest.approx(stored["last_price"])
+    assert event["source"] == stored["source"] == "snapshot_v3"
+    assert event["observed_at_ms"] == stored["observed_at_ms"]
+    assert event["waited_ms"] >= 0
+    assert isinstance(event["bid"], float)
+    assert site.events() == ["EURUSD"]
+    assert site.status("EURUSD") == ("success", None)
+    assert site.outcomes() == ["ok"]
+    assert site.where("EURUSD") == "nowhere"
+
+
+def test_one_call_for_all(opened: OPEN, provider: SandboxServer) -> None:
+    site = opened(provider=provider)
+    symbols = [a.symbol for a in (*CRITICAL, *OTHERS)]
+    site.refresh(*symbols)
+    assert len(provider.arrivals()) == 1
+    assert sorted(site.events()) == sorted(symbols)
+
+
+def test_two_assets_with_one_ticker_are_both_refreshed(opened: OPEN) -> None:
+    site = opened("starter")
+    site.refresh("ETHUSDT", "ETHTWIN")
+    assert sorted(site.events()) == ["ETHTWIN", "ETHUSDT"]
+    assert site.where("ETHUSDT") == site.where("ETHTWIN") == "nowhere"
+
+
+def test_one_unknown_ticker_among_many_is_buried_alone(opened: OPEN) -> None:
+    site = opened("starter")
+    site.refresh("EURUSD", "NOPEUSD", "BTCUSD")
+    assert sorted(site.events()) == ["BTCUSD", "EURUSD"]
+    [letter] = site.context.queue.dead()
+    assert (letter.symbol, letter.kind) == ("NOPEUSD", Death.INVALID)
+    assert site.status("NOPEUSD")[0] == "error"  # type: ignore[index]
+    assert site.status("EURUSD") == ("success", None)
+
+
+def test_a_symbol_that_the_table_lost_is_buried_and_the_others_are_stored(opened: OPEN) -> None:
+    site = opened("starter")
+    site.ask("EURUSD", "BTCUSD")
+    site.connection.execute("DELETE FROM trading.symbols WHERE symbol = 'EURUSD'")
+    site.refresher.refresh(site.claim())
+    assert site.events() == ["BTCUSD"]
+    [letter] = site.context.queue.dead()
+    assert (letter.symbol, letter.kind) == ("EURUSD", Death.INVALID)
+    assert "trading.symbols" in letter.reason
+
+
+def test_what_is_stored_already_is_no_news(opened: OPEN) -> None:
+    site = opened("free", polygon_tier="free")
+    site.context.limiter.reset()
+    site.context.redis.delete(site.context.keys.plan)
+    for feed in ("snapshot_v3", "snapshot"):
+        site.plan.refuse(feed, "not in this plan")
+    site.refresh("BTCUSD")
+    site.connection.execute(
+        """UPDATE trading.symbols SET metadata = jsonb_set(metadata, '{last_update,as_of}',
+           '"2099-01-01T00:00:00.000000+00:00"') WHERE symbol = 'BTCUSD'"""
+    )
+    site.refresh("BTCUSD")
+    assert site.events() == ["BTCUSD"]
+    assert site.where("BTCUSD") == "nowhere"
+
+
+def test_bars_are_an_item_of_their_own(opened: OPEN) -> None:
+    site = opened("starter")
+    site.context.queue.enqueue([bars_request(site.asset("BTCUSD"))], Priority.HIGH)
+    site.ask("ETHUSDT", at=Priority.HIGH)
+    call = site.claim()
+    assert [item.symbol for item in call.claimed.items] == ["BTCUSD/5m"]
+    assert call.feed.name == "aggregates"
+    site.refresher.refresh(call)
+    count = site.one("SELECT count(*) FROM market_data.ohlcv_5m")
+    assert count > 200
+    assert site.where("BTCUSD/5m") == "nowhere"
+
+
+# --- refusals
+
+
+def test_429_blocks_everybody_and_costs_no_attempt(opened: OPEN, provider: SandboxServer) -> None:
+    provider.configure({"kind": "rate_limited", "retry_after_s": 7})
+    site = opened(provider=provider)
+    site.ask("EURUSD", "BTCUSD")
+    before = {s: site.item(s) for s in ("EURUSD", "BTCUSD")}
+    hint = site.refresher.refresh(site.claim())
+    assert hint.reason == "blocked"
+    assert hint.wait_ms == pytest.approx(7_000, abs=500)
+    for symbol, was in before.items():
+        now = site.item(symbol)
+        assert (now.score, now.attempts, now.priority) == (was.score, 0, was.priority)
+        assert site.where(symbol) == "queue"
+    assert site.context.limiter.status().urgent[1] == "blocked"
+    assert site.status("EURUSD") is None, "waiting for quota is no error"
+
+
+def test_429_without_a_word_blocks_one_window(opened: OPEN, provider: SandboxServer) -> None:
+    provider.configure({"kind": "empty_429"})
+    hint = opened(provider=provider, rate_window_seconds=33).refresh("EURUSD")
+    assert hint.wait_ms == pytest.approx(33_000, abs=500)
+
+
+def test_an_unknown_key_stops_everything_until_another_is_set(opened: OPEN) -> None:
+    with worker_kit.sandbox("starter", key="the-right-one") as strict:
+        site = opened(provider=strict)
+        hint = site.refresh("EURUSD")
+        assert hint.reason == "blocked"
+        assert hint.wait_ms == pytest.approx(UNAUTHORIZED_BLOCK_MS, abs=1000)
+        item = site.item("EURUSD")
+        assert item.attempts == 0
+        reason = site.context.limiter.status().blocked_reason
+        assert reason is not None
+        assert KEY not in reason
+
+        assert site.drain(slice_s=1).run().calls == 0  # with the same key: still blocked
+        fresh = opened(provider=strict, massive_api_key="the-right-one")
+        assert fresh.drain(slice_s=5).run().calls == 1
+        assert fresh.events() == ["EURUSD"]
+
+
+def test_a_new_key_does_not_lift_a_429(opened: OPEN, provider: SandboxServer) -> None:
+    provider.configure({"kind": "rate_limited", "retry_after_s": 30})
+    opened(provider=provider).refresh("EURUSD")
+    assert opened(provider=provider, massive_api_key="another").drain(slice_s=0.3).run().calls == 0
+
+
+def test_a_feed_that_the_plan_refuses_costs_one_call_a_day(opened: OPEN) -> None:
+    with worker_kit.sandbox("spec") as limited:
+        site = opened(provider=limited)
+        site.ask("EURUSD", "BTCUSD", "ETHUSDT")
+        score = site.item("EURUSD").score
+        hint = site.refresher.refresh(site.claim())
+        assert hint.wait_ms == 0
+        assert site.item("EURUSD").score == score
+        assert set(site.plan.refused()) == {"snapshot_v3"}
+        assert (
+            23 * 3600
+            < site.context.redis.ttl(
+                f"{site.context.keys.plan}:{fingerprint(site.context.settings.api_key)}"
+            )
+            <= 86400
+        )
+        for _ in range(3):
+            site.refresher.refresh(site.claim())
+        paths = [a.path.split("/")[1:3] for a in limited.arrivals()]
+        assert paths == [["v3", "snapshot"], *[["v2", "snapshot"]] * 3]
+        assert site.outcomes() == ["NotEntitled", "ok", "ok", "ok"]
+        assert sorted(site.events()) == ["BTCUSD", "ETHUSDT", "EURUSD"]
+    other_key = opened("starter", massive_api_key="paid")
+    assert other_key.plan.feed().name == "snapshot_v3", "each key has a plan of its own"
+
+
+def test_a_free_plan_ends_with_aggregates_of_a_whole_day(opened: OPEN) -> None:
+    site = opened("free", polygon_tier="free")
+    site.context.limiter.reset()
+    site.ask("BTCUSD")
+    for _ in range(3):
+        site.refresher.refresh(site.claim())
+    assert set(site.plan.refused()) == {"snapshot_v3", "snapshot"}
+    assert site.events() == ["BTCUSD"]
+    delay = site.one(
+        "SELECT metadata#>>'{last_update,delay}' FROM trading.symbols WHERE symbol='BTCUSD'"
+    )
+    assert delay == "end_of_day"
+    assert site.one("SELECT count(*) FROM market_data.ohlcv_5m") > 200
+
+
+def test_a_plan_without_any_feed_does_not_turn_in_a_circle(
+    opened: OPEN, provider: SandboxServer
+) -> None:
+    site = opened(provider=provider, retry_max_attempts=1, retry_delay_seconds=0)
+    provider.configure({"kind": "refusal"})
+    site.ask("BTCUSD")
+    drained = site.drain(slice_s=10).run()
+    assert drained.ended == "empty"
+    assert drained.calls <= 5
+    assert site.where("BTCUSD") == "dead"
+    assert not site.plan.gives_bars()
+
+
+def test_a_day_that_is_not_published_yet_waits_without_an_attempt(opened: OPEN) -> None:
+    def two_in_the_morning() -> int:  # in New York it is still yesterday
+        return (int(time.time()) // 86_400 * 86_400 + 7_200) * 1000
+
+    with worker_kit.sandbox(
+        "free", now_ms=two_in_the_morning, day_turns_in_new_york=True
+    ) as behind:
+        site = opened(provider=behind, polygon_tier="free")
+        site.context.limiter.reset()
+        for feed in ("snapshot_v3", "snapshot"):
+            site.plan.refuse(feed, "not in this plan")
+        site.refresh("BTCUSD")
+        assert site.outcomes() == ["NotYetPublished"]
+        assert site.delay_ms("BTCUSD") == pytest.approx(PUBLISHED_LATER_MS, abs=2000)
+        assert site.item("BTCUSD").attempts == 0
+
+
+# --- trouble: a retry at LOW after the delay, then a dead letter
+
+
+@pytest.mark.parametrize(
+    ("fault", "outcome"),
+    [
+        ({"kind": "server_error", "status": 503}, "ProviderDown"),
+        ({"kind": "reset"}, "ProviderDown"),
+        ({"kind": "html"}, "BadAnswer"),
+        ({"kind": "truncated"}, "BadAnswer"),
+        ({"kind": "nan"}, "BadAnswer"),
+        ({"kind": "empty"}, "BadAnswer"),
+        ({"kind": "redirect"}, "BadAnswer"),
+        ({"kind": "hang"}, "ProviderDown"),
+        ({"kind": "drip", "drip_s": 0.05}, "ProviderDown"),
+        ({"kind": "zeros"}, "ok"),
+        ({"kind": "wrong_types"}, "ok"),
+    ],
+    ids=lambda value: value["kind"] if isinstance(value, dict) else "",
+)
+def test_trouble_is_retried_later_and_ends_as_a_dead_letter(
+    opened: OPEN, provider: SandboxServer, fault: dict[str, Any], outcome: str
+) -> None:
+    provider.configure(fault)
+    site = opened(
+        provider=provider, retry_max_attempts=1, retry_delay_seconds=30, request_timeout_seconds=0.4
+    )
+    site.refresh("EURUSD", at=Priority.HIGH)
+    item = site.item("EURUSD")
+    assert (item.attempts, item.priority) == (1, Priority.LOW)
+    assert item.last_error
+    assert site.delay_ms("EURUSD") == pytest.approx(30_000, abs=2000)
+    if outcome == "ok":
+        assert site.outcomes()[-1] in ("ok", "BadAnswer")
+    else:
+        assert site.outcomes() == [outcome]
+    assert site.status("EURUSD")[0] == "error"  # type: ignore[index]
+
+    site.context.redis.zadd(site.context.keys.delayed, {"EURUSD": 1})  # the delay is over
+    site.refresher.refresh(site.claim())
+    [letter] = site.context.queue.dead()
+    assert (letter.symbol, letter.kind, letter.attempts) == ("EURUSD", Death.TRANSIENT, 2)
+    assert site.events() == []
+
+    provider.configure()
+    site.refresh("EURUSD")
+    assert site.events() == ["EURUSD"]
+    assert site.context.queue.dead() == []
+    assert site.status("EURUSD") == ("success", None)
+
+
+def test_a_call_whose_time_to_be_sent_is_over_is_not_sent(
+    opened: OPEN, provider: SandboxServer
+) -> None:
+    site = opened(provider=provider)
+    site.ask("EURUSD")
+    call = site.claim()
+    late = Call(call.claimed, call.feed, SendDeadline.after(0), call.drain, call.max_wait_ms)
+    site.refresher.refresh(late)
+    assert provider.arrivals() == []
+    assert site.where("EURUSD") == "queue"
+    assert site.item("EURUSD").attempts == 0
+    assert site.outcomes() == ["SendDeadlinePassed"]
+
+
+def test_nobody_listens_there(opened: OPEN) -> None:
+    with worker_kit.sandbox() as gone:
+        pass
+    site = opened(provider=gone)
+    site.refresh("EURUSD")
+    assert site.item("EURUSD").attempts == 1
+
+
+def test_a_failed_bars_item_is_no_error_of_its_asset(opened: OPEN, provider: SandboxServer) -> None:
+    site = opened(provider=provider)
+    site.refresh("BTCUSD")
+    provider.configure({"kind": "server_error"})
+    site.context.queue.enqueue([bars_request(site.asset("BTCUSD"))], Priority.HIGH)
+    site.refresher.refresh(site.claim())
+    assert site.where("BTCUSD/5m") == "delayed"
+    assert site.status("BTCUSD") == ("success", None)
+
+
+# --- a lease that is lost, a database that is gone
+
+
+def test_a_zombie_neither_completes_nor_publishes(opened: OPEN) -> None:
+    """The lease ends while the call is under way, and another worker refreshes the asset."""
+    during: list[Callable[[], None]] = []
+    with worker_kit.sandbox(on_request=lambda *_: during and during.pop()()) as slow:
+        site = opened(provider=slow)
+        site.ask("EURUSD")
+        zombie = site.claim()
+
+        def meanwhile() -> None:
+            site.context.redis.zadd(site.context.keys.leases, {"EURUSD": 1})
+            site.context.queue.reap()
+
+        during.append(meanwhile)
+        hint = site.refresher.refresh(zombie)
+        assert site.where("EURUSD") == "queue"
+        assert site.events() == []
+        assert hint.wait_ms == 0
+        assert site.item("EURUSD").crashes == 1
+        site.refresher.refresh(site.claim())
+        assert site.events() == ["EURUSD"]
+        assert site.where("EURUSD") == "nowhere"
+
+
+def test_a_zombie_that_failed_takes_nothing_back(opened: OPEN) -> None:
+    during: list[Callable[[], None]] = []
+    with worker_kit.sandbox(on_request=lambda *_: during and during.pop()()) as slow:
+        slow.configure({"kind": "server_error", "count": 1})
+        site = opened(provider=slow)
+        site.ask("EURUSD")
+        zombie, other = site.claim(), []
+
+        def meanwhile() -> None:
+            site.context.redis.zadd(site.context.keys.leases, {"EURUSD": 1})
+            site.context.queue.reap()
+            other.append(site.claim())
+
+        during.append(meanwhile)
+        site.refresher.refresh(zombie)
+        assert site.where("EURUSD") == "leases", "the other one's lease stands"
+        assert site.item("EURUSD").attempts == 0
+        site.refresher.refresh(other[0])
+        assert site.events() == ["EURUSD"]
+
+
+def test_an_answer_in_hand_goes_back_when_postgres_is_killed(
+    opened: OPEN, pg_server: Any, r: redis.Redis
+) -> None:
+    """Nothing is claimed while it is away; afterwards everything is refreshed."""
+    during: list[Callable[[], None]] = [lambda: pg_server.kill()]
+    with worker_kit.sandbox(on_request=lambda *_: during and during.pop()()) as slow:
+        site = opened(provider=slow)
+        site.ask("EURUSD", "BTCUSD")
+        with pytest.raises(DatabaseError):
+            site.drain().run()
+        for symbol in ("EURUSD", "BTCUSD"):
+            assert site.where(symbol) == "delayed"
+            assert 0 < site.delay_ms(symbol) <= 5_000
+            assert site.item(symbol).attempts == 0
+        assert site.events() == []
+        assert len(slow.arrivals()) == 1
+        r.zadd(site.context.keys.delayed, {"EURUSD": 1, "BTCUSD": 1})
+        with pytest.raises(DatabaseError):
+            site.drain().run()
+        assert len(slow.arrivals()) == 1, "without PostgreSQL nothing is claimed"
+        assert site.ticks.queue.count == 0, "and no drain is started in vain"
+        pg_server.start()
+        again = opened(provider=slow)
+        again.drain().run()
+        assert sorted(again.events()) == ["BTCUSD", "EURUSD"]
+        assert again.status("EURUSD") == ("success", None)
+
+
+def test_a_job_timeout_in_the_middle_of_a_transaction_leaves_nothing_behind(
+    opened: OPEN, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """RQ's signal strikes at any line: the item comes back when its lease ends."""
+
+    site = opened("starter")
+
+    def struck(*args: Any) -> None:
+        insert_call(*args)
+        raise JobTimeoutException("Task exceeded maximum timeout value")
+
+    monkeypatch.setattr("db.refresh.insert_call", struck)
+    site.ask("EURUSD")
+    with pytest.raises(JobTimeoutException):
+        site.drain().run()
+    monkeypatch.undo()
+    assert site.connection.closed
+    assert site.where("EURUSD") == "leases"
+    assert site.events() == []
+    again = opened("starter")
+    assert again.one("SELECT count(*) FROM data_sources.api_calls") == 0
+    again.context.redis.zadd(again.context.keys.leases, {"EURUSD": 1})
+    assert again.drain().run().calls == 1
+    assert again.events() == ["EURUSD"]
