@@ -46,8 +46,9 @@ def batch(timeout_s: float, json_: bool) -> None:
     _report(found, json_)
     if not found.known:
         raise CommandError(
-            f"not finished within {timeout_s:g} s: {', '.join(_open(found))} still pending. It goes "
-            "on without this command; `assetq queue list` and `assetq limiter status` tell why."
+            f"not finished within {timeout_s:g} s: {', '.join(_open(found))} still pending. "
+            "It goes on without this command; `assetq queue list` and `assetq limiter status` tell "
+            "why."
         )
     if found.failed:
         raise CommandError(f"{len(found.failed)} of {len(found.record.assets)} assets failed.")
