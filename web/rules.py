@@ -14,7 +14,7 @@ degraded (200): it works, but not as it should
 - an entry is missing in the schedule
 - workers say that they cannot work (an outage that they see and this process does not)
 - it has just been started, or is being restarted: no batch, worker or scheduler within the limits
-  above; an old last batch is forgiven for the first minute
+  above, a first batch that still runs; an old last batch is forgiven for the first minute
 
 healthy: none of these. A batch that is late, or missing, means nothing where priority assets are
 switched off.
@@ -160,8 +160,14 @@ def batch_age(facts: Facts, state: State) -> Iterator[Cause]:
 
 def last_batch(facts: Facts, state: State) -> Iterator[Cause]:
     """The last batch whose end is known, or the running one, left no asset behind."""
+    if not facts.batches_wanted or not state.batches:
+        return
     told = next((batch for batch in state.batches if batch.known or batch.failed), None)
-    if not facts.batches_wanted or told is None or not told.failed:
+    if told is None:
+        since_ms = state.batches[-1].record.started_at_ms
+        yield Cause("last-batch", Level.DEGRADED, "The first batch has not finished yet", since_ms)
+        return
+    if not told.failed:
         return
     failed = [f"{symbol} ({error[:200]})" for symbol, error in told.failed]
     yield Cause(

@@ -125,6 +125,13 @@ def test_no_batch_yet() -> None:
     assert judge(replace(since(INTERVAL_MS + 1), batches_wanted=False)) == []
 
 
+def test_first_batch_still_runs() -> None:
+    running = replace(batch(0), outcomes={}, finished_at_ms=None)
+    cause = only(facts(batches=settled([running])))
+    assert cause.level is Level.DEGRADED
+    assert "The first batch has not finished yet" in cause.text
+
+
 def test_old_batch() -> None:
     def planned(minutes_ago: float) -> Facts:
         return facts(batches=settled([batch(minutes_ago)]))

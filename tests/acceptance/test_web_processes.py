@@ -1,0 +1,178 @@
+"""The Procfile's web line beside a real worker and scheduler."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from cli.catalogue import read_assets
+from cli.embedded.programs import program_env, read_procfile
+from cli.embedded.server import free_port
+from db.connection import connect
+from db.symbols import SymbolRepository
+from market.sandbox import SandboxServer
+from tests.acceptance.up_runs import clean_env
+from tests.waiting import eventually
+
+PASSWORD = "a-password-of-the-test"
+
+
+def environment(data: Path, **given: str) -> dict[str, str]:
+    """A host's: nothing of this shell's settings, our programs first on PATH."""
+    return {**clean_env(data), "PATH": program_env({})["PATH"], **given}
+
+
+class Processes:
+    """Process types of the Procfile, each started as a host would."""
+
+    def __init__(self, root: Path, logs: Path, env: dict[str, str]) -> None:
+        self._root, self._logs, self.env = root, logs, env
+        self._lines = read_procfile(root / "Procfile")
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, kind: str) -> subprocess.Popen[bytes]:
+        with (self._logs / f"{kind}.log").open("ab") as log:
+            self._running[kind] = subprocess.Popen(
+                ["/bin/sh", "-c", f"exec {self._lines[kind]}"],
+                cwd=self._root,
+                env=self.env,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        return self._running[kind]
+
+    def log(self, kind: str) -> str:
+        return (self._logs / f"{kind}.log").read_text()
+
+    def stop(self, kind: str) -> int:
+        process = self._running.pop(kind)
+        process.send_signal(signal.SIGTERM)
+        return process.wait(28)
+
+    def end(self) -> None:
+        for process in self._running.values():
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@pytest.fixture
+def processes(
+    project_root: Path, tmp_path: Path, redis_url: str, migrated_url: str, sandbox: SandboxServer
+) -> Iterator[Processes]:
+    with connect(migrated_url) as connection:
+        SymbolRepository(connection).upsert_many(read_assets())
+    env = environment(
+        tmp_path,
+        REDIS_URL=redis_url,
+        DATABASE_URL=migrated_url,
+        POLYGON_BASE_URL=sandbox.url,
+        MASSIVE_API_KEY="sandbox",
+        PORT=str(free_port()),
+        WEB_PASSWORD=PASSWORD,
+    )
+    found = Processes(project_root, tmp_path, env)
+    yield found
+    found.end()
+
+
+def test_from_a_lonely_web_process_to_healthy_and_back(processes: Processes) -> None:
+    url = f"http://127.0.0.1:{processes.env['PORT']}"
+    session = requests.Session()
+    session.trust_env = False
+
+    def health() -> dict[str, Any]:
+        answer = session.get(f"{url}/health/batch", timeout=5)
+        assert answer.headers["Content-Type"] == "application/json"
+        return dict(answer.json())
+
+    def answers() -> bool:
+        try:
+            return session.get(f"{url}/healthz", timeout=5).ok
+        except requests.ConnectionError:
+            return False
+
+    processes.start("web")
+    eventually(answers, 15)
+    body = health()
+    assert body["status"] == "degraded", body["reasons"]
+    assert any("No batch has run yet" in reason for reason in body["reasons"])
+
+    processes.start("scheduler")
+    processes.start("worker")
+    healthy = eventually(lambda: (b := health())["status"] == "healthy" and b, 30, every_s=0.2)
+    assert [job["id"] for job in healthy["jobs"]] == ["every-batch", "every-secondary"]
+    assert healthy["metrics"]["batch.priority.success_rate"]["value"] == 100
+    assert healthy["last_priority_update"]
+    assert 0 <= healthy["api_calls_remaining"] <= 2
+
+    assert session.get(f"{url}/rq/", timeout=5).status_code == 401
+    session.auth = ("admin", PASSWORD)
+    workers = session.get(f"{url}/rq/0/data/workers.json", timeout=5).json()["workers"]
+    assert [worker["queues"] for worker in workers] == [["assetq"]]
+    page = f"{url}/rq/0/data/jobs/assetq/finished/50/asc/1.json"
+    started = page.replace("finished", "started")
+
+    def ticks() -> set[str]:
+        rows = [row for at in (page, started) for row in session.get(at, timeout=5).json()["jobs"]]
+        return {row["description"].split()[0] for row in rows}
+
+    eventually(lambda: ticks() >= {"batch", "secondary"}, 15, every_s=0.2)
+    assert "assetq_queue_items" in session.get(f"{url}/metrics?secret=x", timeout=5).text
+    session.get(f"{url}/nothing%0Aforged%20line", timeout=5)
+
+    assert processes.stop("worker") == 0
+    assert any("No worker is alive" in reason for reason in health()["reasons"])
+    assert processes.stop("scheduler") == 0
+    session.close()
+    assert processes.stop("web") == 0
+    log = processes.log("web")
+    assert '"GET /metrics" 200' in log
+    assert '"GET /nothing%0Aforged%20line" 404' in log
+    for secret in ("secret", PASSWORD, "Traceback", "web.defect"):
+        assert secret not in log
+
+
+@pytest.mark.parametrize(
+    ("given", "bind"), [({}, "127.0.0.1:8000"), ({"PORT": "5055"}, "0.0.0.0:5055")]
+)
+def test_loopback_unless_a_port_is_given(
+    project_root: Path, tmp_path: Path, given: dict[str, str], bind: str
+) -> None:
+    line = read_procfile(project_root / "Procfile")["web"]
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"exec {line} --print-config"],
+        cwd=project_root,
+        env=environment(tmp_path, **given),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert re.search(r"^bind\s+= \['(.*)'\]", done.stdout, re.MULTILINE)[1] == bind  # type: ignore[index]
+    assert re.search(r"^graceful_timeout\s+= 20$", done.stdout, re.MULTILINE)
+
+
+def test_settings_that_make_no_sense_are_one_line(project_root: Path, tmp_path: Path) -> None:
+    line = read_procfile(project_root / "Procfile")["web"]
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"exec {line}"],
+        cwd=project_root,
+        env=environment(tmp_path, BATCH_INTERVAL_MINUTES="never"),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 3
+    (message,) = (done.stdout + done.stderr).splitlines()
+    assert message.startswith("assetq: BATCH_INTERVAL_MINUTES='never'")
