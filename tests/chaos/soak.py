@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from redis import Redis
 
 from cli.catalogue import read_assets
 from cli.embedded.postgres import PostgresServer
+from cli.embedded.programs import read_procfile
 from cli.embedded.valkey import ValkeyServer
 from db.connection import connect
 from db.migrate import migrate
@@ -102,12 +103,8 @@ class Fleet:
 
 def procfile(process: str) -> list[str]:
     """The command of one process type, run with this interpreter's environment."""
-    for line in (ROOT / "Procfile").read_text().splitlines():
-        name, _, command = line.partition(":")
-        if name == process:
-            words = shlex.split(command)
-            return [str(Path(PYTHON).with_name(words[0])), *words[1:]]
-    raise LookupError(f"no {process!r} in the Procfile")
+    words = shlex.split(read_procfile(ROOT / "Procfile")[process])
+    return [str(Path(PYTHON).with_name(words[0])), *words[1:]]
 
 
 def children(pid: int) -> list[int]:
@@ -140,7 +137,9 @@ def soak(arguments: argparse.Namespace, folder: Path) -> Findings:
     url = postgres.ensure_database()
     migrate(url)
     with connect(url) as connection:
-        SymbolRepository(connection).upsert_many(read_assets())
+        # Always due, so that the queue never runs dry for long.
+        assets = [replace(a, update_frequency_seconds=None) for a in read_assets()]
+        SymbolRepository(connection).upsert_many(assets)
     sandbox = start_sandbox(arguments)
     assert sandbox.stdout is not None
     provider = sandbox.stdout.readline().split()[1]
