@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import redis
 
+from cli.embedded.programs import read_procfile
 from db.connection import Connection, connect
 from db.symbols import Asset, SymbolRepository
 from market.client import MarketClient
@@ -199,8 +200,7 @@ def assert_no_key_stays(r: redis.Redis, settings: Settings) -> None:
 
 def procfile(root: Path, name: str) -> list[str]:
     """The command of one process type, as the Procfile has it."""
-    lines = dict(line.split(": ", 1) for line in (root / "Procfile").read_text().splitlines())
-    return shlex.split(lines[name])
+    return shlex.split(read_procfile(root / "Procfile")[name])
 
 
 def process_env(settings: Settings, tmp: Path, **more: str) -> dict[str, str]:
