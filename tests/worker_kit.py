@@ -228,12 +228,12 @@ class Running:
     def __init__(
         self, root: Path, name: str, env: Mapping[str, str], log: Path, extra: Sequence[str] = ()
     ) -> None:
-        self.log = log
+        self.log, self.env = log, dict(env)
         with log.open("ab") as out:
             self.process = subprocess.Popen(
                 [*procfile(root, name), *extra],
                 cwd=root,
-                env=dict(env),
+                env=self.env,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,

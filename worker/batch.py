@@ -1,5 +1,6 @@
 """The batch: the critical assets, in their order, on every slot."""
 
+from dataclasses import replace
 from datetime import datetime
 
 import structlog
@@ -60,6 +61,8 @@ def begin(context: Context, connection: Connection, plan: Plan, *, by_hand: bool
         assets=tuple(wanted),
         outcomes=outcomes,
     )
+    if by_hand:
+        batch = _as_reserved(context, batch)
     requests = [price_request(asset) for asset in found if asset.symbol not in outcomes]
     result = context.queue.enqueue(requests, Priority.CRITICAL, batch=batch)
     if plan.gives_bars() and (lacking := lacking_bars(found, connection, feed, now)):
@@ -77,6 +80,17 @@ def _next_calls(
     if feed.delay == "end_of_day":  # after this batch only a new day brings anything
         return calls_for([a for a in found if a.symbol in outcomes], feed, then)
     return calls_for(found, feed, then)
+
+
+def _as_reserved(context: Context, batch: Batch) -> Batch:
+    """With the reservation as it stands: the slot's own batch may still be to come."""
+    status = context.limiter.status()
+    return replace(
+        batch,
+        next_at_ms=status.batch_at_ms,
+        interval_ms=batch.interval_ms if status.batch_at_ms else 0,
+        next_calls=status.batch_calls,
+    )
 
 
 def _log(

@@ -1,0 +1,330 @@
+"""The batch and the secondary round: what they ask for, in which order, and how often."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from market.sandbox import SandboxServer
+from queueing import Death, GiveBack, Priority
+from tests import worker_kit
+from tests.worker_kit import CRITICAL, OTHERS, Site, assert_no_key_stays, settings_for
+from worker.batch import begin
+from worker.secondary import Round, enqueue_secondary
+
+OPEN = Callable[..., Site]
+HOUR_MS = 3_600_000
+NAMES = [a.symbol for a in CRITICAL]
+
+
+@pytest.fixture
+def provider() -> Iterator[SandboxServer]:
+    with worker_kit.sandbox("starter") as server:
+        yield server
+
+
+@pytest.fixture
+def opened(redis_url: str, migrated_url: str, provider: SandboxServer) -> Iterator[OPEN]:
+    with ExitStack() as stack:
+
+        def open_(**more: Any) -> Site:
+            settings = settings_for(redis_url, migrated_url, provider.url, **more)
+            return stack.enter_context(Site.open(settings, (*CRITICAL, *OTHERS)))
+
+        yield open_
+
+
+def start_batch(site: Site, **options: Any) -> str:
+    return begin(site.context, site.connection, site.plan, **options)
+
+
+def round_(site: Site) -> Round:
+    return enqueue_secondary(site.context, site.connection, site.plan)
+
+
+def order(site: Site) -> list[str]:
+    """What the queue holds, in the order of calls."""
+    return [item.symbol for item in site.context.queue.peek(100)]
+
+
+def at(site: Site, when: datetime) -> None:
+    """The site's clock (not Redis' own) shows this time."""
+    site.context.shift(int(when.timestamp() * 1000) - site.context.redis_now_ms())
+
+
+def set_stored(site: Site, symbol: str, seen: datetime, source: str = "snapshot") -> None:
+    """As if refreshed then."""
+    site.connection.execute(
+        b"""UPDATE trading.symbols SET metadata = jsonb_build_object('last_update',
+            jsonb_build_object('last_price', 1.5, 'as_of', %s::text, 'timestamp', %s::text,
+            'source', %s::text, 'delay', 'real_time', 'observed_at_ms', %s::bigint))
+            WHERE symbol = %s""",
+        (
+            *[seen.isoformat(timespec="microseconds")] * 2,
+            source,
+            int(seen.timestamp() * 1000),
+            symbol,
+        ),
+    )
+
+
+# --- batch
+
+
+def test_a_batch_asks_for_the_critical_assets_in_their_order(opened: OPEN) -> None:
+    site = opened()
+    site.ask("GBPUSD", at=Priority.HIGH)
+    slot = start_batch(site)
+    prices = [s for s in order(site) if not s.endswith("/5m")]
+    assert prices == [*NAMES, "GBPUSD"]
+    record = site.context.queue.batch_record(slot)
+    assert record is not None
+    assert list(record.assets) == NAMES
+    assert record.planned_at_ms % 300_000 == 0
+    assert record.finished_at_ms is None
+    while site.context.queue.size:
+        site.refresher.refresh(site.claim(max_items=1))
+    record = site.context.queue.batch_record(slot)
+    assert record is not None
+    assert record.updated == NAMES
+    assert record.failed == []
+    assert record.calls == 3
+    assert record.finished_at_ms is not None
+    assert_no_key_stays(site.context.redis, site.context.settings)
+
+
+def test_a_slot_has_one_batch(opened: OPEN) -> None:
+    site, other = opened(), opened()
+    slot = start_batch(site)
+    before = order(site)
+    site.refresher.refresh(site.claim())
+    assert start_batch(other) == slot
+    assert start_batch(site) == slot
+    assert set(order(site)) < set(before), "nothing was asked for again"
+    assert len(site.context.queue.batches(10)) == 1
+
+
+def test_every_slot_has_a_batch_of_its_own(opened: OPEN) -> None:
+    site = opened()
+    first = start_batch(site)
+    site.context.shift(300_000)
+    second = start_batch(site)
+    assert int(second) - int(first) == 300
+    assert len(site.context.queue.batches(10)) == 2
+
+
+def test_an_asset_that_nobody_knows_fails_with_the_remedy_and_the_others_go_on(
+    opened: OPEN,
+) -> None:
+    site = opened(priority_assets="XAUUSD,NOBODY,BTCUSD")
+    record = site.context.queue.batch_record(start_batch(site))
+    assert record is not None
+    [(symbol, error)] = record.failed
+    assert symbol == "NOBODY"
+    assert "assetq symbols import" in error
+    assert [s for s in order(site) if "/" not in s] == ["XAUUSD", "BTCUSD"]
+
+
+def test_critical_assets_of_the_configuration_only(opened: OPEN) -> None:
+    site = opened(priority_assets="SOLUSD,XAUUSD")
+    start_batch(site)
+    assert [s for s in order(site) if "/" not in s] == ["SOLUSD", "XAUUSD"]
+
+
+def test_a_closed_market_costs_no_call(opened: OPEN) -> None:
+    """On a Sunday noon forex and gold rest: nothing is newer than Friday's last price."""
+    site = opened()
+    friday = datetime(2026, 11, 20, 21, 59, 30, tzinfo=UTC)
+    for symbol in NAMES:
+        set_stored(site, symbol, friday)
+    at(site, datetime(2026, 11, 22, 12, 0, 1, tzinfo=UTC))
+    record = site.context.queue.batch_record(start_batch(site))
+    assert record is not None
+    assert {s: o.status for s, o in record.outcomes.items()} == {
+        "XAUUSD": "current",
+        "EURUSD": "current",
+    }
+    assert [s for s in order(site) if "/" not in s] == ["BTCUSD"]
+    assert record.updated == ["XAUUSD", "EURUSD"]
+
+
+def test_end_of_day_data_that_is_stored_costs_no_call(opened: OPEN) -> None:
+    site = opened(polygon_tier="free")
+    for feed in ("snapshot_v3", "snapshot"):
+        site.plan.refuse(feed, "not in this plan")
+    midnight = datetime(2026, 11, 24, 0, 0, tzinfo=UTC)
+    for symbol in NAMES:
+        set_stored(site, symbol, midnight, source="aggregates")
+    at(site, datetime(2026, 11, 24, 12, 0, 1, tzinfo=UTC))
+    slot = start_batch(site)
+    record = site.context.queue.batch_record(slot)
+    assert record is not None
+    assert record.updated == NAMES
+    assert record.finished_at_ms is not None
+    assert order(site) == []
+    assert site.context.limiter.status().batch_calls == 0, "and nothing is kept free for the next"
+
+    at(site, datetime(2026, 11, 24, 23, 57, 0, tzinfo=UTC))
+    start_batch(site)
+    assert site.context.limiter.status().batch_calls == 3, "the next one falls into a new day"
+
+
+@pytest.mark.parametrize(
+    ("refused", "calls"), [((), 1), (("snapshot_v3",), 3), (("snapshot_v3", "snapshot"), 0)]
+)
+def test_the_next_batch_keeps_as_many_calls_free_as_it_will_make(
+    opened: OPEN, refused: tuple[str, ...], calls: int
+) -> None:
+    """On end-of-day data the day's first batch leaves nothing to do for the next one."""
+    tier = "free" if len(refused) == 2 else "starter"
+    site = opened(polygon_tier=tier)
+    for feed in refused:
+        site.plan.refuse(feed, "not in this plan")
+    at(site, datetime(2026, 11, 24, 12, 0, 1, tzinfo=UTC))
+    start_batch(site)
+    status = site.context.limiter.status()
+    assert status.batch_calls == calls
+
+
+def test_a_batch_by_hand_leaves_the_slots_record_alone(opened: OPEN) -> None:
+    site = opened()
+    scheduled = start_batch(site)
+    by_hand = start_batch(site, by_hand=True)
+    assert by_hand != scheduled
+    again = start_batch(site, by_hand=True)
+    assert again != by_hand, "asked for twice, done twice"
+    record = site.context.queue.batch_record(by_hand)
+    assert record is not None
+    assert list(record.assets) == NAMES
+    site.context.shift(300_000)
+    assert int(start_batch(site)) == int(scheduled) + 300
+
+
+def test_a_batch_by_hand_before_the_slots_own_does_not_stand_in_for_it(opened: OPEN) -> None:
+    site = opened()
+    start_batch(site, by_hand=True)
+    assert start_batch(site).isdigit()
+    assert len(site.context.queue.batches(10)) == 2
+
+
+def test_a_batch_by_hand_moves_no_reservation(opened: OPEN) -> None:
+    """It may come in the seconds before the slot's own batch, which still needs its calls."""
+    site = opened(polygon_rate_limit=5)
+    slot_ms = site.context.redis_now_ms() // 300_000 * 300_000 + 300_000
+    site.context.shift(slot_ms + 2_000 - site.context.redis_now_ms())
+    site.context.queue.now_ms = site.context.limiter.now_ms = slot_ms + 2_000
+    site.context.limiter.plan_batch(slot_ms, 300_000, 3)
+    start_batch(site, by_hand=True)
+    assert site.context.limiter.status().batch_at_ms == slot_ms
+
+
+def test_bars_follow_the_prices_and_do_not_cut_short_their_delay(opened: OPEN) -> None:
+    site = opened()
+    start_batch(site)
+    assert order(site) == [*NAMES, *[f"{s}/5m" for s in NAMES]]
+    site.refresher.refresh(site.claim())  # the prices, in one call
+    for _ in NAMES:
+        call = site.claim()
+        [item] = call.claimed.items
+        later = GiveBack(item.symbol, delay_ms=1_800_000, error="not published yet")
+        site.context.queue.release(call.claimed, [later], answered=True)
+    site.context.shift(300_000)
+    start_batch(site)
+    assert order(site) == NAMES
+    assert all(site.where(f"{s}/5m") == "delayed" for s in NAMES)
+
+
+def test_bars_of_a_completed_day_are_fetched_once(opened: OPEN) -> None:
+    site = opened()
+    start_batch(site)
+    site.drain().run()
+    assert site.one("SELECT count(DISTINCT symbol_id) FROM market_data.ohlcv_5m") == 3
+    site.context.shift(300_000)
+    start_batch(site)
+    assert order(site) == NAMES
+
+
+# --- secondary
+
+
+def test_everything_that_is_not_critical_by_priority(opened: OPEN) -> None:
+    site = opened()
+    told = round_(site)
+    prices = [s for s in order(site) if "/" not in s]
+    assert prices == ["GBPUSD", "USDJPY", "ETHUSDT", "SOLUSD"]
+    assert not set(NAMES) & set(order(site))
+    assert told.enqueued == 8  # four prices, and their bars behind them
+    assert (told.pending, told.current, told.refused, told.dead) == (0, 0, (), ())
+    assert order(site)[4:] == [f"{s}/5m" for s in prices]
+    assert round_(site).pending == 8
+
+
+def test_the_stalest_first_within_a_priority(opened: OPEN) -> None:
+    site = opened()
+    now = datetime.now(UTC)
+    set_stored(site, "GBPUSD", now.replace(year=now.year - 1))
+    set_stored(site, "USDJPY", now.replace(year=now.year - 2))
+    at(site, datetime(2026, 11, 24, 12, 0, 1, tzinfo=UTC))
+    round_(site)
+    assert order(site)[:2] == ["USDJPY", "GBPUSD"]
+
+
+def test_a_full_queue_refuses_by_name_and_keeps_the_stalest(opened: OPEN) -> None:
+    """Of whatever band: else the low ones would never find room."""
+    site = opened(queue_max_size=2)
+    at(site, datetime(2026, 11, 24, 12, 0, 1, tzinfo=UTC))
+    set_stored(site, "GBPUSD", datetime(2026, 11, 24, 10, 0, tzinfo=UTC))
+    set_stored(site, "USDJPY", datetime(2026, 11, 24, 10, 1, tzinfo=UTC))
+    told = round_(site)
+    assert [s for s in order(site) if "/" not in s] == ["ETHUSDT", "SOLUSD"]
+    assert {"GBPUSD", "USDJPY"} <= set(told.refused)
+    assert told.enqueued == 2
+    site.context.queue.enqueue([], Priority.LOW)
+    start_batch(site)
+    assert order(site)[:3] == NAMES, "the batch never fails for space"
+
+
+def test_not_before_its_own_interval(opened: OPEN) -> None:
+    site = opened()
+    at(site, datetime(2026, 11, 24, 12, 0, 1, tzinfo=UTC))
+    set_stored(site, "GBPUSD", datetime(2026, 11, 24, 11, 30, 20, tzinfo=UTC))  # the last round's
+    set_stored(site, "USDJPY", datetime(2026, 11, 24, 11, 50, tzinfo=UTC))  # by hand, just now
+    told = round_(site)
+    assert "GBPUSD" in order(site)
+    assert "USDJPY" not in order(site)
+    assert told.current == 1
+
+
+def test_a_round_after_every_round_refreshes_every_asset(opened: OPEN) -> None:
+    """Each round asks for all assets whose own interval is that of the rounds."""
+    site = opened()
+    at(site, datetime(2026, 11, 24, 12, 0, 1, tzinfo=UTC))
+    for _ in range(3):
+        round_(site)
+        refreshed = {s for s in order(site) if "/" not in s}
+        assert refreshed == {"GBPUSD", "USDJPY", "ETHUSDT", "SOLUSD"}
+        site.context.redis.flushall()
+        for symbol in refreshed:  # some time after the round
+            seen = datetime.fromtimestamp(site.context.redis_now_ms() / 1000 + 45, UTC)
+            set_stored(site, symbol, seen)
+        site.context.shift(1_800_000)
+
+
+def test_without_priority_assets_all_are_secondary(opened: OPEN) -> None:
+    site = opened(priority_assets_enabled="false")
+    round_(site)
+    assert set(NAMES) <= set(order(site))
+    assert {item.priority for item in site.context.queue.peek(100)} == {2, 3, 4}
+
+
+def test_dead_ones_are_told(opened: OPEN) -> None:
+    site = opened()
+    site.ask("SOLUSD")
+    call = site.claim()
+    site.context.queue.bury(call.claimed, "SOLUSD", kind=Death.INVALID, error="no such ticker")
+    told = round_(site)
+    assert told.dead == ("SOLUSD",)
