@@ -1,6 +1,6 @@
 """No lost wake-up: requests, waits, slice ends, stops and kills of several drains, in every order.
 
-A drain here does what a real one does with the hints it gets; the scheduler's pass is the safety net
+A drain here does what a real one does with the hints it gets; the pass of the scheduler is the net
 for what nobody could announce (a kill, or time that passes while no drain lives).
 """
 
@@ -21,7 +21,7 @@ SOON_MS = 60_000
 
 @dataclass
 class Drain:
-    """running: about to claim; working: has a call; waiting: blocked until `until_ms` or a token."""
+    """running: about to claim; working: has a call; waiting: until `until_ms` or a token."""
 
     state: str = "running"
     until_ms: int = 0
