@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # started from anywhere
 
-from gunicorn.glogging import Logger  # type: ignore[import-untyped]
+from gunicorn.glogging import Logger
 
 from settings import Settings, SettingsError
 
@@ -19,7 +19,7 @@ except SettingsError as _error:
     sys.exit(3)
 
 
-class PathLogger(Logger):  # type: ignore[misc]
+class PathLogger(Logger):
     """Logs paths as they were sent, so that no request can write a line of its own."""
 
     def atoms(self, *args: Any) -> dict[str, Any]:

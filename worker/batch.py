@@ -72,6 +72,17 @@ def begin(context: Context, connection: Connection, plan: Plan, *, by_hand: bool
     return slot
 
 
+def reserve_again(context: Context, connection: Connection, plan: Plan) -> None:
+    """Keeps the right number of calls free after the plan turned out to be another one."""
+    status = context.limiter.status()
+    if not status.batch_at_ms:
+        return
+    known = SymbolRepository(connection).get_many(list(context.settings.priority_assets))
+    calls = calls_for(known.values(), plan.feed(), instant(status.batch_at_ms))
+    interval_ms = context.settings.batch_interval_minutes * 60_000
+    context.limiter.plan_batch(status.batch_at_ms, interval_ms, calls)
+
+
 def _next_calls(
     found: list[StoredAsset], outcomes: dict[str, BatchOutcome], plan: Plan, then: datetime
 ) -> int:

@@ -17,21 +17,19 @@ def configure(settings: Settings | None = None) -> None:
     """Sets structlog up; the API key and passwords in URLs are masked wherever they turn up."""
     key = settings.api_key.get_secret_value() if settings and settings.api_key else ""
 
-    def mask(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        for name, value in event.items():
-            if isinstance(value, str):
-                clean = _USERINFO.sub("***@", value)
-                event[name] = clean.replace(key, "***") if key else clean
-        return event
+    render = structlog.processors.KeyValueRenderer(key_order=["timestamp", "level", "event"])
+
+    def render_masked(logger: Any, name: str, event: MutableMapping[str, Any]) -> str:
+        """The whole line is masked, so that no list or exception in it can tell more."""
+        line = _USERINFO.sub("***@", render(logger, name, event))
+        return line.replace(key, "***") if key else line
 
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            mask,
-            structlog.processors.KeyValueRenderer(
-                key_order=["timestamp", "level", "event"], sort_keys=False
-            ),
+            structlog.processors.format_exc_info,
+            render_masked,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),

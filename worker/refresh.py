@@ -16,6 +16,7 @@ from market.feeds import Feed
 from market.quotes import Answer
 from market.transport import SendDeadline
 from queueing import Bury, Claimed, Death, Done, GiveBack, Hint, Item, LeaseLost, Retry
+from worker.batch import reserve_again
 from worker.context import Context, fingerprint
 from worker.events import AssetUpdated, channel
 from worker.plan import Plan
@@ -48,6 +49,7 @@ class Refresher:
     ) -> None:
         self._context = context
         self._client = client
+        self._connection = connection
         self._writer = RefreshWriter(connection)
         self._plan = plan
         settings = context.settings
@@ -65,12 +67,14 @@ class Refresher:
         # The provider's clock is nearer to Redis' than to this host's, which may be skewed.
         granted_at, clock = instant(call.claimed.granted_at_ms), time.monotonic()
 
-        def audit(outcome: str, error: MarketError | None = None) -> CallAudit:
+        def audit(
+            outcome: str, error: MarketError | None = None, status: int | None = None
+        ) -> CallAudit:
             return CallAudit(
                 endpoint=call.feed.name,
                 feed=call.feed.name,
                 tickers=tuple(tickers),
-                status=error.status if error else 200,
+                status=error.status if error else status,
                 outcome=outcome,
                 started_at=granted_at,
                 latency_ms=int((time.monotonic() - clock) * 1000),
@@ -82,7 +86,7 @@ class Refresher:
             answer = call.feed.fetch(self._client, tickers, now=granted_at, deadline=call.deadline)
         except MarketError as error:
             return self._failed(call, error, audit(type(error).__name__, error))
-        return self._answered(call, answer, audit("ok"))
+        return self._answered(call, answer, audit("ok", status=answer.status))
 
     def _answered(self, call: Call, answer: Answer, audit: CallAudit) -> Hint:
         rows, done = [], []
@@ -134,6 +138,8 @@ class Refresher:
             for item in call.claimed.items
         ]
         self._write(call, audit, [], back, answered=error.answered)
+        if isinstance(error, NotEntitled):
+            reserve_again(self._context, self._connection, self._plan)
         return self._release(call, back, answered=error.answered, sent=error.sent)
 
     def _provider_wide(self, error: MarketError, feed: Feed) -> None:
