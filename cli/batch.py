@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from worker.tasks import Bench
 
 _LOOK_S = 0.3
-_SLICE_S = 5.0
+_SLICE_S = 1.0
 _TELL_S = 10.0
 
 
@@ -101,14 +101,15 @@ class _Told:
         self._at_s = 0.0
 
     def tell(self, bench: Bench, symbols: list[str]) -> None:
-        from cli.waits import wait_text
+        from cli.waits import call_wait
 
-        hint = bench.context.queue.next_at()
-        what = (symbols, hint.reason)
+        wait = call_wait(bench.context.limiter.status(), urgent=True)
+        what = (symbols, None if wait.over else wait.reason)
         if what == self._last and time.monotonic() - self._at_s < _TELL_S:
             return
         self._last, self._at_s = what, time.monotonic()
-        note(f"{', '.join(symbols)}: waits for {wait_text(hint)}")
+        held = "in work" if wait.over else f"waits for a call: {wait.text()}"
+        note(f"{', '.join(symbols)}: {held}")
 
 
 def _report(found: SettledBatch, json_: bool) -> None:

@@ -22,18 +22,19 @@ def drain(for_s: float | None, json_: bool) -> None:
     """
     from cli.foreground import drain_for, drain_now, open_bench
     from cli.session import load_settings
-    from cli.waits import wait_dict, wait_text
+    from cli.waits import next_wait
 
     settings = load_settings(log_level=logging.INFO)
     with open_bench(settings) as bench:
         outcome = drain_now(bench) if for_s is None else drain_for(bench, for_s)
-        hint = bench.context.queue.next_at()
+        head = bench.context.queue.peek(1)
+        wait = next_wait(bench.context, head[0] if head else None)
         pending = bench.context.queue.size
     if json_:
-        print_json({"api_calls_used": outcome.calls, "total_items": pending, **wait_dict(hint)})
+        print_json({"api_calls_used": outcome.calls, "total_items": pending, **wait.as_dict()})
     else:
-        click.echo(f"{outcome.calls} calls made, {pending} assets are still pending")
+        click.echo(f"calls made: {outcome.calls}, still pending: {pending}")
         if pending:
-            note(f"waits for {wait_text(hint)}")
+            note(f"waits for {wait.text()}")
     if outcome.signal is not None:
         raise click.exceptions.Exit(128 + outcome.signal)

@@ -132,6 +132,11 @@ def _redis(error: BaseException, redis_at: str) -> Explained | None:
         return _one(
             f"{redis_at} has no memory left. Raise its maxmemory, or free some.", ExitCode.REFUSED
         )
+    if text.startswith("DB index"):
+        return _one(
+            f"{redis_at} has no database of that number. Correct the end of REDIS_URL.",
+            ExitCode.SETTINGS,
+        )
     if isinstance(error, r.ConnectionError | r.TimeoutError):
         return _one(
             f"{redis_at} cannot be reached: {text or 'no answer'}. Start it, or correct REDIS_URL.",

@@ -24,7 +24,7 @@ def limiter() -> None:
 def status(json_: bool) -> None:
     """Each place of the window and until when it is taken, by whom; holds, blocks, counters."""
     from cli.session import open_context
-    from cli.waits import why
+    from cli.waits import call_wait
 
     with open_context() as context:
         now = context.limiter.status()
@@ -40,10 +40,9 @@ def status(json_: bool) -> None:
         (f"  place {number}", f"taken until {clock(place.until_ms, now.now_ms)} by {place.who}")
         for number, place in enumerate(now.places, 1)
     ]
-    for name, (at_ms, reason) in (("critical", now.urgent), ("background", now.background)):
-        cause = why(reason) if reason != "blocked" else f"blocked: {now.blocked_reason}"
-        at = "now" if at_ms <= now.now_ms else f"{clock(at_ms, now.now_ms)}: {cause}"
-        facts.append((f"next {name} call", at))
+    for name, urgent in (("critical", True), ("background", False)):
+        wait = call_wait(now, urgent=urgent)
+        facts.append((f"next {name} call", "now" if wait.over else wait.text()))
     facts += _holds(now)
     facts += [("urgent waits", f"{now.waits_last_hour} in the last hour (over 1 s)")]
     print_facts([*facts, *_counted(counters)])

@@ -22,11 +22,12 @@ def stats(json_: bool) -> None:
     """
     from cli.live import span
     from cli.session import open_context
-    from cli.waits import wait_dict, wait_text
+    from cli.waits import next_wait
 
     with open_context() as context:
         now = context.queue.stats()
         head = context.queue.peek(1)
+        wait = next_wait(context, head[0] if head else None)
     by_priority = {band.name: count for band, count in now.queued.items()}
     following = head[0].symbol if head else None
     if json_:
@@ -40,7 +41,7 @@ def stats(json_: bool) -> None:
                 "dead": now.dead,
                 "max_size": context.settings.queue_max_size,
                 "next": following,
-                **wait_dict(now.hint),
+                **wait.as_dict(),
                 "drain_waiting": now.hint.waiting,
             }
         )
@@ -55,7 +56,7 @@ def stats(json_: bool) -> None:
             ("room left", max(0, context.settings.queue_max_size - now.pending)),
             ("oldest queued", span(now.oldest_item_age_seconds) if head else None),
             ("next", following),
-            ("waits for", wait_text(now.hint)),
+            ("waits for", wait.text()),
         ]
     )
 
@@ -102,25 +103,25 @@ def peek(json_: bool) -> None:
     """The next item to be claimed, and what holds it."""
     from cli.live import span
     from cli.session import open_context
-    from cli.waits import Listed, band_name, wait_dict, wait_text, waited_s
+    from cli.waits import Listed, band_name, next_wait, waited_s
 
     with open_context() as context:
         head = context.queue.peek(1)
-        hint = context.queue.next_at()
+        wait = next_wait(context, head[0] if head else None)
     if json_:
-        item = Listed(head[0], "queued").as_dict(hint.now_ms) if head else None
-        print_json({"item": item, **wait_dict(hint)})
+        item = Listed(head[0], "queued").as_dict(wait.now_ms) if head else None
+        print_json({"item": item, **wait.as_dict()})
     elif not head:
-        click.echo(f"nothing is queued; waits for {wait_text(hint)}")
+        click.echo(f"nothing is queued; waits for {wait.text()}")
     else:
         print_facts(
             [
                 ("next", head[0].symbol),
                 ("priority", band_name(head[0].priority)),
                 ("score", head[0].score),
-                ("waited", span(waited_s(head[0], hint.now_ms))),
+                ("waited", span(waited_s(head[0], wait.now_ms))),
                 ("attempts", head[0].attempts),
                 ("last error", head[0].last_error),
-                ("waits for", wait_text(hint)),
+                ("waits for", wait.text()),
             ]
         )

@@ -63,12 +63,15 @@ def open_context(settings: Settings | None = None) -> Iterator[Context]:
         manager = Context.open(settings)
         context = manager.__enter__()
     except (TypeError, ValueError) as error:
-        raise SettingsError([f"REDIS_URL: {error}. See redis-py's URL options."]) from error
+        raise SettingsError([f"REDIS_URL: {str(error).rstrip('.')}. Correct it."]) from error
     try:
         try:
             context.redis.ping()
-        except TypeError as error:  # an option in the URL that redis-py does not know
-            raise SettingsError([f"REDIS_URL: {error}. Remove that option."]) from error
+        except TypeError as error:
+            name = str(error).rpartition(" argument ")[2] or str(error)
+            raise SettingsError(
+                [f"REDIS_URL: the Redis client knows no option {name}. Remove it."]
+            ) from error
         yield context
     finally:
         manager.__exit__(None, None, None)

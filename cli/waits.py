@@ -8,7 +8,7 @@ from typing import Any
 
 from cli.output import clock, iso
 from cli.watching import WHY
-from queueing import Hint, Item, Priority
+from queueing import Item, Priority, QuotaStatus
 from worker.context import Context
 
 _AT_ONCE = 500
@@ -103,26 +103,52 @@ def waited_s(item: Item, now_ms: int) -> float:
     return max(0, now_ms - item.enqueued_at_ms) / 1000
 
 
-def why(reason: str | None) -> str | None:
-    """A reason of the scripts in words."""
-    return None if reason is None else WHY.get(reason, reason)
+@dataclass(frozen=True)
+class Wait:
+    """What the next claim waits for."""
+
+    now_ms: int
+    at_ms: int | None
+    """None: no work is pending."""
+    reason: str | None
+    detail: str | None = None
+
+    @property
+    def over(self) -> bool:
+        """Nothing holds it."""
+        return self.at_ms is None or self.at_ms <= self.now_ms
+
+    def text(self) -> str:
+        """For people: what holds it, until when."""
+        if self.at_ms is None:
+            return "nothing: no work is pending"
+        if self.over:
+            return "nothing: a call is free now"
+        cause = f"blocked: {self.detail}" if self.detail else WHY.get(self.reason or "", "")
+        return f"{cause or self.reason}, until {clock(self.at_ms, self.now_ms)}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """With stable keys, for --json; null where nothing holds it."""
+        at_ms = self.at_ms if not self.over else None
+        return {
+            "waits_for": self.reason if at_ms else None,
+            "why": self.text() if at_ms else None,
+            "until": iso(at_ms),
+            "wait_seconds": (at_ms - self.now_ms) / 1000 if at_ms else 0.0,
+        }
 
 
-def wait_text(hint: Hint, what: str = "") -> str:
-    """When the next thing can happen, and what holds it until then."""
-    if hint.next_at_ms is None:
-        return "nothing: no work is pending"
-    name = f"{what}: " if what else ""
-    if hint.wait_ms == 0:
-        return f"{name}nothing: a call is free now"
-    return f"{name}{why(hint.reason)}, until {clock(hint.next_at_ms, hint.now_ms)}"
+def next_wait(context: Context, head: Item | None) -> Wait:
+    """What holds the item that is claimed next (`head`), or, where none is queued, the first that
+    comes back. The queue's own hint names the earliest event, which may be another item's."""
+    if head is None:
+        hint = context.queue.next_at()
+        return Wait(hint.now_ms, hint.next_at_ms, hint.reason)
+    return call_wait(context.limiter.status(), urgent=head.priority == Priority.CRITICAL)
 
 
-def wait_dict(hint: Hint) -> dict[str, Any]:
-    """The same with stable keys, for --json."""
-    return {
-        "waits_for": hint.reason if hint.wait_ms else None,
-        "why": why(hint.reason) if hint.wait_ms else None,
-        "until": iso(hint.next_at_ms) if hint.wait_ms else None,
-        "wait_seconds": None if hint.wait_ms is None else hint.wait_ms / 1000,
-    }
+def call_wait(status: QuotaStatus, *, urgent: bool) -> Wait:
+    """What the next critical, or the next other, call waits for."""
+    at_ms, reason = status.urgent if urgent else status.background
+    detail = (status.blocked_reason or "no reason given") if reason == "blocked" else None
+    return Wait(status.now_ms, at_ms, reason, detail)

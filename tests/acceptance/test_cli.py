@@ -1,0 +1,267 @@
+"""The `assetq` command on real servers: from an empty database to fresh prices and back."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from market.sandbox import SandboxServer
+from queueing import Bury, Claimed, Death, Keys, Policy, PriorityQueue, QuotaLimiter, Request
+from tests.acceptance.cli_runs import Cli
+from tests.waiting import eventually
+
+KEY = "a-planted-api-key-0815"
+ROWS = (
+    "symbol,polygon_ticker,asset_type,name,priority\n"
+    "XAUUSD,C:XAUUSD,forex,Gold,CRITICAL\nEURUSD,C:EURUSD,forex,,1\nBTCUSD,X:BTCUSD,crypto,,1\n"
+    "GBPUSD,C:GBPUSD,forex,Pound,HIGH\nETHUSDT,X:ETHUSDT,crypto,,3\n"
+)
+
+
+@pytest.fixture
+def cli(tmp_path: Path, redis_url: str, migrated_url: str, sandbox: SandboxServer) -> Iterator[Cli]:
+    cli = Cli(
+        tmp_path,
+        {
+            "REDIS_URL": redis_url,
+            "DATABASE_URL": migrated_url,
+            "POLYGON_BASE_URL": sandbox.url,
+            "MASSIVE_API_KEY": KEY,
+        },
+    )
+    yield cli
+    assert KEY not in "".join(cli.said)
+
+
+@pytest.fixture
+def assets(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "assets.csv").write_text(ROWS)
+    assert cli.here("symbols", "import", "assets.csv").out.startswith(
+        "5 new, 0 updated, 0 unchanged"
+    )
+
+
+@pytest.fixture
+def queue(r: redis.Redis) -> PriorityQueue:
+    QuotaLimiter(r, Policy()).reset()  # nobody called before: no hold
+    return PriorityQueue(r, Policy())
+
+
+def test_migrate_says_what_it_applied_and_what_is_next(cli: Cli, database_url: str) -> None:
+    assert cli("migrate", "--check", DATABASE_URL=database_url).code == 1
+    first = cli.here("migrate", DATABASE_URL=database_url)
+    assert (first.code, first.out.split("\n")[0]) == (0, "applied: 0001-symbols")
+    assert "assetq symbols import" in first.err
+    second = cli.here("migrate", DATABASE_URL=database_url)
+    assert (second.code, second.out) == (0, "nothing to do\n")
+    assert cli.here("migrate", "--check", DATABASE_URL=database_url).code == 0
+
+
+def test_the_shipped_catalogue_is_found_from_anywhere_and_spares_edits(
+    cli: Cli, assets: None
+) -> None:
+    done = cli("symbols", "import", "--json")  # the cwd is no clone
+    assert done.json["inserted"] > 50
+    by_symbol = {row["symbol"]: row for row in cli.here("symbols", "list", "--json").json}
+    assert by_symbol["GBPUSD"]["name"] == "Pound"
+    assert by_symbol["EURUSD"]["name"]  # was empty
+    assert cli.here("symbols", "import", "--json").json["inserted"] == 0
+
+
+def test_enqueue_raises_keeps_and_tells_who_waits(cli: Cli, assets: None, r: redis.Redis) -> None:
+    first = cli("enqueue", "GBPUSD", "ETHUSDT", "--json")
+    assert first.json["results"] == [
+        {"symbol": "GBPUSD", "priority": "HIGH", "outcome": "enqueued", "detail": None},
+        {"symbol": "ETHUSDT", "priority": "MEDIUM", "outcome": "enqueued", "detail": None},
+    ]
+    assert "no worker is alive" in first.err
+    assert r.llen("rq:queue:assetq") == 1  # one drain tick, however often one asks
+    again = cli.here("enqueue", "ETHUSDT", "GBPUSD", "ETHUSDT", "--priority", "high")
+    assert [line.split() for line in again.out.splitlines()[1:]] == [
+        ["ETHUSDT", "HIGH", "raised"],
+        ["GBPUSD", "HIGH", "pending"],
+    ]
+    assert r.llen("rq:queue:assetq") == 1
+
+    listed = cli.here("queue", "list", "--json").json
+    assert [(row["symbol"], row["priority"], row["state"]) for row in listed] == [
+        ("GBPUSD", "HIGH", "queued"),
+        ("ETHUSDT", "HIGH", "queued"),
+    ]
+    assert listed[0]["score"].startswith("2")
+    stats = cli.here("queue", "stats", "--json").json
+    assert stats["total_items"] == 2
+    assert stats["by_priority"] == {"CRITICAL": 0, "HIGH": 2, "MEDIUM": 0, "LOW": 0}
+    assert 0 < stats["oldest_item_age_seconds"] < 60
+    assert cli.here("queue", "peek", "--json").json["item"]["symbol"] == "GBPUSD"
+
+
+def test_each_state_of_an_item_and_each_wait_is_explained(cli: Cli, queue: PriorityQueue) -> None:
+    queue.enqueue([Request(name) for name in ("LATER", "NOW", "NEXT")], 2)
+    later = queue.claim(who="drain@here-1")
+    assert isinstance(later, Claimed)
+    queue.retry(later, "LATER", delay_ms=60_000, priority=4, error="HTTP\x1b[31m 500")
+    assert isinstance(queue.claim(who="drain@here-2"), Claimed)
+    limiter = QuotaLimiter(queue.redis, queue.policy)
+    limiter.consume(3)
+    rows = cli.here("queue", "list").out.splitlines()[1:]
+    assert [row.split()[0] for row in rows] == ["NOW", "NEXT", "LATER"]
+    assert "leased by drain@here-2 until" in rows[0]
+    assert "delayed until" in rows[2]
+    assert "HTTP [31m 500" in rows[2]  # nothing that drives a terminal
+    peek = cli.here("queue", "peek")
+    assert "the calls of this window are used up, until" in peek.out
+    stats = cli.here("queue", "stats", "--json").json
+    assert (stats["waits_for"], stats["next"]) == ("window", "NEXT")
+    assert 50 < stats["wait_seconds"] <= 66
+    assert (stats["total_items"], stats["leased"], stats["delayed"]) == (3, 1, 1)
+
+
+def test_a_full_queue_refuses_by_name_but_never_what_is_critical(cli: Cli, assets: None) -> None:
+    done = cli.here("enqueue", "GBPUSD", "ETHUSDT", "--priority", "4", QUEUE_MAX_SIZE="1")
+    done.failed(5, "refused ETHUSDT: the queue is full (1 of 1)", "QUEUE_MAX_SIZE")
+    assert "GBPUSD" in done.out
+    assert cli.here("enqueue", "XAUUSD", QUEUE_MAX_SIZE="1").code == 0
+    assert cli.here("queue", "stats", "--json").json["total_items"] == 2
+
+
+def test_dead_letters_are_listed_retried_and_dropped(
+    cli: Cli, assets: None, queue: PriorityQueue
+) -> None:
+    for symbol, kind in (("GBPUSD", Death.POISON), ("ETHUSDT", Death.INVALID)):
+        queue.enqueue([Request(symbol, {"symbol": symbol, "ticker": f"C:{symbol}"})], 2)
+        claimed = queue.claim()
+        assert isinstance(claimed, Claimed)
+        queue.release(claimed, [Bury(symbol, kind, "why")], answered=True)
+    listed = cli.here("dead", "list", "--json").json
+    assert [(row["symbol"], row["kind"], row["by_hand_only"]) for row in listed] == [
+        ("GBPUSD", "poison", True),
+        ("ETHUSDT", "invalid", False),
+    ]
+    assert "by hand only" in cli.here("dead", "list").out
+    cli.here("dead", "retry", "GBPUSX").failed(6, "GBPUSX", "Did you mean GBPUSD?")
+    cli.here("dead", "drop").failed(2, "--all")
+    cli.here("dead", "drop", "--all").failed(2, "--yes")
+    assert len(queue.dead()) == 2
+    assert cli.here("dead", "retry", "GBPUSD").out == "GBPUSD: enqueued\n"
+    assert queue.peek()[0].payload["ticker"] == "C:GBPUSD"
+    assert cli.here("dead", "drop", "--all", "--yes").out == "dropped 2\n"
+
+
+def test_the_limiter_by_hand(cli: Cli, redis_url: str) -> None:
+    assert cli("limiter", "consume", "3").out == "3 of 5 places are taken\n"
+    assert cli.here("limiter", "block", "90", "--reason", "lunch").code == 0
+    status = cli.here("limiter", "status", "--json").json
+    assert (status["limit"], status["free"]) == (5, 2)
+    assert {place["by"] for place in status["places"]} == {"by-hand"}
+    assert status["blocked_reason"] == "lunch"
+    assert (status["next_critical"]["reason"], status["counters"]["blocks"]) == ("blocked", 1)
+    text = cli.here("limiter", "status").out
+    assert "taken until" in text
+    assert "blocked: lunch" in text
+    assert cli.here("limiter", "block", "0").out == "not blocked\n"
+    cli.here("limiter", "reset").failed(2, "--yes")
+    assert cli.here("limiter", "reset", "--yes").out.startswith("forgot 3 calls")
+    assert cli.here("limiter", "status", "--json").json["free"] == 5
+
+
+def test_a_batch_without_workers_is_done_here_within_the_quota(
+    cli: Cli, assets: None, sandbox: SandboxServer
+) -> None:
+    watch = cli.start("watch", "--json", "--for", "20")
+    try:
+        eventually(lambda: redis.Redis.from_url(cli.env["REDIS_URL"]).pubsub_numpat() == 1, 10)
+        done = cli("batch", "--json")
+        assert done.code == 0, done
+        assert done.json["updated"] == ["XAUUSD", "EURUSD", "BTCUSD"]
+        assert done.json["failed"] == []
+        assert 3 <= done.json["api_calls_used"] <= len(sandbox.arrivals()) <= 5
+        watch.send_signal(signal.SIGINT)
+        out, err = watch.communicate(timeout=10)
+        assert (watch.returncode, err.strip()) == (130, "")
+    finally:
+        watch.kill()
+        watch.communicate()
+    events = [json.loads(line) for line in out.splitlines()]
+    assert [event["symbol"] for event in events][:3] == ["XAUUSD", "EURUSD", "BTCUSD"]
+    assert {"bid", "ask", "last_price", "timestamp"} <= events[0].keys()
+    last = cli.here("watch", "--last", "2", "--for", "0.2")
+    assert "BTCUSD" in last.out
+    row = next(r for r in cli.here("symbols", "list", "--json").json if r["symbol"] == "XAUUSD")
+    assert row["last_price"] > 0
+
+    drained = cli.here("drain", "--json")  # takes what is left, and does not wait for more
+    assert drained.code == 0
+    assert len(sandbox.arrivals()) <= 5
+    refused = cli.here("batch", "--timeout", "1").failed(1, "not finished within 1 s")
+    assert "the calls of this window are used up, until" in refused.err
+
+
+def test_a_batch_with_unknown_assets_fails_by_name(cli: Cli) -> None:
+    done = cli.here("batch", "--json")
+    done.failed(1, "3 of 3 assets failed")
+    assert done.json["updated"] == []
+    assert {row["symbol"] for row in done.json["failed"]} == {"XAUUSD", "EURUSD", "BTCUSD"}
+    assert "assetq symbols import" in done.json["failed"][0]["error"]
+    assert done.json["api_calls_used"] == 0
+
+
+def test_a_wrong_key_is_named_and_nothing_is_lost(cli: Cli, assets: None) -> None:
+    with SandboxServer(plan="spec", port=0, key="another-key-entirely") as strict:
+        cli.env["POLYGON_BASE_URL"] = strict.url
+        done = cli.here("batch", "--timeout", "3")
+    done.failed(1, "XAUUSD, EURUSD, BTCUSD still pending")
+    assert "blocked: 401" in cli.here("limiter", "status").out
+    report = cli.here("doctor", "--json").json
+    (quota,) = (c for c in report["checks"] if c["check"] == "quota")
+    assert quota["status"] == "fail"
+    assert "401" in quota["text"]
+    assert "MASSIVE_API_KEY" in quota["remedy"]
+
+
+def test_drain_ends_gently_on_ctrl_c(cli: Cli, assets: None, r: redis.Redis) -> None:
+    cli.here("limiter", "consume", "5")
+    cli.here("enqueue", "GBPUSD")
+    drain = cli.start("drain", "--for", "60")
+    try:
+        eventually(lambda: r.exists(Keys().waiter), 15, what="the drain waits")
+        drain.send_signal(signal.SIGINT)
+        out, err = drain.communicate(timeout=10)
+    finally:
+        drain.kill()
+        drain.communicate()
+    assert drain.returncode == 130
+    assert "still pending: 1" in out
+    assert "Traceback" not in err
+    assert r.zcard(Keys().leases) == 0
+
+
+def test_the_schedule_is_told_with_and_without_a_scheduler(cli: Cli, project_root: Path) -> None:
+    before = cli.here("schedule", "list", "--json")
+    assert [(row["id"], row["next_run"]) for row in before.json] == [
+        ("every-batch", None),
+        ("every-secondary", None),
+    ]
+    assert "no scheduler is alive" in before.err
+    scheduler = subprocess.Popen(
+        [sys.executable, "-m", "scheduler"],
+        cwd=project_root,
+        env=cli.environment(),
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        rows = eventually(
+            lambda: [x for x in cli.here("schedule", "list", "--json").json if x["next_run"]], 20
+        )
+    finally:
+        scheduler.terminate()
+        scheduler.wait(20)
+    assert rows[0].keys() == {"id", "name", "next_run", "trigger"}
+    assert rows[0]["trigger"] == "every 5 min"
