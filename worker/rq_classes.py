@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 from redis.client import Pipeline
 from rq import Queue, Worker
-from rq.exceptions import DeserializationError
+from rq.exceptions import DeserializationError, NoSuchJobError
 from rq.executions import Execution
 from rq.job import Job
 from rq.serializers import JSONSerializer
@@ -37,8 +37,15 @@ class TickJob(Job):
     def restore(self, raw_data: Any) -> None:
         """Reads a job without what a tick never has: names of functions to call and URLs to tell
         when it ends, which whoever can write to Redis may have put there.
+
+        Raises NoSuchJobError for one that cannot be read. RQ drops it then; any other error would
+        end each worker that meets it, and each one that is started again.
         """
-        super().restore(raw_data)
+        try:
+            super().restore(raw_data)
+        except Exception as error:  # whatever strange data may cause
+            log.warning("tick.unreadable", job=self.id, why=f"{type(error).__name__}: {error}")
+            raise NoSuchJobError(f"job {self.id} cannot be read") from error
         self.failure_ttl = self.FAILURE_TTL_S  # RQ's default is a year
         self._success_callback_name = None
         self._failure_callback_name = None

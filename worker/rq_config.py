@@ -10,6 +10,7 @@ import sys
 import worker.tasks  # noqa: F401 - imported before the fork, so that ticks start quickly
 from queueing import Keys
 from settings import Settings, SettingsError
+from worker.logs import configure
 from worker.rq_classes import TickWorker
 from worker.ticks import RQ_QUEUE
 
@@ -19,6 +20,7 @@ try:
 except SettingsError as error:
     print(f"assetq: {error}", file=sys.stderr)
     sys.exit(3)
+configure(_settings)
 TickWorker.keys = Keys(_settings.provider)
 
 REDIS_URL = _settings.redis_url

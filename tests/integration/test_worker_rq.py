@@ -1,0 +1,277 @@
+"""`rq worker` exactly as the Procfile starts it: what it runs, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from rq import Queue
+from rq.job import Job
+from rq.registry import FailedJobRegistry
+from rq.serializers import JSONSerializer
+
+from market.sandbox import SandboxServer
+from queueing import Keys
+from tests import worker_kit
+from tests.waiting import eventually
+from tests.worker_kit import KEY, Running, Site, process_env, procfile, settings_for
+from worker import alive
+from worker.ticks import BATCH, DRAIN, SECONDARY
+
+START = Callable[..., Running]
+
+
+@pytest.fixture
+def provider() -> Iterator[SandboxServer]:
+    with worker_kit.sandbox("starter") as server:
+        yield server
+
+
+@pytest.fixture
+def site(redis_url: str, migrated_url: str, provider: SandboxServer) -> Iterator[Site]:
+    with Site.open(settings_for(redis_url, migrated_url, provider.url)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def start(site: Site, project_root: Path, tmp_path: Path) -> Iterator[START]:
+    with ExitStack() as stack:
+        count = 0
+
+        def run(**more: str) -> Running:
+            nonlocal count
+            count += 1
+            env = process_env(site.context.settings, tmp_path, PYTHONUNBUFFERED="1", **more)
+            one = Running(project_root, "worker", env, tmp_path / f"worker{count}.log")
+            stack.callback(one.end)
+            return one
+
+        yield run
+
+
+@pytest.fixture
+def raw(redis_url: str) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(redis_url) as client:
+        yield client
+
+
+def ready(site: Site, count: int = 1) -> None:
+    """So many workers live and listen."""
+    eventually(lambda: len(alive.processes(site.context.redis, site.context.keys)) == count, 15)
+
+
+def failed(raw: redis.Redis) -> dict[str, str]:
+    """Failed jobs and why."""
+    registry = FailedJobRegistry("assetq", connection=raw, serializer=JSONSerializer)
+    found = {}
+    for job_id in registry.get_job_ids():
+        job = Job.fetch(job_id, connection=raw, serializer=JSONSerializer)
+        result = job.latest_result()
+        found[job_id] = (result.exc_string if result else None) or ""
+    return found
+
+
+def test_the_procfile_names_one_queue_json_and_our_classes(project_root: Path) -> None:
+    command = procfile(project_root, "worker")
+    assert command[:2] == ["rq", "worker"]
+    assert command[command.index("-S") + 1] == "json"
+    assert command[command.index("-c") + 1] == "worker.rq_config"
+    assert "worker.rq_classes.TickWorker" in command
+    assert "worker.rq_classes.TickJob" in command
+    assert "--queue-class" not in command
+
+
+def test_ticks_run_and_leave_nothing_that_stays(site: Site, start: START, raw: redis.Redis) -> None:
+    one = start()
+    for kind in (BATCH, SECONDARY, DRAIN):
+        site.ticks.push(kind, *([] if kind == DRAIN else ["1"]))
+    eventually(lambda: len(set(site.events())) == 7, 20, what="all assets refreshed")
+    eventually(lambda: site.context.queue.size == 0, 10)
+    eventually(lambda: site.ticks.queue.count == 0, 10)
+    assert failed(raw) == {}
+    assert site.context.redis.get(site.context.keys.secondary)
+    assert one.terminate(within_s=10) == 0
+    for key in raw.scan_iter("rq:job:*"):
+        assert raw.ttl(key) > 0, key
+    assert KEY not in one.output
+
+
+def test_a_foreign_function_is_refused_and_ends_as_failed(
+    site: Site, start: START, raw: redis.Redis, tmp_path: Path
+) -> None:
+    trap = tmp_path / "it-ran"
+    theirs = Queue("assetq", connection=raw, serializer=JSONSerializer)
+    theirs.enqueue("os.mkdir", str(trap), job_id="foreign")
+    theirs.enqueue("builtins.open", str(trap), "w", job_id="foreign-2", on_failure=None)
+    one = start()
+    ready(site)
+    eventually(lambda: len(failed(raw)) == 2, 15)
+    assert "refused" in failed(raw)["foreign"]
+    assert "os.mkdir" in failed(raw)["foreign"]
+    assert not trap.exists()
+    assert "terminated unexpectedly" not in one.output
+    assert 0 < raw.ttl("rq:job:foreign") <= 24 * 3600 + 60
+    site.ask("EURUSD")
+    site.ticks.push(DRAIN)
+    eventually(lambda: site.events() == ["EURUSD"], 10, what="the worker goes on")
+
+
+def test_a_pickled_job_and_garbage_do_not_stop_the_worker(
+    site: Site, start: START, raw: redis.Redis, tmp_path: Path
+) -> None:
+    Queue("assetq", connection=raw).enqueue(os.mkdir, str(tmp_path / "ran"), job_id="pickled")
+    raw.rpush("rq:queue:assetq", "no-such-job")
+    raw.hset("rq:job:torn", mapping={"data": b"\xff\x00", "created_at": "yesterday"})
+    raw.rpush("rq:queue:assetq", "torn")
+    raw.hset("rq:job:odd", mapping={"data": zlib.compress(json.dumps({"a": 1}).encode())})
+    raw.rpush("rq:queue:assetq", "odd")
+    workers = [start(), start()]
+    ready(site, 2)
+    site.ask("EURUSD")
+    site.ticks.push(DRAIN)
+    eventually(lambda: site.events() == ["EURUSD"], 15)
+    eventually(lambda: "pickled" in failed(raw), 5)
+    assert "refused" in failed(raw)["pickled"]
+    output = "".join(worker.output for worker in workers)
+    assert "odd" in output
+    assert "tick.unreadable" in output
+    assert not (tmp_path / "ran").exists()
+    assert raw.llen("rq:queue:assetq:intermediate") <= 2, "what RQ found no job for"
+    assert [w.process.poll() for w in workers] == [None, None]
+
+
+def test_sigterm_ends_an_idle_worker_at_once(site: Site, start: START) -> None:
+    one = start()
+    ready(site)
+    began = time.monotonic()
+    assert one.terminate(within_s=5) == 0
+    assert time.monotonic() - began < 2
+    assert alive.processes(site.context.redis, site.context.keys) == []
+    assert not site.context.redis.smembers("rq:workers")
+
+
+def test_sigterm_lets_a_call_end_and_gives_the_rest_to_others(
+    site: Site, start: START, provider: SandboxServer, raw: redis.Redis
+) -> None:
+    provider.configure({"kind": "delay", "min_s": 1.0, "max_s": 1.0})
+    site.plan.refuse("snapshot_v3", "not in this plan")
+    for symbol in ("EURUSD", "BTCUSD", "GBPUSD"):
+        site.ask(symbol)
+    one = start()
+    site.ticks.push(DRAIN)
+    eventually(lambda: len(provider.arrivals()) == 1, 15)
+    began = time.monotonic()
+    for pid in (*one.horses(), one.process.pid):  # to every process, as Heroku does
+        os.kill(pid, signal.SIGTERM)
+    assert one.process.wait(25) == 0
+    assert time.monotonic() - began < 5
+    assert site.events() == ["EURUSD"]
+    assert len(provider.arrivals()) == 1
+    assert site.where("BTCUSD") == "queue"
+    assert failed(raw) == {}
+    assert site.ticks.waiting(DRAIN), "its successor"
+
+
+def test_sigterm_ends_a_drain_that_waits(site: Site, start: START, raw: redis.Redis) -> None:
+    site.ask("EURUSD")
+    site.context.limiter.block(600_000, "nobody may call")
+    one = start()
+    site.ticks.push(DRAIN)
+    eventually(lambda: site.context.redis.exists(site.context.keys.waiter), 15)
+    began = time.monotonic()
+    assert one.terminate(within_s=10) == 0
+    assert time.monotonic() - began < 3
+    assert not site.context.redis.exists(site.context.keys.waiter)
+    assert failed(raw) == {}
+    assert site.where("EURUSD") == "queue"
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_sigterm_at_any_moment_of_a_start(
+    site: Site, start: START, raw: redis.Redis, number: int
+) -> None:
+    """Around the pop and the fork: the worker ends soon, with 0, and no tick is left half done."""
+    one = start()
+    ready(site)
+    site.ask("EURUSD")
+    site.context.limiter.block(600_000, "nobody may call")  # a drain would wait its whole slice
+    site.ticks.push(DRAIN)
+    until = time.monotonic() + number * 0.004
+    while time.monotonic() < until:
+        continue
+    began = time.monotonic()
+    assert one.terminate(within_s=20) == 0
+    assert time.monotonic() - began < 5
+    assert failed(raw) == {}
+
+
+def test_it_is_in_the_books_again_after_a_flush(site: Site, start: START) -> None:
+    start()
+    ready(site)
+    site.context.redis.flushall()
+    site.ticks.push(DRAIN)  # something to do, so that it need not wait for its next look
+    ready(site)
+    eventually(lambda: site.context.redis.scard("rq:workers") == 1, 15)
+    [key] = site.context.redis.smembers("rq:workers")
+    assert site.context.redis.hexists(str(key), "birth")
+
+
+def test_it_says_who_it_is(site: Site, start: START) -> None:
+    start()
+    ready(site)
+    [seen] = alive.processes(site.context.redis, site.context.keys)
+    assert seen.role == "worker"
+    assert 0 < site.context.redis.pttl(site.context.keys.alive) <= 3_600_000
+
+
+def test_a_killed_work_horse_fails_its_tick_and_nothing_else(
+    site: Site, start: START, provider: SandboxServer
+) -> None:
+    provider.configure({"kind": "hang", "count": 1})
+    one = start()
+    site.ask("EURUSD")
+    site.ticks.push(DRAIN)
+    eventually(lambda: provider.arrivals(), 15)
+    [horse] = one.horses()
+    os.kill(horse, signal.SIGKILL)
+    assert site.where("EURUSD") == "leases"
+    site.context.redis.zadd(site.context.keys.leases, {"EURUSD": 1})  # its lease ends
+    site.ticks.push(DRAIN)
+    eventually(lambda: site.events() == ["EURUSD"], 15)
+    assert one.process.poll() is None
+
+
+def test_postgres_away_is_no_failed_tick(
+    site: Site, start: START, raw: redis.Redis, pg_server: Any, provider: SandboxServer
+) -> None:
+    one = start()
+    ready(site)
+    site.ask("EURUSD")
+    pg_server.kill()
+    site.ticks.push(DRAIN)
+    one.until("tick.database")
+    eventually(lambda: site.context.redis.exists(site.context.keys.outage))
+    eventually(lambda: not one.horses(), 5)
+    assert failed(raw) == {}
+    assert site.where("EURUSD") == "queue"
+    assert provider.arrivals() == []
+
+
+def test_without_a_key_it_says_so_and_ends(start: START) -> None:
+    one = start(MASSIVE_API_KEY="")
+    assert one.process.wait(20) == 3
+    assert "MASSIVE_API_KEY" in one.output
+    assert "Traceback" not in one.output
+
+
+def test_keys_of_other_providers_are_apart() -> None:
+    assert Keys("one").alive != Keys("two").alive
