@@ -236,7 +236,9 @@ def test_one_day_of_bars_is_laid_out_by_time_of_day(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"not gzip", gzip.compress(b"ms,price\n1,x\n"), gzip.compress(b"a,b\n1,2\n"), b""]
+    "content",
+    [b"not gzip", gzip.compress(b"ms,price\n1,x\n"), gzip.compress(b"a,b\n1,2\n"), b""],
+    ids=["not gzip", "not a number", "other columns", "empty"],  # gzip's bytes hold the time
 )
 def test_a_damaged_recording_is_one_line_that_names_the_file(
     tmp_path: Path, content: bytes
