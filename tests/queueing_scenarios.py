@@ -77,11 +77,19 @@ class World:
             if self.random.random() < 0.1:
                 continue
             (self.model.answered if answered else self.model.unanswered)(claimed.token, self.now)
-            back = [GiveBack(item.symbol) for item in claimed.items]
             try:
-                self.kit.queue.release(claimed, back, answered=answered)
+                self._end(claimed, answered)
             except LeaseLost:
                 continue  # its lease ended, or Redis was flushed
+
+    def _end(self, claimed: Claimed, answered: bool) -> None:
+        """Background work starts over for ever; an urgent item is done with its call."""
+        names = [item.symbol for item in claimed.items]
+        if claimed.items[0].priority == CRITICAL:
+            self.kit.queue.complete(claimed, [Done(name) for name in names], answered=answered)
+        else:
+            back = [GiveBack(name) for name in names]
+            self.kit.queue.release(claimed, back, answered=answered)
 
     def step(self, not_beyond: int | None = None) -> None:
         """To what comes next: a call ends, the hint or the model says so, or just later."""
@@ -159,23 +167,9 @@ def batches_start_in_time(redis: Redis, seed: int, cycles: int = 12) -> float:
             assert not waiting or late < 0, f"batch: still {waiting} {late} ms after the tolerance"
             if waiting:
                 world.step()
-        world.calls = [
-            (us, n, a, c) for us, n, a, c in world.calls if c.items[0].priority != CRITICAL
-        ]
-        heapq.heapify(world.calls)
-        for name in names:  # its own refresh ends it: no second call in this cycle
-            _forget(world, name)
         slot += interval
     possible = (world.us - began) / 1_000 / POLICY.horizon_ms * (POLICY.limit or 1)
     return world.grants / possible
-
-
-def _forget(world: World, symbol: str) -> None:
-    keys = world.kit.keys
-    world.redis.srem(keys.pending, symbol)
-    for key in (keys.queue, keys.leases, keys.delayed):
-        world.redis.zrem(key, symbol)
-    world.redis.hdel(keys.items, symbol)
 
 
 def nothing_starves(redis: Redis, seed: int) -> None:
