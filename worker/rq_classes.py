@@ -131,6 +131,7 @@ class TickWorker(Worker):
             check_ours(job)
         except ForeignJob as error:
             log.warning("tick.refused", job=job.id, why=str(error))
+            self.connection.lrem(queue.intermediate_queue_key, 1, job.id)
             self.handle_job_failure(job, queue, exc_string=str(error), execution=execution)
             return False
         return bool(super().perform_job(job, queue, execution))
