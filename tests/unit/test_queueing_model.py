@@ -262,7 +262,7 @@ def _back(verb: str, name: str, delay_ms: int) -> Retry | GiveBack | Bury:
 
 
 Workers.TestCase.settings = settings(
-    max_examples=60,
+    max_examples=45,
     stateful_step_count=40,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
