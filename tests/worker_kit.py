@@ -185,7 +185,7 @@ class Site:
     def events(self) -> list[str]:
         """Symbols of the events in the stream."""
         entries: Any = self.context.redis.xrange(self.context.keys.updates)
-        return [fields["symbol"] for _, fields in entries]
+        return [json.loads(fields["event"])["symbol"] for _, fields in entries]
 
 
 def assert_no_key_stays(r: redis.Redis, settings: Settings) -> None:
