@@ -173,8 +173,15 @@ class Refresher:
             for b in back
             if not isinstance(b, GiveBack) and b.symbol in prices
         ]
+        at_ms = call.claimed.granted_at_ms
         try:
-            return self._writer.write(call.claimed.granted_at_ms, audit, rows, failed)
+            try:
+                return self._writer.write(at_ms, audit, rows, failed)
+            except DatabaseError as error:
+                if type(error) is not DatabaseError:  # it is away, or not prepared for us
+                    raise
+                log.error("database.refused", detail=str(error))
+                return self._write_singly(at_ms, audit, rows, failed)
         except DatabaseError as error:
             log.error("database.lost", detail=str(error))
             everything = [
@@ -183,6 +190,32 @@ class Refresher:
             ]
             self._release(call, everything, answered=answered)
             raise
+
+    def _write_singly(
+        self,
+        at_ms: int,
+        audit: CallAudit,
+        rows: Sequence[SymbolRefresh],
+        failed: Sequence[tuple[str, str]],
+    ) -> WriteResult:
+        """The same, a transaction each: a rule of the user's own table that refuses one asset must
+        neither cost the others their prices nor turn in a circle."""
+        results: list[WriteResult] = []
+        refused: dict[str, str] = {}
+        for row in rows:
+            try:
+                results.append(self._writer.write(at_ms, audit, [row]))
+            except DatabaseError as error:
+                if type(error) is not DatabaseError:
+                    raise
+                refused[row.symbol] = str(error)
+        results.append(self._writer.write(at_ms, audit, [], [*failed, *refused.items()]))
+        return WriteResult(
+            changed=tuple(symbol for result in results for symbol in result.changed),
+            unchanged=tuple(symbol for result in results for symbol in result.unchanged),
+            refused={s: why for result in results for s, why in result.refused.items()} | refused,
+            bars_written=sum(result.bars_written for result in results),
+        )
 
     def _complete(self, call: Call, done: Sequence[Done]) -> Hint:
         try:

@@ -440,3 +440,24 @@ def test_a_job_timeout_in_the_middle_of_a_transaction_leaves_nothing_behind(
     again.context.redis.zadd(again.context.keys.leases, {"EURUSD": 1})
     assert again.drain().run().calls == 1
     assert again.events() == ["EURUSD"]
+
+
+def test_an_asset_that_the_users_own_table_refuses_does_not_hold_up_the_others(
+    opened: OPEN, provider: SandboxServer
+) -> None:
+    site = opened(provider=provider)
+    site.connection.execute(
+        """ALTER TABLE trading.symbols ADD CONSTRAINT theirs
+           CHECK (symbol <> 'EURUSD' OR NOT coalesce(metadata, '{}') ? 'last_update')"""
+    )
+    site.ask("BTCUSD", "EURUSD", "NOPEUSD", "GBPUSD")
+    site.drain().run()
+    assert len(provider.arrivals()) == 1
+    assert sorted(site.events()) == ["BTCUSD", "GBPUSD"]
+    letters = {letter.symbol: letter for letter in site.context.queue.dead()}
+    assert set(letters) == {"EURUSD", "NOPEUSD"}
+    assert "refused" in letters["EURUSD"].reason
+    assert site.status("EURUSD")[0] == "error"  # type: ignore[index]
+    assert site.status("BTCUSD") == ("success", None)
+    assert site.outcomes() == ["ok"]
+    assert site.one("SELECT count(*) FROM data_sources.api_calls") == 1
