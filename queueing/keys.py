@@ -29,6 +29,7 @@ _SCRIPT_KEYS = (
     "waiter",
     "updates",
     "batches",
+    "marks",
 )
 
 
@@ -123,6 +124,11 @@ class Keys:
     def batches(self) -> str:
         """ZSET slot → planned ms of the batches whose records are kept. TTL."""
         return self.named("batches")
+
+    @cached_property
+    def marks(self) -> str:
+        """ZSET server epoch and mark → ms: left to prove later that nothing was lost since. TTL."""
+        return self.named("marks")
 
     @cached_property
     def alive(self) -> str:

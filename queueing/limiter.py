@@ -84,14 +84,18 @@ class QuotaLimiter:
         )
 
     def acquire(
-        self, *, who: str = "caller", urgent: bool = False, idle_proof_ms: int | None = None
+        self, *, who: str = "caller", urgent: bool = False, idle_mark: str | None = None
     ) -> Grant | Hint:
         """Takes a call if one is free now; otherwise says when to ask again, and why."""
         call_id = f"{who}:{secrets.token_hex(6)}"
-        reply = self._run("acquire", call_id=call_id, critical=urgent, idle_proof_ms=idle_proof_ms)
+        reply = self._run("acquire", call_id=call_id, critical=urgent, idle_mark=idle_mark)
         if reply["granted"]:
             return Grant(call_id, reply["now_ms"], reply["send_by_ms"])
         return Hint.from_reply(reply)
+
+    def mark(self) -> str:
+        """Leaves a mark; see PriorityQueue.mark."""
+        return self._scripts.mark(self.policy, self.now_ms)
 
     def release(self, grant: Grant) -> None:
         """Tells that an HTTP answer to this call came. Never call it for a timeout."""

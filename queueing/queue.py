@@ -133,6 +133,14 @@ class PriorityQueue:
         )
         return Enqueued(results, reply["now_ms"], reply["size"], reply["waiting"])
 
+    def mark(self) -> str:
+        """Leaves a mark that a flush, restart or failover of Redis wipes out.
+
+        Whoever learns *after* it, elsewhere, that nobody has called for longer than a window may
+        claim with it: then a server that knows nothing need not hold the first call back.
+        """
+        return self._scripts.mark(self.policy, self.now_ms)
+
     def claim(
         self,
         *,
@@ -140,14 +148,13 @@ class PriorityQueue:
         max_items: int = 1,
         drain: str | None = None,
         max_wait_ms: int | None = None,
-        idle_proof_ms: int | None = None,
+        idle_mark: str | None = None,
     ) -> Claimed | NotNow:
         """Takes the call that is free now, and leases the most urgent item(s) to it.
 
         `who` begins the token, so that listings say whose call it is. `drain` names a drain that
-        will wait if there is nothing to do yet. `idle_proof_ms` is a Redis time at which it was
-        proven that nobody had called for longer than a window; pass it to the first claim after
-        the proof only, or calls of your own that a flushed Redis forgot count as none.
+        will wait if there is nothing to do yet. `idle_mark` is what `mark` returned, if it was
+        learned after it that nobody had called for longer than a window.
         """
         if max_items < 1:
             raise InvalidRequest(f"max_items {max_items}: at least 1")
@@ -159,7 +166,7 @@ class PriorityQueue:
             poison_after=self.poison_after,
             drain=drain,
             max_wait_ms=max_wait_ms,
-            idle_proof_ms=idle_proof_ms,
+            idle_mark=idle_mark,
         )
         hint = Hint.from_reply(reply)
         if reply["status"] != "granted":

@@ -2,6 +2,7 @@
 
 import json
 import re
+import secrets
 from functools import cache
 from importlib.resources import files
 from typing import Any, cast
@@ -10,6 +11,7 @@ from redis import Redis
 from redis.commands.core import Script
 
 from queueing.keys import Keys
+from queueing.policy import Policy
 
 _INCLUDE = re.compile(r"\A-- include: (.+)\n")
 
@@ -51,3 +53,9 @@ class Scripts:
         if isinstance(reply, bytes | str):
             return json.loads(reply)
         return cast(int, reply)
+
+    def mark(self, policy: Policy, now_ms: int | None) -> str:
+        """Leaves a mark of a new name and returns it."""
+        name = secrets.token_hex(8)
+        self.run("mark", policy=policy.as_args(), now_ms=now_ms, mark=name)
+        return name

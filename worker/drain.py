@@ -24,6 +24,8 @@ log = structlog.get_logger(__name__)
 
 SLICE_S = 50.0
 SUCCESSOR_WITHIN_MS = 60_000
+SLOW_S = 0.25
+"""A drain whose calls take longer asks for help when more is free; the others are quick enough."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Drain:
         self._ends_at = time.monotonic() + slice_s
         self._calls = 0
         self._known_active = False
+        self._took_s = 0.0
 
     def run(self) -> Drained:
         """Drains until its slice is over or there is nothing to wait for; then leaves in order.
@@ -80,7 +83,7 @@ class Drain:
     def _once(self) -> Hint:
         """One claim, and the call that it grants."""
         ping_database(self._connection)  # without PostgreSQL nothing is claimed
-        proof = None if self._known_active else self._prove_idle()
+        mark = None if self._known_active else self._prove_idle()
         feed = self._plan.feed()
         # Counted from before the grant, so that it ends before the quota's own reckoning does.
         deadline = SendDeadline.after(self._context.queue.policy.send_within_ms / 1000)
@@ -89,16 +92,20 @@ class Drain:
             max_items=feed.max_tickers,
             drain=self._name,
             max_wait_ms=self._left_ms(),
-            idle_proof_ms=proof,
+            idle_mark=mark,
         )
         if not isinstance(answer, Claimed):
             return answer.hint
         self._calls += 1
-        if answer.hint.wait_ms == 0 and not answer.hint.waiting:
-            self._ticks.ensure_drain()  # more is free than one drain can take
+        if answer.hint.wait_ms == 0 and not answer.hint.waiting and self._took_s > SLOW_S:
+            self._ticks.ensure_drain()  # more is free than this drain will take in time
         feed = self._plan.feed_for(answer.items[0], feed)
         call = Call(answer, feed, deadline, self._name, self._left_ms())
-        return self._refresher.refresh(call)
+        started = time.monotonic()
+        try:
+            return self._refresher.refresh(call)
+        finally:
+            self._took_s = time.monotonic() - started
 
     def _wait(self, hint: Hint) -> str | None:
         """Waits in place if that is this drain's to do; otherwise says why it ends."""
@@ -137,16 +144,16 @@ class Drain:
             self._ticks.ensure_drain()
         log.info("drain.ended", drain=self._name, calls=self._calls, why=ended)
 
-    def _prove_idle(self) -> int | None:
-        """Redis' time if PostgreSQL knows that nobody has called since long before; else None.
+    def _prove_idle(self) -> str | None:
+        """A mark in Redis, if PostgreSQL then knows that nobody has called for long; else None.
 
         Asked just before the first claim: the answer also says that this drain may call from now.
         """
         self._known_active = True
-        proof_ms = self._context.redis_now_ms()
+        mark = self._context.queue.mark()
         ago = ProviderRepository(self._connection).swap_last_active()
         longest_s = JOB_TIMEOUT_S + self._context.queue.policy.horizon_ms / 1000
-        return proof_ms if ago is None or ago.total_seconds() > longest_s else None
+        return mark if ago is None or ago.total_seconds() > longest_s else None
 
     def _lift_old_key_block(self) -> None:
         """A block for an unknown key ends when another key is set."""

@@ -1,13 +1,13 @@
 -- include: quota work
 -- Takes the call that is free now and leases the most urgent item(s) to it, in one step.
--- args: policy, token (also the call id), lease_ms, max_items, poison_after, drain?, max_wait_ms?, idle_proof_ms?
+-- args: policy, token (also the call id), lease_ms, max_items, poison_after, drain?, max_wait_ms?, idle_mark?
 -- Returns JSON: status granted | wait | empty; granted: items (most urgent first), token, lease_until_ms,
 -- send_by_ms (grant + send budget); always now_ms, and where work exists next_at_ms, next_reason,
 -- waiter (this drain waits now), waiting (another one does).
 reap()
 local q = quota_state()
 heal_clock(q)
-check_epoch(q, args.idle_proof_ms)
+check_epoch(q, args.idle_mark)
 
 local heads = sound_heads(args.max_items)
 local first = heads[1]

@@ -236,7 +236,7 @@ def test_a_window_that_vanished_alone_is_noticed_once(kit: Kit) -> None:
 
 def test_a_proof_that_nobody_called_spares_the_hold(connection: Redis) -> None:
     kit = Kit(connection, limited())
-    assert isinstance(kit.limiter.acquire(idle_proof_ms=NOW_MS), Grant)
+    assert isinstance(kit.limiter.acquire(idle_mark=kit.limiter.mark()), Grant)
     acquire(kit)
     assert refused(kit) == ("window", UNANSWERED_MS)
     assert kit.counter("holds") == 0
@@ -244,21 +244,40 @@ def test_a_proof_that_nobody_called_spares_the_hold(connection: Redis) -> None:
 
 def test_a_proof_lifts_a_hold_that_another_worker_began(connection: Redis) -> None:
     kit = Kit(connection, limited())
+    mark = kit.queue.mark()
+    kit.now_ms += 5
     assert refused(kit)[0] == "hold"
     kit.now_ms += 10
     kit.put("A")
-    assert kit.take(idle_proof_ms=kit.now_ms - 5).items
+    assert kit.take(idle_mark=mark).items
 
 
-@pytest.mark.parametrize(
-    ("age_ms", "what"), [(100, "older than the send budget"), (-1, "from the future")]
-)
-def test_a_proof_that_is_not_fresh_proves_nothing(
-    connection: Redis, age_ms: int, what: str
-) -> None:
+def test_a_proof_does_not_survive_a_flush(connection: Redis) -> None:
+    """Somebody may have called between the proof and the flush, which forgot those calls."""
     kit = Kit(connection, limited())
-    kit.limiter.acquire(idle_proof_ms=NOW_MS - age_ms)
-    assert refused(kit)[0] == "hold", what
+    mark = kit.limiter.mark()
+    connection.flushall()
+    kit.limiter.acquire(idle_mark=mark)
+    assert refused(kit)[0] == "hold"
+
+
+def test_a_proof_does_not_survive_a_restart(connection: Redis) -> None:
+    kit = Kit(connection, limited())
+    mark = kit.limiter.mark()
+    (member,) = connection.zrange(kit.keys.marks, 0, -1)
+    text = member.decode() if isinstance(member, bytes) else str(member)
+    epoch = text.rpartition(":")[0]
+    assert epoch
+    connection.delete(kit.keys.marks)
+    connection.zadd(kit.keys.marks, {f"another:{mark}": kit.now_ms})
+    kit.limiter.acquire(idle_mark=mark)
+    assert refused(kit)[0] == "hold"
+
+
+def test_a_mark_that_was_never_left_proves_nothing(connection: Redis) -> None:
+    kit = Kit(connection, limited())
+    kit.limiter.acquire(idle_mark="made-up")
+    assert refused(kit)[0] == "hold"
 
 
 def test_a_proof_against_what_is_remembered_proves_nothing(kit: Kit) -> None:
@@ -266,8 +285,8 @@ def test_a_proof_against_what_is_remembered_proves_nothing(kit: Kit) -> None:
     acquire(kit)
     kit.now_ms += 50
     kit.redis.hset(kit.keys.quota, "epoch", "before-the-restart")
-    assert isinstance(kit.limiter.acquire(idle_proof_ms=kit.now_ms - 10), Hint)
-    assert isinstance(kit.limiter.acquire(idle_proof_ms=kit.now_ms), Hint), "nor lifts the hold"
+    assert isinstance(kit.limiter.acquire(idle_mark=kit.limiter.mark()), Hint)
+    assert isinstance(kit.limiter.acquire(idle_mark=kit.limiter.mark()), Hint), "nor lifts the hold"
 
 
 # --- a clock that steps back

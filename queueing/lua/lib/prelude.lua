@@ -1,10 +1,11 @@
 -- Stands before every script: the keys, the named arguments and the one clock reading.
--- KEYS[1..15]  the keys of one provider, in the order of keys.py; KEYS[16] a batch record, where one is touched
+-- KEYS[1..16]  the keys of one provider, in the order of keys.py; KEYS[17] a batch record, where one is touched
 -- ARGV[1]      JSON object of named arguments; `now_ms` in it replaces the clock (tests, simulation)
 local QUEUE, PENDING, ITEMS, DELAYED, LEASES = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local DEAD, DEAD_ITEMS, WINDOW, QUOTA, COUNTERS = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local WAITS, WAKE, WAITER, UPDATES, BATCHES = KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15]
-local BATCH = KEYS[16]
+local MARKS = KEYS[16]
+local BATCH = KEYS[17]
 local args = cjson.decode(ARGV[1])
 
 local function read_clock()

@@ -62,13 +62,14 @@ local function heal_clock(q)
 end
 
 -- True unless the window may lack calls that were made; then nothing is granted for a horizon.
--- idle_proof_ms: Redis time at which it was proven that nobody had called for longer than that; it lifts
--- a hold as well, because calls granted since the hold began are in the window.
-local function check_epoch(q, idle_proof_ms)
+-- mark: left in this server (mark.lua) before it was learned that nobody had called for longer than that.
+-- While it stands nothing was lost since; so it lifts a hold as well.
+local function check_epoch(q, mark)
   if policy.limit == 0 then return end
   local epoch = server_epoch()
-  local proven = idle_proof_ms and idle_proof_ms <= now and now - idle_proof_ms < policy.send_ms
-    and q.last_grant_at <= idle_proof_ms - horizon_ms() -- what is remembered must not contradict it
+  local marked_at = mark and tonumber(redis.call('ZSCORE', MARKS, epoch .. ':' .. mark) or nil)
+  -- What is remembered must not contradict it.
+  local proven = marked_at and q.last_grant_at <= marked_at - horizon_ms()
   -- After a grant the window is never empty, unless it was evicted, deleted, or there was no limit.
   local lost = q.hold_until <= now and q.last_grant_at > now - horizon_ms() and redis.call('EXISTS', WINDOW) == 0
   if q.epoch == epoch and not lost and not (proven and q.hold_until > now) then return end

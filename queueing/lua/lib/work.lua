@@ -239,7 +239,7 @@ local function with_hint(reply, q, busy_now)
   return cjson.encode(reply)
 end
 
--- KEYS[16] belongs to the slot args.slot. A record that is gone is not begun again.
+-- KEYS[17] belongs to the slot args.slot. A record that is gone is not begun again.
 local function in_batch(item)
   return item.batch and item.batch == args.slot and redis.call('EXISTS', BATCH) == 1
 end
