@@ -87,7 +87,7 @@ def _counted(counters: dict[str, int]) -> list[tuple[str, object]]:
         ("holds", counters.get("holds", 0)),
         ("counted elsewhere", counters.get("consumed", 0)),
         ("idle slot-seconds", f"{counters.get('idle_ms', 0) / 1000:g}"),
-        ("lost leases", f"{counters.get('reaped', 0)} (calls whose worker died or was stuck)"),
+        ("lost calls", f"{counters.get('lost_calls', 0)} (their workers died or were stuck)"),
     ]
 
 

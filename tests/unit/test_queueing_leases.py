@@ -261,6 +261,8 @@ def test_a_lease_of_many_that_expired_sends_each_alone(kit: Kit) -> None:
     kit.put("A", "B", "C")
     kit.take(max_items=3)
     kit.now_ms += LEASE_MS
+    kit.queue.reap()
+    assert (kit.counter("lost_calls"), kit.counter("reaped")) == (1, 3), "one lease, one call"
     kit.put("D")
     for name in "ABC":
         claimed = kit.take(max_items=3)

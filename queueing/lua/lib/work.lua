@@ -84,7 +84,7 @@ end
 -- Due delayed items go into the queue; expired leases come back (bounded).
 -- A crash counts towards poison only if the item was alone in its lease.
 local function reap()
-  local moved = 0
+  local moved, lost = 0, {}
   bring_nearer(DELAYED, LONGEST_DELAY_MS)
   bring_nearer(LEASES, LONGEST_LEASE_MS)
   for _, symbol in ipairs(redis.call('ZRANGEBYSCORE', DELAYED, '-inf', ms(now), 'LIMIT', 0, 100)) do
@@ -102,6 +102,10 @@ local function reap()
       discard(symbol)
     else
       local alone = item.lease_size == 1
+      if item.token and not lost[item.token] then -- one lease, one call
+        lost[item.token] = true
+        count('lost_calls')
+      end
       end_lease(symbol, item)
       if alone then item.crashes = item.crashes + 1 else item.solo = true end
       item.last_error = 'lease expired: the worker died or was stuck'
