@@ -281,6 +281,14 @@ class PriorityQueue:
             raise LeaseLost(lost)
         return hint
 
+    def cancel(self, symbols: Iterable[str]) -> int:
+        """Takes requests back unless they are being worked on; returns how many were."""
+        return int(self._run("cancel", symbols=list(symbols)))
+
+    def pending(self) -> list[str]:
+        """Every symbol that is queued, delayed or leased, in no order."""
+        return [_text(symbol) for symbol in self.redis.smembers(self.keys.pending)]
+
     def extend(self, claimed: Claimed, *, lease_ms: int | None = None) -> int:
         """Prolongs the lease from now on; returns its new end. Raises LeaseLost."""
         _checked_span("lease_ms", lease_ms or self.lease_ms, 1, MAX_LEASE_MS)

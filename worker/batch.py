@@ -11,6 +11,7 @@ from queueing import Batch, BatchOutcome, Enqueued, Priority
 from worker.context import Context
 from worker.plan import Plan
 from worker.selection import (
+    BARS,
     bars_request,
     calls_for,
     instant,
@@ -72,8 +73,15 @@ def begin(context: Context, connection: Connection, plan: Plan, *, by_hand: bool
     return slot
 
 
-def reserve_again(context: Context, connection: Connection, plan: Plan) -> None:
-    """Keeps the right number of calls free after the plan turned out to be another one."""
+def plan_changed(context: Context, connection: Connection, plan: Plan) -> None:
+    """The plan turned out to be another one: what was reckoned with the former feed is put right.
+
+    Bars that now come with the prices are not asked for, and the right number of calls is kept
+    free for the next batch.
+    """
+    if plan.feed().name == "aggregates":
+        queue = context.queue
+        queue.cancel(symbol for symbol in queue.pending() if symbol.endswith(BARS))
     status = context.limiter.status()
     if not status.batch_at_ms:
         return

@@ -16,7 +16,7 @@ from market.feeds import Feed
 from market.quotes import Answer
 from market.transport import SendDeadline
 from queueing import Bury, Claimed, Death, Done, GiveBack, Hint, Item, LeaseLost, Retry
-from worker.batch import reserve_again
+from worker.batch import plan_changed
 from worker.context import Context, fingerprint
 from worker.events import AssetUpdated, channel
 from worker.plan import Plan
@@ -139,7 +139,7 @@ class Refresher:
         ]
         self._write(call, audit, [], back, answered=error.answered)
         if isinstance(error, NotEntitled):
-            reserve_again(self._context, self._connection, self._plan)
+            plan_changed(self._context, self._connection, self._plan)
         return self._release(call, back, answered=error.answered, sent=error.sent)
 
     def _provider_wide(self, error: MarketError, feed: Feed) -> None:

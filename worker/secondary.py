@@ -43,7 +43,7 @@ def enqueue_secondary(context: Context, connection: Connection, plan: Plan) -> R
         by_band = sorted(part, key=_band)  # stable: stalest first
         for band, assets in groupby(by_band, key=_band):
             results += context.queue.enqueue(map(price_request, assets), band).results
-    if plan.gives_bars() and (lacking := lacking_bars(others, connection, feed, now)):
+    if plan.gives_bars() and (lacking := lacking_bars(others, connection, plan.feed(), now)):
         results += context.queue.enqueue(map(bars_request, lacking), Priority.LOW).results
     named = {outcome: [s for s, o, _ in results if o is outcome] for outcome in Outcome}
     round_ = Round(

@@ -240,6 +240,18 @@ def test_extend_prolongs_the_lease_from_now(kit: Kit) -> None:
         kit.queue.extend(claimed)
 
 
+def test_cancel_takes_back_what_nobody_works_on(kit: Kit) -> None:
+    kit.put("A", "B", "C", "D")
+    kit.take()  # A
+    claimed = kit.take()  # B
+    kit.queue.release(claimed, [GiveBack("B", delay_ms=1000)], answered=True)
+    assert kit.queue.cancel(["A", "B", "C", "unknown"]) == 2
+    assert sorted(kit.queue.pending()) == ["A", "D"]
+    assert kit.where("A") == {"leases", "items", "pending"}
+    assert kit.where("B") == kit.where("C") == set()
+    assert kit.put("B") == ["enqueued"]
+
+
 def test_an_expired_lease_comes_back_with_its_score(kit: Kit) -> None:
     kit.put("A", at=LOW)
     kit.put("B", at=LOW)
