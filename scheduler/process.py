@@ -23,12 +23,14 @@ from queueing import Keys
 from scheduler.entries import Entry, entries
 from worker import alive
 from worker.context import Context, process_name
+from worker.points import Point, reached
 from worker.ticks import BATCH, JOB_TIMEOUT_S, RQ_QUEUE, Ticks
 
 log = structlog.get_logger(__name__)
 
 INTERVAL_S = 1
-LOCK_S = 15
+LOCK_S = 3
+"""How long the lock of a scheduler that died holds up the others: leases wait for a pass."""
 LONGEST_PAUSE_S = 5.0
 """Between two attempts while Redis is away: no batch starts later than this because of it."""
 LOST_TICK_MS = 10_000
@@ -90,7 +92,9 @@ class TickScheduler(Scheduler):
             return
         now_ms = self._context.redis_now_ms()
         self._push(entry, now_ms)
+        reached(Point.PUSHED)
         self.connection.zadd(self.scheduled_jobs_key, {entry.id: entry.next_slot(now_ms)})
+        reached(Point.REARMED)
 
     # --- one pass
 
@@ -132,6 +136,7 @@ class TickScheduler(Scheduler):
             at_front=entry.urgent,
         )
         log.info("schedule.restored", entry=entry.id, trigger=entry.trigger)
+        reached(Point.ENTRY_RESTORED)
 
     def _done(self, entry: Entry, now_ms: int) -> bool:
         """Has the present slot's work begun?"""
@@ -149,6 +154,7 @@ class TickScheduler(Scheduler):
         if self._done(entry, now_ms) or self._ticks.waiting(entry.kind):
             return
         self._pushed[entry.kind] = (slot, now_ms)
+        reached(Point.PUSH_BEFORE)
         tick = self._ticks.push(entry.kind, str(slot), urgent=entry.urgent)
         log.info("tick.pushed", tick=tick, slot=slot)
 
@@ -158,6 +164,7 @@ class TickScheduler(Scheduler):
         due = hint.wait_ms == 0 and not self.connection.exists(self._context.keys.outage)
         self._overdue = self._overdue + 1 if due else 0
         if due and (not hint.waiting or self._overdue > OVERDUE_PASSES):
+            reached(Point.REAPED)
             self._ticks.ensure_drain()
 
     # --- the process
@@ -182,9 +189,11 @@ class TickScheduler(Scheduler):
     def _guarded_pass(self) -> None:
         if not self.acquire_lock():
             return
+        reached(Point.PASS_LOCKED)
         try:
             self.run_once()
             alive.beat(self.connection, self._context.keys, self.name)
+            reached(Point.PASS_DONE)
         finally:
             self.remove_lock()
 

@@ -1,0 +1,57 @@
+"""The steps between which a process may die, by name, so that a test can kill it at each one.
+
+In production `reached` looks at one variable and returns. tests/integration/test_kill_points.py
+kills a process at every name, and fails for a name without a test and for a function that changes
+something and names no point.
+"""
+
+from collections.abc import Callable
+from enum import StrEnum
+
+
+class Point(StrEnum):
+    """What has just happened, or is about to happen, to the work in hand."""
+
+    # worker: the ticks
+    BATCH_BEFORE = "a batch tick began, nothing is done"
+    BATCH_BEGUN = "the batch is in the queue, its drain has not begun"
+    BATCH_BEFORE_BARS = "the batch is in the queue, its bars are not"
+    SECONDARY_ENQUEUED = "the secondary round is in the queue, its slot is not noted"
+    SECONDARY_NOTED = "the secondary slot is noted, no drain is started"
+
+    # worker: the drain
+    CLAIM_BEFORE = "about to claim"
+    CLAIMED = "a call is granted, its items are leased"
+    WAIT_BEFORE = "this drain is the one that waits"
+    RETIRE_BEFORE = "the drain is about to leave"
+    RETIRED = "the drain has left, its successor is not started"
+
+    # worker: one call
+    SEND_BEFORE = "about to send the request"
+    ANSWERED = "the answer is in hand"
+    PROVIDER_TOLD = "what concerns every worker is told, the items are still leased"
+    COMMIT_BEFORE = "rows are written, not committed"
+    COMMITTED = "rows are committed, the items are still leased"
+    RELEASE_BEFORE = "about to give items back, retry or bury them"
+    RELEASED = "items were given back, retried or buried"
+    COMPLETE_BEFORE = "about to complete"
+    COMPLETED = "completed, events are published"
+
+    # scheduler
+    PASS_LOCKED = "the scheduler holds the lock"
+    ENTRY_RESTORED = "a missing entry is restored"
+    PUSH_BEFORE = "a tick is due and noted nowhere"
+    PUSHED = "a tick is pushed, its entry still stands on the past slot"
+    REARMED = "the entry stands on its next slot"
+    REAPED = "leases are taken back, no drain is started"
+    PASS_DONE = "the pass is done, the lock is held"
+
+
+on_reached: Callable[[Point], None] | None = None
+"""Set by a test's process only."""
+
+
+def reached(point: Point) -> None:
+    """Names the step that is reached; does nothing unless a test listens."""
+    if on_reached is not None:
+        on_reached(point)
