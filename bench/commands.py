@@ -117,6 +117,7 @@ def watch(
                     break
                 if seen["client_type"] != "lua":
                     counts[classify(seen["command"], scripts, keys)] += 1
+        over.join()
         return counts, granted(redis) - before
 
 
