@@ -168,6 +168,7 @@ class PriorityQueue:
             max_wait_ms=max_wait_ms,
             idle_mark=idle_mark,
         )
+        self._tell_batches(reply)
         hint = Hint.from_reply(reply)
         if reply["status"] != "granted":
             return NotNow(hint)
@@ -302,7 +303,17 @@ class PriorityQueue:
 
     def reap(self) -> Hint:
         """Takes back expired leases and due items (a few hundred at most)."""
-        return Hint.from_reply(self._run("reap", poison_after=self.poison_after))
+        reply = self._run("reap", poison_after=self.poison_after)
+        self._tell_batches(reply)
+        return Hint.from_reply(reply)
+
+    def _tell_batches(self, reply: Any) -> None:
+        """Poison that a reap found fails in the record of its batch, which is a key of its own.
+
+        Whoever dies before this leaves an asset without outcome, as one that nobody refreshed.
+        """
+        for symbol, slot, error in _rows(reply.get("poisoned")):
+            self._run("outcome", slot=slot, failed=[[symbol, error]])
 
     def next_at(self) -> Hint:
         """When a claim can next be answered differently. Changes nothing."""

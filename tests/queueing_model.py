@@ -149,7 +149,7 @@ class Model:
             del self.items[symbol]
             return True
         if verb == "retry":
-            item.attempts += 1
+            item.attempts, item.crashes = item.attempts + 1, 0
             item.priority, item.order = 4, next(self._order)
         self._back(item, now + delay_ms if delay_ms else 0)
         return True

@@ -3,8 +3,8 @@
 -- args: policy, token (also the call id), lease_ms, max_items, poison_after, drain?, max_wait_ms?, idle_mark?
 -- Returns JSON: status granted | wait | empty; granted: items (most urgent first), token, lease_until_ms,
 -- send_by_ms (grant + send budget); always now_ms, and where work exists next_at_ms, next_reason,
--- waiter (this drain waits now), waiting (another one does).
-reap()
+-- waiter (this drain waits now), waiting (another one does), poisoned? (see reap).
+local _, poisoned = reap()
 local q = quota_state()
 heal_clock(q)
 check_epoch(q, args.idle_mark)
@@ -12,7 +12,7 @@ check_epoch(q, args.idle_mark)
 local heads = sound_heads(args.max_items)
 local first = heads[1]
 if not first then
-  local reply = { status = redis.call('SCARD', PENDING) > 0 and 'wait' or 'empty' }
+  local reply = { status = redis.call('SCARD', PENDING) > 0 and 'wait' or 'empty', poisoned = poisoned }
   return with_hint(reply, q)
 end
 
@@ -22,7 +22,7 @@ local free_at, reason = call_free_at(q, busy, critical)
 if free_at > now then
   if critical then redis.call('HSETNX', QUOTA, 'critical_waits_since', ms(now)) end
   count('waits:' .. reason)
-  return with_hint({ status = 'wait' }, q)
+  return with_hint({ status = 'wait', poisoned = poisoned }, q)
 end
 
 -- Slot-seconds in which this call was free, work was there, and nobody took it.
@@ -59,5 +59,5 @@ for i, head in ipairs(taken) do
   items[i] = item
 end
 if queued_in(CRITICAL, LOWEST) == 0 then redis.call('HDEL', QUOTA, 'ready_since') end
-return with_hint({ status = 'granted', items = items, token = args.token,
+return with_hint({ status = 'granted', items = items, token = args.token, poisoned = poisoned,
   lease_until_ms = lease_until, send_by_ms = now + policy.send_ms }, q, true)

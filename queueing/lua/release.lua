@@ -30,6 +30,7 @@ for _, m in ipairs(mine) do
   else
     if back.verb == 'retry' then
       item.attempts = item.attempts + 1
+      item.crashes = 0 -- a worker lived through the whole of it: earlier deaths had another cause
       item.priority = back.priority
       item.score = next_score(back.priority)
       batch_outcome(item, symbol, { status = 'retrying', error = back.error })

@@ -310,6 +310,19 @@ def test_three_crashes_alone_are_poison(kit: Kit) -> None:
     assert kit.put("A", at=CRITICAL) == ["dead"]
 
 
+def test_only_crashes_in_a_row_are_poison(kit: Kit) -> None:
+    """A retry proves that a worker lived through it: routine kills do not add up over the days."""
+    kit.put("A")
+    for _ in range(4):
+        for _ in range(2):
+            kit.take()
+            kit.now_ms += LEASE_MS
+        assert kit.queue.reap().wait_ms == 0
+        kit.queue.retry(kit.take(), "A", delay_ms=0, priority=LOW, error="500")
+        assert kit.item("A")["crashes"] == 0
+    assert kit.queue.dead() == []
+
+
 def test_an_urgent_wish_survives_a_crash(kit: Kit) -> None:
     kit.put("A", at=LOW)
     kit.take()

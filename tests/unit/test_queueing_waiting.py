@@ -316,6 +316,21 @@ def test_a_dead_asset_is_a_failure_of_the_batch(kit: Kit) -> None:
     assert record.finished_at_ms == NOW_MS
 
 
+@pytest.mark.parametrize("reaper", ["reap", "claim"])
+def test_poison_is_a_failure_of_its_batch(kit: Kit, reaper: str) -> None:
+    """Found by time alone: nobody holds the item then, and its batch ends all the same."""
+    begin(kit, assets=("X", "Y"))
+    kit.queue.complete(kit.take(), [Done("X")])
+    for _ in range(3):
+        assert kit.take().items[0].symbol == "Y"
+        kit.now_ms += kit.queue.lease_ms
+    getattr(kit.queue, reaper)()
+    record = kit.queue.batch_record("1205")
+    assert record is not None
+    assert record.failed == [("Y", "poison: 3 workers died refreshing it alone")]
+    assert record.finished_at_ms == kit.now_ms
+
+
 @pytest.mark.parametrize("verb", ["complete", "release"])
 def test_an_item_that_joins_a_batch_while_leased_ends_in_its_record(kit: Kit, verb: str) -> None:
     kit.policy = limited(limit=None)

@@ -83,8 +83,10 @@ end
 
 -- Due delayed items go into the queue; expired leases come back (bounded).
 -- A crash counts towards poison only if the item was alone in its lease.
+-- Returns how many moved, and what the records of their batches must be told (lua/outcome.lua), as
+-- those are not among this script's keys: [[symbol, slot, error]] or nil.
 local function reap()
-  local moved, lost = 0, {}
+  local moved, lost, poisoned = 0, {}, nil
   bring_nearer(DELAYED, LONGEST_DELAY_MS)
   bring_nearer(LEASES, LONGEST_LEASE_MS)
   for _, symbol in ipairs(redis.call('ZRANGEBYSCORE', DELAYED, '-inf', ms(now), 'LIMIT', 0, 100)) do
@@ -110,7 +112,12 @@ local function reap()
       if alone then item.crashes = item.crashes + 1 else item.solo = true end
       item.last_error = 'lease expired: the worker died or was stuck'
       if alone and item.crashes >= args.poison_after then
-        bury_item(symbol, item, 'poison', string.format('%d workers died refreshing it alone', item.crashes))
+        local reason = string.format('%d workers died refreshing it alone', item.crashes)
+        bury_item(symbol, item, 'poison', reason)
+        if item.batch then
+          poisoned = poisoned or {}
+          poisoned[#poisoned + 1] = { symbol, item.batch, 'poison: ' .. reason }
+        end
       else
         apply_wanted(item)
         save_item(symbol, item)
@@ -118,7 +125,7 @@ local function reap()
       end
     end
   end
-  return moved
+  return moved, poisoned
 end
 
 -- The queue in the order in which calls would take it, at most n symbols.
