@@ -24,6 +24,8 @@ log = structlog.get_logger(__name__)
 
 SLICE_S = 50.0
 SUCCESSOR_WITHIN_MS = 60_000
+LONGEST_WAIT_S = 10.0
+"""Then it looks around even if nobody woke it: a signal may be lost, PostgreSQL may be gone."""
 SLOW_S = 0.25
 """A drain whose calls take longer asks for help when more is free; the others are quick enough."""
 
@@ -117,7 +119,7 @@ class Drain:
             return "another"
         if hint.reason == "leased":
             return "empty"
-        timeout_s = min(hint.wait_ms, self._left_ms()) / 1000
+        timeout_s = min(hint.wait_ms / 1000, self._left_ms() / 1000, LONGEST_WAIT_S)
         self._stop.wait(lambda: self._context.queue.wait(timeout_s))
         return None
 

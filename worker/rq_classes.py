@@ -9,10 +9,11 @@ from typing import Any
 import structlog
 from redis.client import Pipeline
 from rq import Queue, Worker
-from rq.exceptions import DeserializationError, NoSuchJobError
+from rq.exceptions import DeserializationError, NoSuchJobError, StopRequested
 from rq.executions import Execution
 from rq.job import Job
 from rq.serializers import JSONSerializer
+from rq.worker import WorkerStatus
 
 from queueing import Keys
 from worker import alive
@@ -63,13 +64,15 @@ class TickWorker(Worker):
 
     @property
     def dequeue_timeout(self) -> int:
-        """Short, so that an idle worker says often that it lives."""
-        return 10
+        """Short, so that an idle worker says often that it lives, and looks if it should end."""
+        return 5
 
     def heartbeat(self, timeout: int | None = None, pipeline: "Pipeline | None" = None) -> None:
         """Tells RQ and our own books; enters RQ's books again after a flush."""
         super().heartbeat(timeout, pipeline)
         if pipeline is None and not self.is_horse:
+            if self._stop_requested and self.get_state() != WorkerStatus.BUSY:
+                raise StopRequested
             if not self.connection.hexists(self.key, "birth"):
                 self.connection.delete(self.key)
                 self.register_birth()
@@ -90,7 +93,12 @@ class TickWorker(Worker):
         return f"worker@{(self.hostname or 'unknown').split('.')[0]}-{self.pid}"
 
     def handle_warm_shutdown_request(self) -> None:
-        """Asks the work-horse, if there is one, to come to an end."""
+        """Asks the work-horse, if there is one, to come to an end.
+
+        RQ raises its StopRequested out of the signal handler, and logging swallows it if the
+        signal strikes while a line is written: so the request is also kept, and looked at.
+        """
+        self._stop_requested = True
         super().handle_warm_shutdown_request()
         self._stop_working()
 

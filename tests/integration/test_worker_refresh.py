@@ -24,6 +24,7 @@ from worker.context import fingerprint
 from worker.reactions import PUBLISHED_LATER_MS
 from worker.refresh import UNAUTHORIZED_BLOCK_MS, Call
 from worker.selection import bars_request
+from worker.stopping import StopFlag
 
 OPEN = Callable[..., Site]
 NOPE = Asset("NOPEUSD", "X:NOPEUSD", "crypto")
@@ -414,6 +415,26 @@ def test_an_answer_in_hand_goes_back_when_postgres_is_killed(
         again.drain().run()
         assert sorted(again.events()) == ["BTCUSD", "EURUSD"]
         assert again.status("EURUSD") == ("success", None)
+
+
+def test_postgres_is_asked_before_every_claim(opened: OPEN, pg_server: Any) -> None:
+    """Killed while a drain waits between two calls: the second call is not made."""
+    with worker_kit.sandbox("starter") as provider:
+        site = opened(provider=provider)
+        site.plan.refuse("snapshot_v3", "not in this plan")
+        site.ask("EURUSD")
+        site.ask("BTCUSD")
+
+        class Killer(StopFlag):
+            def is_set(self) -> bool:
+                if site.events():
+                    pg_server.kill()
+                return False
+
+        with pytest.raises(DatabaseError):
+            site.drain(stop=Killer()).run()
+        assert len(provider.arrivals()) == 1
+        assert site.where("BTCUSD") == "queue"
 
 
 def test_a_job_timeout_in_the_middle_of_a_transaction_leaves_nothing_behind(
