@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,9 +26,17 @@ _BARS_PER_STATEMENT = 5_000
 class RefreshWriter:
     """Writes refreshes on one connection, each call in one transaction."""
 
-    def __init__(self, connection: Connection, *, provider: str = PROVIDER) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        provider: str = PROVIDER,
+        before_commit: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`before_commit` is called when everything is written and nothing committed."""
         self._connection = connection
         self._provider = provider
+        self._before_commit = before_commit
 
     def write(
         self,
@@ -49,7 +57,9 @@ class RefreshWriter:
         MigrationMissing, PermissionMissing. A signal that strikes inside closes the connection.
         """
         with unit_of_work(self._connection):
-            return self._write(observed_at_ms, call, _by_symbol(refreshed), dict(failed))
+            result = self._write(observed_at_ms, call, _by_symbol(refreshed), dict(failed))
+            self._before_commit()
+            return result
 
     def _write(
         self,

@@ -189,11 +189,11 @@ class TickScheduler(Scheduler):
     def _guarded_pass(self) -> None:
         if not self.acquire_lock():
             return
-        reached(Point.PASS_LOCKED)
+        reached(Point.LOCK_TAKEN)
         try:
             self.run_once()
             alive.beat(self.connection, self._context.keys, self.name)
-            reached(Point.PASS_DONE)
+            reached(Point.LOCK_KEPT)
         finally:
             self.remove_lock()
 

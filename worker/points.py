@@ -38,13 +38,13 @@ class Point(StrEnum):
     COMPLETED = "completed, events are published"
 
     # scheduler
-    PASS_LOCKED = "the scheduler holds the lock"
+    LOCK_TAKEN = "the scheduler holds the lock"
     ENTRY_RESTORED = "a missing entry is restored"
     PUSH_BEFORE = "a tick is due and noted nowhere"
     PUSHED = "a tick is pushed, its entry still stands on the past slot"
     REARMED = "the entry stands on its next slot"
     REAPED = "leases are taken back, no drain is started"
-    PASS_DONE = "the pass is done, the lock is held"
+    LOCK_KEPT = "the pass is done, the lock is held"
 
 
 on_reached: Callable[[Point], None] | None = None

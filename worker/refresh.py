@@ -19,7 +19,9 @@ from queueing import Bury, Claimed, Death, Done, GiveBack, Hint, Item, LeaseLost
 from worker.batch import plan_changed
 from worker.context import Context, fingerprint
 from worker.events import AssetUpdated, channel
+from worker.lease import Lease
 from worker.plan import Plan
+from worker.points import Point, reached
 from worker.reactions import RetryRules, after_error, after_missing
 from worker.selection import instant
 
@@ -50,7 +52,7 @@ class Refresher:
         self._context = context
         self._client = client
         self._connection = connection
-        self._writer = RefreshWriter(connection)
+        self._writer = RefreshWriter(connection, before_commit=lambda: reached(Point.COMMIT_BEFORE))
         self._plan = plan
         settings = context.settings
         self._rules = RetryRules(
@@ -63,6 +65,9 @@ class Refresher:
         Raises DatabaseError if the answer could not be written; the items were given back then.
         Every failure of the provider ends as a retry, a return or a dead letter of the items.
         """
+        queue = self._context.queue
+        asked_at_s = call.deadline.at_s - queue.policy.send_within_ms / 1000
+        self._lease = Lease(queue, call.claimed, since_s=asked_at_s)
         tickers = list(dict.fromkeys(_ticker(item) for item in call.claimed.items))
         # The provider's clock is nearer to Redis' than to this host's, which may be skewed.
         granted_at, clock = instant(call.claimed.granted_at_ms), time.monotonic()
@@ -82,10 +87,12 @@ class Refresher:
                 error=str(error) if error else None,
             )
 
+        reached(Point.SEND_BEFORE)
         try:
             answer = call.feed.fetch(self._client, tickers, now=granted_at, deadline=call.deadline)
         except MarketError as error:
             return self._failed(call, error, audit(type(error).__name__, error))
+        reached(Point.ANSWERED)
         return self._answered(call, answer, audit("ok", status=answer.status))
 
     def _answered(self, call: Call, answer: Answer, audit: CallAudit) -> Hint:
@@ -133,6 +140,7 @@ class Refresher:
             symbols=[item.symbol for item in call.claimed.items][:5],
         )
         self._provider_wide(error, call.feed)
+        reached(Point.PROVIDER_TOLD)
         back = [
             after_error(item, error, feed=call.feed.name, rules=self._rules)
             for item in call.claimed.items
@@ -166,8 +174,12 @@ class Refresher:
         *,
         answered: bool = True,
     ) -> WriteResult:
+        lost = self._lease.lost()  # somebody else's by now: theirs to write
+        held = [item for item in call.claimed.items if item.symbol not in lost]
+        assets = {_asset(item) for item in held}
+        rows = [row for row in rows if row.symbol in assets]
         # The status of an asset is that of its price; bars that fail do not make it an error.
-        prices = {i.symbol: _asset(i) for i in call.claimed.items if not i.payload.get("bars")}
+        prices = {i.symbol: _asset(i) for i in held if not i.payload.get("bars")}
         failed = [
             (prices[b.symbol], b.error or "")
             for b in back
@@ -176,7 +188,9 @@ class Refresher:
         at_ms = call.claimed.granted_at_ms
         try:
             try:
-                return self._writer.write(at_ms, audit, rows, failed)
+                written = self._writer.write(at_ms, audit, rows, failed)
+                reached(Point.COMMITTED)
+                return written
             except DatabaseError as error:
                 if type(error) is not DatabaseError:  # it is away, or not prepared for us
                     raise
@@ -203,6 +217,7 @@ class Refresher:
         results: list[WriteResult] = []
         refused: dict[str, str] = {}
         for row in rows:
+            self._lease.lost()  # a transaction each takes its time; old prices replace nothing
             try:
                 results.append(self._writer.write(at_ms, audit, [row]))
             except DatabaseError as error:
@@ -218,12 +233,15 @@ class Refresher:
         )
 
     def _complete(self, call: Call, done: Sequence[Done]) -> Hint:
+        reached(Point.COMPLETE_BEFORE)
         try:
-            return self._context.queue.complete(
+            hint = self._context.queue.complete(
                 call.claimed, done, drain=call.drain, max_wait_ms=call.max_wait_ms
             )
         except LeaseLost as error:
             return self._lost(error)
+        reached(Point.COMPLETED)
+        return hint
 
     def _release(
         self,
@@ -233,8 +251,9 @@ class Refresher:
         answered: bool,
         sent: bool = True,
     ) -> Hint:
+        reached(Point.RELEASE_BEFORE)
         try:
-            return self._context.queue.release(
+            hint = self._context.queue.release(
                 call.claimed,
                 back,
                 answered=answered,
@@ -244,6 +263,8 @@ class Refresher:
             )
         except LeaseLost as error:
             return self._lost(error)
+        reached(Point.RELEASED)
+        return hint
 
     def _lost(self, error: LeaseLost) -> Hint:
         log.warning("lease.lost", symbols=error.symbols[:5])
