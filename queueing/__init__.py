@@ -2,7 +2,7 @@
 
 from queueing.errors import InvalidRequest, LeaseLost, QueueingError
 from queueing.keys import Keys
-from queueing.limiter import Grant, Place, QuotaLimiter, QuotaStatus
+from queueing.limiter import Breaker, Grant, Place, QuotaLimiter, QuotaStatus
 from queueing.models import (
     Batch,
     BatchOutcome,
@@ -30,6 +30,7 @@ __all__ = [
     "Batch",
     "BatchOutcome",
     "BatchRecord",
+    "Breaker",
     "Bury",
     "Claimed",
     "DeadLetter",

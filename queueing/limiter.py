@@ -37,6 +37,26 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Breaker:
+    """Whether calls have failed so often that nobody calls, but for a probe now and then."""
+
+    failures: int = 0
+    """In a row, without any success."""
+    since_ms: int = 0
+    """0: closed, calls go."""
+    probe_at_ms: int = 0
+    """The next probe; while one is under way: when it is given up."""
+    probing: bool = False
+    reason: str | None = None
+    """What the last failure said."""
+
+    @property
+    def open(self) -> bool:
+        """Nobody calls."""
+        return self.since_ms > 0
+
+
+@dataclass(frozen=True)
 class QuotaStatus:
     """The quota as it stands; instants in ms of Redis' clock, 0 for 'not set'."""
 
@@ -54,6 +74,7 @@ class QuotaStatus:
     """When the next urgent call may go, and what holds it until then."""
     background: tuple[int, str]
     waits_last_hour: int
+    breaker: Breaker = Breaker()
 
 
 class QuotaLimiter:
@@ -125,7 +146,7 @@ class QuotaLimiter:
         )
 
     def reset(self) -> int:
-        """Forgets all calls, blocks and holds; returns how many places were taken.
+        """Forgets all calls, blocks, holds and failures; returns how many places were taken.
 
         Only right for who knows that nobody has called within the last window.
         """
@@ -152,4 +173,5 @@ class QuotaLimiter:
             urgent=(raw["urgent"][0], raw["urgent"][1]),
             background=(raw["background"][0], raw["background"][1]),
             waits_last_hour=raw["waits_last_hour"],
+            breaker=Breaker(**raw["breaker"]),
         )

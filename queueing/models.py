@@ -76,7 +76,7 @@ class Hint:
     now_ms: int
     next_at_ms: int | None = None
     reason: str | None = None
-    """free, window, reserved, blocked, hold, spacing, delayed or leased; None: no work."""
+    """free, window, reserved, blocked, hold, spacing, breaker, delayed or leased; None: no work."""
     waiter: bool = False
     """This drain is the one that waits."""
     waiting: bool = False

@@ -26,13 +26,21 @@ class Policy:
     """A batch that was not enqueued this long after its slot no longer holds calls back."""
     aging_ms: int = 1_800_000
     """Each such wait raises an item by one band, up to the second; 0: never."""
+    breaker_after: int = 5
+    """So many failed calls in a row, and nobody calls until a probe succeeds; 0: never."""
+    breaker_first_ms: int = 15_000
+    """From there to the first probe; each one that fails doubles it."""
+    breaker_longest_ms: int = 300_000
 
     def __post_init__(self) -> None:
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"limit {self.limit}: at least 1 call per window, or None")
         if self.window_ms < 1 or not self.send_ms > 0:
             raise ValueError("window and send budget must be positive")
-        for name in ("guard_ms", "spacing_ms", "tolerance_ms", "grace_ms", "aging_ms"):
+        for name in (
+            *("guard_ms", "spacing_ms", "tolerance_ms", "grace_ms", "aging_ms"),
+            *("breaker_after", "breaker_first_ms", "breaker_longest_ms"),
+        ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative")
 

@@ -215,13 +215,17 @@ class PriorityQueue:
         *,
         answered: bool,
         sent: bool = True,
+        failed: bool | None = None,
         drain: str | None = None,
         max_wait_ms: int | None = None,
     ) -> Hint:
         """Ends leased items that were not refreshed, each in its own way, in one step.
 
         `answered`: an HTTP response came. `sent`: the request may have left this machine; without
-        an answer its place is then kept for one window from now at least.
+        an answer its place is then kept for one window from now at least. `failed`: True if the
+        call failed for reasons that are not its items', False if it showed that calls work, None
+        if it says nothing. Failures in a row open the breaker; while it is open, what would be
+        retried or buried as transient comes back unchanged.
         Raises LeaseLost with the symbols that are no longer this claim's; the others are done.
         """
         return self._finish(
@@ -231,6 +235,7 @@ class PriorityQueue:
             [_back_args(b) for b in back],
             sent=sent,
             answered=answered,
+            failed=failed,
             drain=drain,
             max_wait_ms=max_wait_ms,
         )
@@ -275,6 +280,7 @@ class PriorityQueue:
             if "slot" in reply:  # joined another batch while it was leased: that record, then
                 slots[reply["symbol"]] = reply["slot"]
                 continue
+            arguments.pop("failed", None)  # one call fails once, whatever it carried
             rows = [row for row in rows if row not in now]
             lost += _rows(reply["lost"])
             hint = Hint.from_reply(reply)

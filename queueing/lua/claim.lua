@@ -20,7 +20,7 @@ local critical = first.item.priority == CRITICAL
 local busy = places()
 local free_at, reason = call_free_at(q, busy, critical)
 if free_at > now then
-  if critical then redis.call('HSETNX', QUOTA, 'critical_waits_since', ms(now)) end
+  if critical and reason ~= 'breaker' then redis.call('HSETNX', QUOTA, 'critical_waits_since', ms(now)) end
   count('waits:' .. reason)
   return with_hint({ status = 'wait', poisoned = poisoned }, q)
 end

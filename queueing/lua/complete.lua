@@ -1,4 +1,4 @@
--- include: quota work
+-- include: quota work breaker
 -- Ends leased items well: publishes their events, frees them, and says when to claim again.
 -- args: policy, token, granted_at_ms, sent, answered, done = [{symbol, channel?, event?}], stream_max, slot?, drain?, max_wait_ms?
 -- Returns JSON: lost (symbols whose lease is not this token's: nothing was done for them), the hint of claim,
@@ -16,6 +16,7 @@ for _, done in ipairs(args.done) do
 end
 note_reservation(q)
 if args.sent then settle(args.token, args.answered) end
+judge_call(q, false)
 batch_call(mine)
 for _, m in ipairs(mine) do
   local symbol = m.done.symbol

@@ -4,18 +4,22 @@
 -- A member of the window is a place: its score says until when the call in it counts. A place whose
 -- time has come is free, and keeps that time until the next call takes it.
 local policy = args.policy
+local LONGEST_PROBE_MS = 600000 -- the longest lease
 
 -- The furthest that a place can lie ahead: sent at the last moment, then a whole window.
 local function horizon_ms() return policy.send_ms + policy.window_ms + policy.guard_ms end
 
 local function quota_state()
   local f = redis.call('HMGET', QUOTA, 'epoch', 'hold_until', 'blocked_until', 'last_grant_at',
-    'batch_at', 'batch_interval', 'batch_calls', 'ready_since', 'reserved_until', 'blocked_ms')
+    'batch_at', 'batch_interval', 'batch_calls', 'ready_since', 'reserved_until', 'blocked_ms',
+    'failures', 'open_until', 'open_ms', 'probe', 'probe_until', 'closed_at')
   local q = {
     epoch = f[1], hold_until = tonumber(f[2] or 0), blocked_until = tonumber(f[3] or 0),
     last_grant_at = tonumber(f[4] or 0), batch_at = tonumber(f[5] or 0),
     batch_interval = tonumber(f[6] or 0), batch_calls = tonumber(f[7] or 0),
     ready_since = tonumber(f[8] or 0), reserved_until = tonumber(f[9] or 0),
+    failures = tonumber(f[11] or 0), open_until = tonumber(f[12] or 0), open_ms = tonumber(f[13] or 0),
+    probe = f[14], probe_until = tonumber(f[15] or 0), closed_at = tonumber(f[16] or 0),
   }
   -- A clock that stepped back must not hold us longer than the longest hold there is.
   local function at_most(name, ahead_ms)
@@ -24,6 +28,9 @@ local function quota_state()
   at_most('hold_until', horizon_ms())
   at_most('blocked_until', tonumber(f[10] or 0))
   at_most('last_grant_at', 0)
+  at_most('open_until', q.open_ms)
+  at_most('probe_until', LONGEST_PROBE_MS)
+  at_most('closed_at', 0)
   -- The slot moves on when its batch is enqueued; without a batch, `grace_ms` after it.
   if q.batch_interval > 0 and now > q.batch_at + policy.grace_ms then
     local late = now - policy.grace_ms - q.batch_at
@@ -57,7 +64,10 @@ local function heal_clock(q)
   for _, id in ipairs(beyond) do redis.call('ZADD', WINDOW, 'XX', ms(furthest), id) end
   if q.stepped_back then
     redis.call('HSET', QUOTA, 'hold_until', ms(q.hold_until), 'blocked_until', ms(q.blocked_until),
-      'last_grant_at', ms(q.last_grant_at))
+      'last_grant_at', ms(q.last_grant_at), 'closed_at', ms(q.closed_at))
+    if q.open_until > 0 then
+      redis.call('HSET', QUOTA, 'open_until', ms(q.open_until), 'probe_until', ms(q.probe_until))
+    end
   end
 end
 
@@ -87,6 +97,8 @@ local function call_free_at(q, busy, critical)
   end
   not_before(q.blocked_until, 'blocked')
   not_before(q.last_grant_at + policy.spacing_ms, 'spacing')
+  -- The provider fails: until the next probe, and while one is under way (a lost one ends with its lease).
+  if q.open_until > 0 then not_before(math.max(q.open_until, q.probe_until), 'breaker') end
   if policy.limit == 0 then return at, reason end
   not_before(q.hold_until, 'hold')
   if #busy >= policy.limit then not_before(busy[#busy - policy.limit + 1], 'window') end
@@ -105,8 +117,14 @@ end
 
 -- Takes a place for the call and returns since when it was free to take.
 local function take_place(call_id, q)
-  local free_since = math.max(q.hold_until, q.blocked_until, q.last_grant_at + policy.spacing_ms)
+  local free_since = math.max(q.hold_until, q.blocked_until, q.last_grant_at + policy.spacing_ms,
+    q.open_until, q.probe_until, q.closed_at)
   redis.call('HSET', QUOTA, 'last_grant_at', ms(now))
+  if q.open_until > 0 then -- one call decides whether the provider is back
+    q.probe, q.probe_until = call_id, now + (args.lease_ms or horizon_ms())
+    redis.call('HSET', QUOTA, 'probe', q.probe, 'probe_until', ms(q.probe_until))
+    count('probes')
+  end
   q.last_grant_at = now
   if policy.limit == 0 then return now end
   local used = redis.call('ZCARD', WINDOW)
