@@ -23,6 +23,7 @@ from worker.simulation import Result, Scenario, Simulation, worst_window
 
 SNAPSHOT_TICKERS = 250
 BLOCKS = " ▁▂▃▄▅▆▇█"
+_WIDE = 118
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,8 @@ def _show(runs: list[Run]) -> None:
         )
         for name in ("priority", "assets", "refreshes", "mean age", "worst age", "longest wait"):
             table.add_column(name, justify="left" if name == "priority" else "right")
-        table.add_column("mean age over the time")
+        width = 48 if console.width >= _WIDE else 8
+        table.add_column("mean age over the time" if width > 8 else "its run")
         top = 1.5 * max(result.mean_age_s(p) for p in result.bands)
         for priority, band in result.bands.items():
             if band.assets:
@@ -130,7 +132,7 @@ def _show(runs: list[Run]) -> None:
                     _duration(result.mean_age_s(priority)),
                     _duration(band.worst_age_s),
                     _duration(band.longest_wait_s),
-                    _picture(band.ages, top),
+                    _picture(band.ages, top, width),
                 )
         console.print(table)
         console.print(_summary(run), end="\n\n", highlight=False)
@@ -177,13 +179,14 @@ def _as_json(run: Run) -> dict[str, Any]:
     }
 
 
-def _picture(values: list[float], top: float) -> str:
-    """One block per forty-eighth of the time, as high as its mean."""
+def _picture(values: list[float], top: float, width: int) -> str:
+    """At most `width` blocks, each as high as the mean age in its part of the time."""
     if not values or top <= 0:
         return ""
-    step = max(1, len(values) // 48)
-    means = [sum(values[i : i + step]) / step for i in range(0, len(values), step)]
-    return "".join(BLOCKS[min(8, round(value / top * 8))] for value in means)
+    step = max(1, -(-len(values) // width))
+    parts = [values[at : at + step] for at in range(0, len(values), step)]
+    means = [sum(part) / len(part) for part in parts]
+    return "".join(BLOCKS[min(8, max(1, round(value / top * 8)))] for value in means)
 
 
 def _duration(seconds: float) -> str:

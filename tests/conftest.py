@@ -52,7 +52,7 @@ def pg_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServ
     server = PostgresServer(tmp_path_factory.mktemp("postgres"), durable=False)
     server.start()
     yield server
-    server.kill()
+    server.stop()  # a killed one would leave its shared memory to the machine for ever
 
 
 @pytest.fixture

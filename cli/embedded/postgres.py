@@ -90,6 +90,8 @@ class PostgresServer(Server):
             "timezone": "UTC",
             "log_min_messages": "warning",
             "log_checkpoints": "off",
+            # In the data directory: a server that is killed leaves nothing in /dev/shm.
+            "dynamic_shared_memory_type": "mmap",
         }
         if not self._durable:
             settings |= {"fsync": "off", "full_page_writes": "off"}
