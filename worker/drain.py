@@ -16,6 +16,7 @@ from market.transport import SendDeadline
 from queueing import Claimed, Hint
 from worker.context import Context
 from worker.plan import Plan
+from worker.points import Point, reached
 from worker.refresh import Call, Refresher, unauthorized_reason
 from worker.stopping import StopFlag
 from worker.ticks import JOB_TIMEOUT_S, Ticks
@@ -89,6 +90,7 @@ class Drain:
         feed = self._plan.feed()
         # Counted from before the grant, so that it ends before the quota's own reckoning does.
         deadline = SendDeadline.after(self._context.queue.policy.send_within_ms / 1000)
+        reached(Point.CLAIM_BEFORE)
         answer = self._context.queue.claim(
             who=self._name,
             max_items=feed.max_tickers,
@@ -98,6 +100,7 @@ class Drain:
         )
         if not isinstance(answer, Claimed):
             return answer.hint
+        reached(Point.CLAIMED)
         self._calls += 1
         if answer.hint.wait_ms == 0 and not answer.hint.waiting and self._took_s > SLOW_S:
             self._ticks.ensure_drain()  # more is free than this drain will take in time
@@ -117,8 +120,7 @@ class Drain:
             return None
         if not hint.waiter:
             return "another"
-        if hint.reason == "leased":
-            return "empty"
+        reached(Point.WAIT_BEFORE)
         timeout_s = min(hint.wait_ms / 1000, self._left_ms() / 1000, LONGEST_WAIT_S)
         self._stop.wait(lambda: self._context.queue.wait(timeout_s))
         return None
@@ -138,11 +140,13 @@ class Drain:
         if self._stop.is_set():
             # The wait may have been cut in the middle of a reply: start on a fresh connection.
             self._context.redis.connection_pool.disconnect()
+        reached(Point.RETIRE_BEFORE)
         woken, hint = self._context.queue.retire(self._name)
+        reached(Point.RETIRED)
         soon = hint.wait_ms is not None and hint.wait_ms <= SUCCESSOR_WITHIN_MS
         if ended == "error" or hint.waiting:
             soon = False  # the scheduler's pass starts another one
-        if woken or (soon and hint.reason != "leased"):
+        if woken or soon:
             self._ticks.ensure_drain()
         log.info("drain.ended", drain=self._name, calls=self._calls, why=ended)
 

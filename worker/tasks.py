@@ -16,6 +16,7 @@ from worker.context import Context, process_name
 from worker.drain import Drain, Drained
 from worker.logs import configure
 from worker.plan import Plan
+from worker.points import Point, reached
 from worker.refresh import Refresher
 from worker.secondary import enqueue_secondary
 from worker.stopping import STOP, StopFlag
@@ -88,7 +89,9 @@ def batch(planned: str = "") -> None:
     """Tick: begins the batch of the present slot, then drains."""
 
     def work(b: Bench) -> None:
+        reached(Point.BATCH_BEFORE)
         begin(b.context, b.connection, b.plan)
+        reached(Point.BATCH_BEGUN)
         b.drain()
 
     _tick(work)
@@ -103,7 +106,9 @@ def secondary(planned: str = "") -> None:
         # The present slot's: the tick may have waited for a worker since an earlier one.
         slot = slot_of(context.redis_now_ms(), interval_ms) // 1000
         enqueue_secondary(context, b.connection, b.plan)
+        reached(Point.SECONDARY_ENQUEUED)
         context.redis.set(context.keys.secondary, str(slot), px=24 * 3600 * 1000)
+        reached(Point.SECONDARY_NOTED)
         b.ticks.ensure_drain()
 
     _tick(work)

@@ -191,13 +191,25 @@ def test_no_successor_for_what_is_far_away(opened: OPEN) -> None:
     assert ticks_waiting(site) == [], "the scheduler's pass starts one when it is time"
 
 
-def test_no_successor_for_a_lease(opened: OPEN) -> None:
+def test_a_lease_is_waited_for(opened: OPEN) -> None:
+    """Without a scheduler too: whose worker died is taken up by the drain that has nothing else."""
     site = opened()
     site.ask("EURUSD")
     site.claim()
-    drained = site.drain(slice_s=5).run()
-    assert (drained.calls, drained.ended) == (0, "empty")
-    assert ticks_waiting(site) == []
+    keys = site.context.keys
+    site.context.redis.zadd(keys.leases, {"EURUSD": site.context.redis_now_ms() + 700})
+    drained = site.drain().run()
+    assert (drained.calls, drained.ended) == (1, "empty")
+    assert site.events() == ["EURUSD"]
+
+
+def test_a_lease_that_outlives_the_drain_has_a_successor_that_waits(opened: OPEN) -> None:
+    site = opened()
+    site.ask("EURUSD")
+    site.claim()
+    drained = site.drain(slice_s=0.3).run()
+    assert (drained.calls, drained.ended) == (0, "slice")
+    assert ticks_waiting(site) == [DRAIN]
 
 
 def test_another_tick_that_waits_goes_first(opened: OPEN) -> None:
