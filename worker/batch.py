@@ -10,6 +10,7 @@ from db.symbols import StoredAsset, SymbolRepository
 from queueing import Batch, BatchOutcome, Enqueued, Priority
 from worker.context import Context
 from worker.plan import Plan
+from worker.points import Point, reached
 from worker.selection import (
     BARS,
     bars_request,
@@ -66,6 +67,7 @@ def begin(context: Context, connection: Connection, plan: Plan, *, by_hand: bool
         batch = _as_reserved(context, batch)
     requests = [price_request(asset) for asset in found if asset.symbol not in outcomes]
     result = context.queue.enqueue(requests, Priority.CRITICAL, batch=batch)
+    reached(Point.BATCH_BEFORE_BARS)
     if plan.gives_bars() and (lacking := lacking_bars(found, connection, feed, now)):
         # Not CRITICAL, which would cut short the delay of bars that are not published yet.
         context.queue.enqueue(map(bars_request, lacking), Priority.HIGH)
