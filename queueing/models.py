@@ -44,6 +44,16 @@ class Request:
     """Never share a call with other items."""
 
 
+def read_payload(text: Any) -> dict[str, Any]:
+    """An item's payload; an empty one if another hand made it unreadable: whoever works on the
+    item then finds out, and buries it, instead of dying of it with all that was claimed along."""
+    try:
+        payload = json.loads(text or "{}")
+    except (ValueError, TypeError):
+        return {}
+    return payload if isinstance(payload, dict) else {}
+
+
 @dataclass(frozen=True)
 class Item:
     """A pending item."""
@@ -66,7 +76,7 @@ class Item:
     def from_reply(cls, raw: Mapping[str, Any]) -> "Item":
         """Reads an item as a script returns it; fields of a newer version are ignored."""
         known = {name: raw[name] for name in cls.__dataclass_fields__ if name in raw}
-        return cls(**known | {"payload": json.loads(raw.get("payload") or "{}")})
+        return cls(**known | {"payload": read_payload(raw.get("payload"))})
 
 
 @dataclass(frozen=True)

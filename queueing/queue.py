@@ -29,6 +29,7 @@ from queueing.models import (
     Request,
     Retry,
     Stats,
+    read_payload,
 )
 from queueing.policy import Policy
 from queueing.scripts import Scripts
@@ -464,16 +465,15 @@ def _dead_letter(symbol: str, text: str | bytes | None) -> DeadLetter | None:
     """None for an entry that no script wrote: nobody rests because of it either."""
     try:
         raw = json.loads(text or "")
-        raw["kind"]
-    except (ValueError, TypeError, KeyError):
+        return DeadLetter(
+            symbol=symbol,
+            kind=Death(raw["kind"]),
+            reason=str(raw["reason"]),
+            died_at_ms=int(raw["died_at_ms"]),
+            attempts=int(raw["attempts"]),
+            crashes=int(raw["crashes"]),
+            priority=int(raw["priority"]),
+            payload=read_payload(raw.get("payload")),
+        )
+    except (ValueError, TypeError, KeyError, OverflowError):
         return None
-    return DeadLetter(
-        symbol=symbol,
-        kind=Death(raw["kind"]),
-        reason=raw["reason"],
-        died_at_ms=raw["died_at_ms"],
-        attempts=raw["attempts"],
-        crashes=raw["crashes"],
-        priority=raw["priority"],
-        payload=json.loads(raw.get("payload") or "{}"),
-    )

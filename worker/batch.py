@@ -20,6 +20,7 @@ from worker.selection import (
     lacking_bars,
     price_request,
 )
+from worker.soundness import flaw, sound
 
 log = structlog.get_logger(__name__)
 
@@ -46,9 +47,14 @@ def begin(context: Context, connection: Connection, plan: Plan, *, by_hand: bool
     wanted = list(settings.priority_assets)
     known = SymbolRepository(connection).get_many(wanted)
     feed = plan.feed()
-    found = [known[symbol] for symbol in wanted if symbol in known]
+    found = sound(known[symbol] for symbol in wanted if symbol in known)
     now, then = instant(now_ms), instant(planned_ms + interval_ms)
     outcomes = {symbol: BatchOutcome("failed", UNKNOWN) for symbol in wanted if symbol not in known}
+    outcomes |= {
+        asset.symbol: BatchOutcome("failed", why)
+        for asset in known.values()
+        if (why := flaw(asset.symbol, asset.polygon_ticker))
+    }
     outcomes |= {
         asset.symbol: BatchOutcome("current", CURRENT)
         for asset in found
@@ -88,7 +94,7 @@ def plan_changed(context: Context, connection: Connection, plan: Plan) -> None:
     if not status.batch_at_ms:
         return
     known = SymbolRepository(connection).get_many(list(context.settings.priority_assets))
-    calls = calls_for(known.values(), plan.feed(), instant(status.batch_at_ms))
+    calls = calls_for(sound(known.values()), plan.feed(), instant(status.batch_at_ms))
     interval_ms = context.settings.batch_interval_minutes * 60_000
     context.limiter.plan_batch(status.batch_at_ms, interval_ms, calls)
 

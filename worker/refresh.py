@@ -11,7 +11,7 @@ from db.errors import DatabaseError
 from db.refresh import RefreshWriter
 from db.rows import CallAudit, SymbolRefresh, WriteResult
 from market.client import MarketClient
-from market.errors import MarketError, NotEntitled, RateLimited, Unauthorized
+from market.errors import InvalidTicker, MarketError, NotEntitled, RateLimited, Unauthorized
 from market.feeds import Feed
 from market.quotes import Answer
 from market.transport import SendDeadline
@@ -24,6 +24,7 @@ from worker.plan import Plan
 from worker.points import Point, reached
 from worker.reactions import RetryRules, after_error, after_missing
 from worker.selection import instant
+from worker.soundness import flaw_of
 
 log = structlog.get_logger(__name__)
 
@@ -68,7 +69,8 @@ class Refresher:
         queue = self._context.queue
         asked_at_s = call.deadline.at_s - queue.policy.send_within_ms / 1000
         self._lease = Lease(queue, call.claimed, since_s=asked_at_s)
-        tickers = list(dict.fromkeys(_ticker(item) for item in call.claimed.items))
+        sound = [item for item in call.claimed.items if flaw_of(item) is None]
+        tickers = list(dict.fromkeys(_ticker(item) for item in sound))
         # The provider's clock is nearer to Redis' than to this host's, which may be skewed.
         granted_at, clock = instant(call.claimed.granted_at_ms), time.monotonic()
 
@@ -89,6 +91,8 @@ class Refresher:
 
         reached(Point.SEND_BEFORE)
         try:
+            if not tickers:
+                raise InvalidTicker("no item of this call can be asked for")
             answer = call.feed.fetch(self._client, tickers, now=granted_at, deadline=call.deadline)
         except MarketError as error:
             return self._failed(call, error, audit(type(error).__name__, error))
@@ -99,6 +103,9 @@ class Refresher:
         rows, done = [], []
         back: list[Retry | GiveBack | Bury] = []
         for item in call.claimed.items:  # two assets may have one ticker
+            if why := flaw_of(item):
+                back.append(Bury(item.symbol, Death.INVALID, why))
+                continue
             ticker, symbol = _ticker(item), _asset(item)
             if seen := answer.observations.get(ticker):
                 event = AssetUpdated.of(symbol, item, call.claimed, seen.price)
@@ -142,7 +149,9 @@ class Refresher:
         self._provider_wide(error, call.feed)
         reached(Point.PROVIDER_TOLD)
         back = [
-            after_error(item, error, feed=call.feed.name, rules=self._rules)
+            Bury(item.symbol, Death.INVALID, why)
+            if (why := flaw_of(item))
+            else after_error(item, error, feed=call.feed.name, rules=self._rules)
             for item in call.claimed.items
         ]
         self._write(call, audit, [], back, answered=error.answered)
@@ -179,9 +188,9 @@ class Refresher:
         assets = {_asset(item) for item in held}
         rows = [row for row in rows if row.symbol in assets]
         # The status of an asset is that of its price; bars that fail do not make it an error.
-        prices = {i.symbol: _asset(i) for i in held if not i.payload.get("bars")}
+        prices = {item.symbol for item in held if not item.payload.get("bars")}
         failed = [
-            (prices[b.symbol], b.error or "")
+            (b.symbol, b.error or "")
             for b in back
             if not isinstance(b, GiveBack) and b.symbol in prices
         ]

@@ -12,6 +12,7 @@ from queueing import Outcome, Priority
 from worker.context import Context
 from worker.plan import Plan
 from worker.selection import bars_request, instant, is_due, lacking_bars, price_request
+from worker.soundness import sound
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +35,7 @@ def enqueue_secondary(context: Context, connection: Connection, plan: Plan) -> R
     settings = context.settings
     every = timedelta(minutes=settings.secondary_interval_minutes)
     critical = set(settings.priority_assets) if settings.priority_assets_enabled else set()
-    others = SymbolRepository(connection).stalest(exclude=sorted(critical))
+    others = sound(SymbolRepository(connection).stalest(exclude=sorted(critical)))
     due = [asset for asset in others if is_due(asset, feed, now, every)]
     results: list[tuple[str, Outcome, str | None]] = []
     # Where not all fit, the stalest do, of whatever band: else low ones might never find room.
