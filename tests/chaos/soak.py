@@ -11,8 +11,6 @@ import argparse
 import json
 import os
 import random
-import shlex
-import signal
 import subprocess
 import sys
 import tempfile
@@ -26,16 +24,13 @@ from redis import Redis
 
 from cli.catalogue import read_assets
 from cli.embedded.postgres import PostgresServer
-from cli.embedded.programs import read_procfile
 from cli.embedded.valkey import ValkeyServer
 from db.connection import connect
 from db.migrate import migrate
 from db.symbols import SymbolRepository
 from queueing import Keys
+from tests.chaos.fleet import PYTHON, ROOT, Fleet
 from tests.chaos.slow_road import SlowRoad
-
-ROOT = Path(__file__).resolve().parents[2]
-PYTHON = sys.executable
 
 
 @dataclass(frozen=True)
@@ -51,69 +46,6 @@ class Findings:
     kills: int
     by_status: dict[str, int]
     counters: dict[str, str]
-
-
-class Fleet:
-    """The Procfile's workers and scheduler, each killed and started again by the soak."""
-
-    def __init__(self, env: dict[str, str], workers: int, log: Path, seed: int) -> None:
-        self._env, self._log = env, log.open("wb")
-        self._random = random.Random(seed)
-        self._command = procfile("worker")
-        self._workers = [self._start(self._command) for _ in range(workers)]
-        self._scheduler = self._start(procfile("scheduler"))
-        self.kills = 0
-
-    def _start(self, command: list[str]) -> "subprocess.Popen[bytes]":
-        env = self._env | {"SOAK_SKEW_S": str(self._random.choice([-2, 2]))}
-        return subprocess.Popen(
-            command, env=env, cwd=ROOT, stdout=self._log, stderr=self._log, start_new_session=True
-        )
-
-    def kill_one(self) -> None:
-        """SIGKILL for a worker and its work-horse."""
-        number = self._random.randrange(len(self._workers))
-        victim = self._workers[number]
-        for pid in [*children(victim.pid), victim.pid]:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
-        victim.wait()
-        self.kills += 1
-        self._workers[number] = self._start(self._command)
-
-    def revive(self) -> None:
-        """Starts what ended by itself, as any process host does."""
-        self._workers = [
-            w if w.poll() is None else self._start(self._command) for w in self._workers
-        ]
-        if self._scheduler.poll() is not None:
-            self._scheduler = self._start(procfile("scheduler"))
-
-    def stop(self) -> None:
-        """SIGTERM to all at once, as Heroku does."""
-        running = [*self._workers, self._scheduler]
-        for process in running:
-            process.send_signal(signal.SIGTERM)
-        for process in running:
-            process.wait(40)
-        self._log.close()
-
-
-def procfile(process: str) -> list[str]:
-    """The command of one process type, run with this interpreter's environment."""
-    words = shlex.split(read_procfile(ROOT / "Procfile")[process])
-    return [str(Path(PYTHON).with_name(words[0])), *words[1:]]
-
-
-def children(pid: int) -> list[int]:
-    """The direct children of a process."""
-    try:
-        text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    except FileNotFoundError:
-        return []
-    return [int(word) for word in text.split()]
 
 
 def judge(times: list[float], limit: int, window_s: float) -> tuple[int, int, float]:
@@ -157,9 +89,9 @@ def soak(arguments: argparse.Namespace, folder: Path) -> Findings:
         "RETRY_DELAY_SECONDS": "5",
         "SOAK_LIMITER": arguments.limiter,
     }
-    fleet = Fleet(env, arguments.workers, arguments.log, arguments.seed)
+    fleet = Fleet(env, arguments.workers, arguments.log, seed=arguments.seed)
     try:
-        run(arguments, fleet, valkey)
+        kills = run(arguments, fleet, valkey)
     finally:
         fleet.stop()
         road.stop()
@@ -182,7 +114,7 @@ def soak(arguments: argparse.Namespace, folder: Path) -> Findings:
         worst,
         violations,
         tightest,
-        fleet.kills,
+        kills,
         dict(sorted(statuses.items())),
         counters,
     )
@@ -203,13 +135,14 @@ def start_sandbox(arguments: argparse.Namespace) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
-def run(arguments: argparse.Namespace, fleet: Fleet, valkey: ValkeyServer) -> None:
-    """Kills, flushes and restarts on a fixed plan until the time is over."""
-    start, kills = time.monotonic(), 1
+def run(arguments: argparse.Namespace, fleet: Fleet, valkey: ValkeyServer) -> int:
+    """Kills (returns how many), flushes and restarts on a fixed plan until the time is over."""
+    start, kills = time.monotonic(), 0
+    die = random.Random(arguments.seed)
     plan = [(arguments.seconds / 3, "flush"), (arguments.seconds * 2 / 3, "restart")]
     while (passed := time.monotonic() - start) < arguments.seconds:
-        if passed > kills * arguments.kill_every:
-            fleet.kill_one()
+        if passed > (kills + 1) * arguments.kill_every:
+            fleet.kill(die.choice(fleet.workers))
             kills += 1
         if plan and passed > plan[0][0]:
             what = plan.pop(0)[1]
@@ -222,6 +155,7 @@ def run(arguments: argparse.Namespace, fleet: Fleet, valkey: ValkeyServer) -> No
             print(f"{passed:6.1f} s  {what}", flush=True)
         fleet.revive()
         time.sleep(0.2)
+    return kills
 
 
 def fetch(url: str) -> list[dict[str, Any]]:

@@ -1,0 +1,289 @@
+"""Chaos: kill, freeze, restart, cut and slow everything for a while; is any promise broken?
+
+Real Valkey, PostgreSQL, scheduler and workers, and a sandbox that errs, lies, stalls and refuses.
+
+    python -m tests.chaos.run --seconds 120 --seed 1      # exit code 1 and the promises, if any
+    python -m tests.chaos.run --seed 1 --plan             # what would happen when
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import islice, product
+from pathlib import Path
+from string import ascii_uppercase
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from cli.embedded.postgres import PostgresServer
+from cli.embedded.server import Server
+from cli.embedded.valkey import ValkeyServer
+from db.connection import connect
+from db.migrate import migrate
+from db.symbols import Asset, SymbolRepository
+from settings import Settings
+from tests.acceptance.up_runs import clean_env
+from tests.chaos.checker import judge, summary
+from tests.chaos.evidence import PREFIX, Evidence, Rules, gather, note_history
+from tests.chaos.faults import KILLS, Hand, plan
+from tests.chaos.fleet import PYTHON, ROOT, Fleet
+from tests.chaos.slow_road import Road
+from tests.chaos.watch import Client, LeaseWatch, running
+
+CRITICAL = (("XAUUSD", "C:XAUUSD"), ("EURUSD", "C:EURUSD"), ("BTCUSD", "X:BTCUSD"))
+SANDBOX_FAULTS = (
+    *("delay,probability=0.1,min_s=0.1,max_s=1.2", "server_error,probability=0.03"),
+    *("rate_limited,probability=0.006,retry_after_s=1", "empty_429,probability=0.002"),
+    *("html,probability=0.01", "truncated,probability=0.01", "cut,probability=0.01"),
+    *("nan,probability=0.01", "wrong_types,probability=0.01", "zeros,probability=0.01"),
+    *("empty,probability=0.01", "reset,probability=0.01", "hang,probability=0.008"),
+)
+PLANS = ("spec", "starter")
+"""By seed in turn: one asset per call and many calls, or up to 250 in one."""
+
+
+@dataclass(frozen=True)
+class Town:
+    """Everything that runs, and the roads between."""
+
+    valkey: ValkeyServer
+    postgres: PostgresServer
+    redis_road: Road
+    postgres_road: Road
+    database_url: str
+    sandbox_url: str
+    env: dict[str, str]
+
+    @property
+    def settings(self) -> Settings:
+        return Settings.load(self.env, env_file=None)
+
+
+def catalogue(size: int) -> list[Asset]:
+    """The critical assets, and coins that nobody knows: traded at every hour of the week."""
+    names = islice(product(ascii_uppercase, repeat=2), size - len(CRITICAL))
+    coins = [(f"Q{a}{b}USD", f"X:Q{a}{b}USD") for a, b in names]
+    critical = [Asset(symbol, ticker, "forex", None, 1, None) for symbol, ticker in CRITICAL]
+    return critical + [
+        Asset(symbol, ticker, "crypto", None, 2 + number % 3, None)
+        for number, (symbol, ticker) in enumerate(coins)
+    ]
+
+
+@contextmanager
+def town(arguments: argparse.Namespace, folder: Path, assets: list[Asset]) -> Iterator[Town]:
+    """Servers, roads and provider, stopped at the end."""
+    with ExitStack() as stack:
+        valkey, postgres = ValkeyServer(folder / "valkey"), PostgresServer(folder / "postgres")
+        for server in (valkey, postgres):
+            server.start()
+            stack.callback(server.stop)
+        url = postgres.ensure_database()
+        migrate(url)
+        with connect(url) as connection:
+            SymbolRepository(connection).upsert_many(assets)
+        note_history(url)
+        tickers = folder / "tickers.txt"
+        tickers.write_text("\n".join(asset.polygon_ticker for asset in assets))
+        process, sandbox_url = start_sandbox(arguments, tickers)
+        stack.callback(process.wait, 10)
+        stack.callback(process.terminate)
+        roads = [road_to(stack, server) for server in (valkey, postgres)]
+        env = clean_env(
+            folder,
+            PYTHONPATH=f"{ROOT / 'tests' / 'chaos' / 'site'}{os.pathsep}{ROOT}",
+            REDIS_URL=valkey.url.replace(str(valkey.port), str(roads[0].port)),
+            DATABASE_URL=url.replace(f":{postgres.port}/", f":{roads[1].port}/"),
+            POLYGON_BASE_URL=sandbox_url,
+            POLYGON_TIER="starter",
+            MASSIVE_API_KEY="chaos",
+            POLYGON_RATE_LIMIT=str(arguments.limit),
+            RATE_WINDOW_SECONDS=str(arguments.window),
+            REQUEST_TIMEOUT_SECONDS="2",
+            BATCH_INTERVAL_MINUTES="1",
+            SECONDARY_INTERVAL_MINUTES="2",
+            RETRY_DELAY_SECONDS="2",
+        )
+        yield Town(valkey, postgres, roads[0], roads[1], url, sandbox_url, env)
+
+
+def road_to(stack: ExitStack, server: Server) -> Road:
+    """A proxy in front of a server."""
+    road = Road(server.port).start()
+    stack.callback(road.stop)
+    return road
+
+
+def start_sandbox(
+    arguments: argparse.Namespace, tickers: Path
+) -> tuple["subprocess.Popen[str]", str]:
+    """The provider, in a process of its own; and its URL."""
+    options: list[object] = ["--port", 0, "--plan", PLANS[(arguments.seed + 1) % len(PLANS)]]
+    options += ["--seed", arguments.seed, "--limit", arguments.limit]
+    options += ["--window-s", arguments.window, "--tickers", tickers]
+    for fault in SANDBOX_FAULTS:
+        options += ["--fault", fault]
+    process = subprocess.Popen(
+        [PYTHON, "-m", "market.sandbox", "--no-count-refused", *map(str, options)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    return process, process.stdout.readline().split()[1]
+
+
+def chaos(arguments: argparse.Namespace, place: Town, assets: list[Asset]) -> tuple[Evidence, Hand]:
+    """Faults for so many seconds, then peace; what was left behind."""
+    pairs = {asset.symbol: asset.polygon_ticker for asset in assets}
+    fleet = Fleet(place.env, arguments.workers, arguments.log, seed=arguments.seed)
+    client = Client(place.valkey.url, sorted(pairs.items())[3:], seed=arguments.seed)
+    watch = LeaseWatch(place.valkey.url)
+    hand = Hand(
+        fleet,
+        place.valkey,
+        place.postgres,
+        place.redis_road,
+        place.postgres_road,
+        frozen_s=place.settings.lease_ms / 1000 + 2,
+    )
+    try:
+        with running(watch):
+            with running(client):
+                trouble(arguments, hand)
+            hand.settle()
+            forgive(place.sandbox_url)
+            settle(place.valkey.url, fleet, arguments.settle)
+    finally:
+        hand.settle()
+        fleet.stop()
+    rules = Rules(
+        arguments.limit,
+        arguments.window,
+        send_s=place.settings.send_budget_ms / 1000,
+        workers=arguments.workers,
+    )
+    evidence = gather(
+        rules,
+        pairs,
+        redis_url=place.valkey.url,
+        database_url=place.database_url,
+        sandbox_url=place.sandbox_url,
+        requests=client.acknowledged,
+        recoveries=watch.recoveries,
+        excused=[*hand.excused, *watch.outages],
+        disturbances=hand.disturbances,
+        late=fleet.late,
+    )
+    return evidence, hand
+
+
+def trouble(arguments: argparse.Namespace, hand: Hand) -> None:
+    """Carries out the plan."""
+    start = time.monotonic()
+    faults = plan(arguments.seed, arguments.seconds, arguments.workers)
+    while (passed := time.monotonic() - start) < arguments.seconds:
+        if faults and faults[0].at_s <= passed:
+            fault = faults.pop(0)
+            if arguments.verbose:
+                print(fault, flush=True)
+            hand.strike(fault)
+        hand.tick()
+        time.sleep(0.1)
+
+
+def forgive(sandbox_url: str) -> None:
+    """The provider behaves from now on."""
+    request = urllib.request.Request(
+        f"{sandbox_url}/_sandbox/faults", data=b'{"faults": []}', method="POST"
+    )
+    urllib.request.urlopen(request, timeout=10).close()
+
+
+def settle(redis_url: str, fleet: Fleet, at_most_s: float) -> None:
+    """Until all that waits now, and is due within the minute, has left, or the time is over."""
+    deadline = time.monotonic() + at_most_s
+    with Redis.from_url(redis_url, decode_responses=True) as redis:
+        waiting = requests_of(redis)
+        now_s = redis.time()[0]
+        far = {
+            str(symbol)
+            for symbol in redis.zrangebyscore(f"{PREFIX}delayed", (now_s + 60) * 1000, "+inf")
+        }
+        waiting = {symbol: at for symbol, at in waiting.items() if symbol not in far}
+        while time.monotonic() < deadline:
+            fleet.revive()
+            now = requests_of(redis)
+            if not any(now.get(symbol) == at for symbol, at in waiting.items()):
+                return
+            time.sleep(0.5)
+
+
+def requests_of(redis: "Redis") -> dict[str, int]:
+    """symbol → when it was asked for."""
+    try:
+        items = redis.hgetall(f"{PREFIX}items")
+    except RedisError:
+        return {}
+    return {str(symbol): json.loads(raw)["enqueued_at_ms"] for symbol, raw in items.items()}
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--seconds", type=float, default=120)
+    parser.add_argument("--settle", type=float, default=90, help="peace at the end, at most")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--limit", type=int, default=40)
+    parser.add_argument("--window", type=float, default=4.0)
+    parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--assets", type=int, default=300)
+    parser.add_argument("--log", type=Path, default=Path(os.devnull))
+    parser.add_argument("--evidence", type=Path, help="keep what was found, for the checker")
+    parser.add_argument("--verbose", action="store_true", help="a line per fault")
+    parser.add_argument("--plan", action="store_true", help="print the plan and do nothing")
+    return parser.parse_args(argv)
+
+
+def main() -> int:
+    """0: every promise was kept."""
+    arguments = parse()
+    if arguments.plan:
+        for fault in plan(arguments.seed, arguments.seconds, arguments.workers):
+            print(fault)
+        return 0
+    assets = catalogue(arguments.assets)
+    with tempfile.TemporaryDirectory(prefix="assetq-chaos-") as name:
+        os.chmod(name, 0o755)
+        with town(arguments, Path(name), assets) as place:
+            evidence, hand = chaos(arguments, place, assets)
+    if arguments.evidence:
+        evidence.save(arguments.evidence)
+    return report(arguments, evidence, hand)
+
+
+def report(arguments: argparse.Namespace, evidence: Evidence, hand: Hand) -> int:
+    """Prints figures and verdict."""
+    kills = sum(hand.counts[kind] for kind in KILLS)
+    head = {"seed": arguments.seed, "faults": sum(hand.counts.values()), "kills": kills}
+    print(json.dumps({**head, **summary(evidence), "by kind": dict(sorted(hand.counts.items()))}))
+    broken = judge(evidence)
+    for one in broken:
+        print(f"BROKEN {one}")
+    print(f"seed {arguments.seed}: {len(broken)} broken promises")
+    return int(bool(broken))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
