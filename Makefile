@@ -4,13 +4,15 @@
 #   make run     everything on this machine, until Ctrl-C (FOR=90: 90 seconds, then a summary)
 #   make test    all tests · make lint: ruff and mypy · make bench: measurements
 #   make soak    five minutes of kills, delays and flushes against the quota (SECONDS=, SEED=)
+#   make chaos   two minutes in which everything is killed, frozen, cut and restarted (SECONDS=, SEED=)
+#   make chaos-long   the same with ten seeds of five minutes
 #   make lock    pin the dependencies of pyproject.toml anew · make clean: as after a clone
 #
 # Paths are relative and every command runs in this directory, so that spaces in it do no harm.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup data run test lint bench soak lock clean
+.PHONY: help setup data run test lint bench soak chaos chaos-long lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -28,7 +30,7 @@ ifneq ($(shell cat '$(STAMP)' 2>/dev/null),$(CURDIR))
 endif
 
 help:
-	@sed -n '3,7s/^# \{0,1\}//p' Makefile
+	@sed -n '3,9s/^# \{0,1\}//p' Makefile
 
 # The first interpreter that is new enough, or the one named: make setup PYTHON=/path/to/python3
 define find_python
@@ -81,10 +83,22 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-SECONDS ?= 345
 SEED ?= 1
+soak: SECONDS ?= 345
 soak: $(STAMP)
 	@exec $(BIN)/python -m tests.chaos.soak --seconds $(SECONDS) --seed $(SEED)
+
+# Exit code 1, and the promises that were broken, if any were.
+chaos: SECONDS ?= 120
+chaos: $(STAMP)
+	@exec $(BIN)/python -m tests.chaos.run --seconds $(SECONDS) --seed $(SEED)
+
+CHAOS_SEEDS ?= 1 2 3 4 5 6 7 8 9 10
+chaos-long: SECONDS ?= 300
+chaos-long: $(STAMP)
+	@failed=; for seed in $(CHAOS_SEEDS); do \
+	  $(BIN)/python -m tests.chaos.run --seconds $(SECONDS) --seed $$seed || failed="$$failed $$seed"; \
+	done; test -z "$$failed" || { echo "promises were broken with seed$$failed" >&2; exit 1; }
 
 bench: $(STAMP)
 	@exec $(BIN)/python -m bench $(ARGS)
