@@ -1,15 +1,21 @@
 """What goes wrong in a run: a plan drawn from the seed, and the hand that carries it out."""
 
 import heapq
+import json
 import random
+import re
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
 
+from redis import Redis
+
 from cli.embedded.server import Server
-from tests.chaos.fleet import Fleet
+from tests.chaos.evidence import PREFIX
+from tests.chaos.fleet import Fleet, send
 from tests.chaos.slow_road import Road
 
 KINDS = (
@@ -18,6 +24,8 @@ KINDS = (
     "kill worker alone",
     "terminate worker",
     "freeze worker",
+    "kill in a call",
+    "freeze in a call",
     "kill scheduler",
     "terminate scheduler",
     "freeze scheduler",
@@ -32,8 +40,16 @@ KILLS = {kind for kind in KINDS if kind.startswith("kill")} - {
     "kill and start valkey",
     "kill and start postgres",
 }
-_WEIGHT = {"kill and start valkey": 1, "kill and start postgres": 1, "freeze scheduler": 1}
-_GAP_S = (1.5, 4.5)
+_WEIGHT = {
+    "kill in a call": 5,
+    "freeze in a call": 3,
+    "kill and start valkey": 1,
+    "kill and start postgres": 1,
+    "freeze scheduler": 1,
+}
+_GAP_S = (1.0, 3.5)
+_AIM_S = 2.0
+_CALL_S = 0.02
 STARTING_S = 5.0
 """A process that was started needs so long, on two busy cores, until it works."""
 
@@ -53,7 +69,7 @@ class Fault:
 
 
 def plan(seed: int, seconds: float, workers: int) -> list[Fault]:
-    """The same for the same arguments. Every kind comes up before one comes up a third time."""
+    """The same for the same arguments. All kinds come up, aimed ones the most often."""
     die = random.Random(seed)
     bag: list[str] = []
     faults: list[Fault] = []
@@ -62,15 +78,24 @@ def plan(seed: int, seconds: float, workers: int) -> list[Fault]:
         if not bag:
             bag = [kind for kind in KINDS for _ in range(_WEIGHT.get(kind, 2))]
             die.shuffle(bag)
-            bag.sort(key=Counter(faults_kind(faults)).__getitem__, reverse=True)
         kind = bag.pop()
         faults.append(Fault(at_s, kind, die.randrange(workers), die.uniform(1.0, 4.0)))
     return faults
 
 
-def faults_kind(faults: list[Fault]) -> list[str]:
-    """The kinds, one by one."""
-    return [fault.kind for fault in faults]
+def holders(redis: "Redis") -> list[int]:
+    """Process ids that hold a lease now; a token reads `drain@host-pid:…`."""
+    leased = redis.zrange(f"{PREFIX}leases", 0, -1)
+    if not leased:
+        return []
+    items = [json.loads(raw) for raw in redis.hmget(f"{PREFIX}items", leased) if raw]
+    found = (re.search(r"-(\d+):[0-9a-f]+$", item.get("token", "")) for item in items)
+    return [int(match[1]) for match in found if match]
+
+
+def _hits_all(kind: str) -> bool:
+    """Servers and roads are everybody's."""
+    return "valkey" in kind or "postgres" in kind
 
 
 @dataclass
@@ -84,7 +109,9 @@ class Hand:
     postgres_road: Road
     frozen_s: float
     """How long a frozen process sleeps: beyond its lease."""
+    die: random.Random
     counts: Counter[str] = field(default_factory=Counter)
+    aimed: int = 0
     excused: list[tuple[int, int, str]] = field(default_factory=list)
     disturbances: int = 0
     _later: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
@@ -105,6 +132,10 @@ class Hand:
                 self.fleet.terminate(fault.worker)
             case "freeze worker":
                 self._freeze(fault.worker)
+            case "kill in a call":
+                self._aim(lambda pid: send(pid, signal.SIGKILL))
+            case "freeze in a call":
+                self._aim(self._freeze_pid)
             case "kill scheduler":
                 self.fleet.kill(Fleet.SCHEDULER)
                 self._excuse(STARTING_S, "scheduler")
@@ -128,7 +159,7 @@ class Hand:
                 self._slow(self.postgres_road, fault.for_s)
             case unknown:
                 raise ValueError(f"no such fault: {unknown}")
-        self.disturbances += 1 if "worker" in fault.kind or "horse" in fault.kind else one
+        self.disturbances += one if _hits_all(fault.kind) else 1
 
     def tick(self) -> None:
         """Ends what is over, and starts what ended by itself."""
@@ -148,6 +179,24 @@ class Hand:
     def _freeze(self, number: int) -> None:
         frozen = self.fleet.freeze(number)
         self._after(self.frozen_s, lambda: self.fleet.thaw(frozen))
+
+    def _freeze_pid(self, pid: int) -> None:
+        self.fleet.freeze_pid(pid)
+        self._after(self.frozen_s, lambda: self.fleet.thaw([pid]))
+
+    def _aim(self, what: Callable[[int], object]) -> None:
+        """Strikes a work-horse that holds a lease now, at a random moment of its call."""
+        deadline = time.monotonic() + _AIM_S
+        with Redis(port=self.valkey.port, decode_responses=True) as redis:
+            while time.monotonic() < deadline:
+                ours = self.fleet.all_horses()
+                for pid in holders(redis):
+                    if pid in ours:
+                        time.sleep(self.die.expovariate(1 / _CALL_S))
+                        what(pid)
+                        self.aimed += 1
+                        return
+                time.sleep(0.002)
 
     def _restart(self, server: Server) -> None:
         began = time.time()

@@ -62,6 +62,10 @@ class Fleet:
         """The process ids of a worker's work-horse, if it has one now."""
         return children(self._processes[number].pid)
 
+    def all_horses(self) -> set[int]:
+        """Every work-horse of a worker that stands."""
+        return {pid for number in self.workers for pid in self.horses(number)}
+
     def kill(self, number: int, *, with_horses: bool = True) -> None:
         """SIGKILL, and a new one. Without its work-horse that works on as an orphan."""
         victim = self._processes[number]
@@ -85,9 +89,14 @@ class Fleet:
     def freeze(self, number: int) -> list[int]:
         """SIGSTOP for a process and its work-horse; returns whom `thaw` wakes."""
         pids = [self._processes[number].pid, *self.horses(number)]
-        frozen = [pid for pid in pids if send(pid, signal.SIGSTOP)]
-        self._frozen.update(frozen)
-        return frozen
+        return [pid for pid in pids if self.freeze_pid(pid)]
+
+    def freeze_pid(self, pid: int) -> bool:
+        """SIGSTOP for one process; False if it has just ended."""
+        stopped = send(pid, signal.SIGSTOP)
+        if stopped:
+            self._frozen.add(pid)
+        return stopped
 
     def thaw(self, pids: Iterable[int] | None = None) -> None:
         """SIGCONT for these, or for all."""
@@ -116,11 +125,6 @@ class Fleet:
                 for pid in session_members(session):
                     send(pid, signal.SIGKILL)
             self._log.close()
-
-    def orphans(self) -> list[int]:
-        """Work-horses whose worker is gone."""
-        living = {process.pid for process in self._processes.values()}
-        return [pid for s in self._sessions - living for pid in session_members(s)]
 
     def _end(self, processes: list[Process]) -> None:
         self.thaw()

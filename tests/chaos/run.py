@@ -9,6 +9,7 @@ Real Valkey, PostgreSQL, scheduler and workers, and a sandbox that errs, lies, s
 import argparse
 import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -41,7 +42,7 @@ from tests.chaos.watch import Client, LeaseWatch, running
 
 CRITICAL = (("XAUUSD", "C:XAUUSD"), ("EURUSD", "C:EURUSD"), ("BTCUSD", "X:BTCUSD"))
 SANDBOX_FAULTS = (
-    *("delay,probability=0.1,min_s=0.1,max_s=1.2", "server_error,probability=0.03"),
+    *("delay,probability=0.2,min_s=0.05,max_s=1.2", "server_error,probability=0.03"),
     *("rate_limited,probability=0.006,retry_after_s=1", "empty_429,probability=0.002"),
     *("html,probability=0.01", "truncated,probability=0.01", "cut,probability=0.01"),
     *("nan,probability=0.01", "wrong_types,probability=0.01", "zeros,probability=0.01"),
@@ -155,6 +156,7 @@ def chaos(arguments: argparse.Namespace, place: Town, assets: list[Asset]) -> tu
         place.redis_road,
         place.postgres_road,
         frozen_s=place.settings.lease_ms / 1000 + 2,
+        die=random.Random(arguments.seed),
     )
     try:
         with running(watch):
@@ -277,6 +279,7 @@ def report(arguments: argparse.Namespace, evidence: Evidence, hand: Hand) -> int
     """Prints figures and verdict."""
     kills = sum(hand.counts[kind] for kind in KILLS)
     head = {"seed": arguments.seed, "faults": sum(hand.counts.values()), "kills": kills}
+    head["hit in a call"] = hand.aimed
     print(json.dumps({**head, **summary(evidence), "by kind": dict(sorted(hand.counts.items()))}))
     broken = judge(evidence)
     for one in broken:
