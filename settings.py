@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from ipaddress import IPv6Address
 from pathlib import Path
-from typing import Annotated, Any, Self
-from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
+from typing import Annotated, Any, ClassVar, Self
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit
 
 import yaml
 from annotated_types import Ge, Gt, Le
@@ -50,6 +51,40 @@ class SettingsError(Exception):
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems
         super().__init__("\n".join(problems))
+
+
+@dataclass(frozen=True)
+class SentinelUrl:
+    """redis+sentinel://user:password@host:port,host:port/service/db: the master of a service.
+
+    User and password are the server's; the sentinels are asked without.
+    """
+
+    SCHEME: ClassVar = "redis+sentinel://"
+    _FORM: ClassVar = re.compile(
+        r"redis\+sentinel://(?:(?P<user>[^:@/]*):(?P<password>[^@/]*)@)?"
+        r"(?P<hosts>[^@/?#\s]+)/(?P<service>[\w.-]+)(?:/(?P<db>\d{1,5}))?/?"
+    )
+
+    hosts: tuple[tuple[str, int], ...]
+    service: str
+    db: int
+    user: str | None
+    password: str | None
+
+    @classmethod
+    def parse(cls, url: str) -> Self | None:
+        """None for anything else."""
+        form = cls._FORM.fullmatch(url)
+        if form is None:
+            return None
+        each = form["hosts"].split(",")
+        places = [re.fullmatch(r"(.+?)(?::(\d{1,5}))?", place) for place in each]
+        hosts = tuple((place[1], int(place[2] or 26379)) for place in places if place)
+        if len(hosts) != len(places):
+            return None
+        user, password = unquote(form["user"] or ""), unquote(form["password"] or "")
+        return cls(hosts, form["service"], int(form["db"] or 0), user or None, password or None)
 
 
 class Settings(BaseSettings):
@@ -172,6 +207,13 @@ class Settings(BaseSettings):
     @classmethod
     def _redis(cls, value: str) -> str:
         if value.startswith("unix://") and "/" in value.removeprefix("unix://"):
+            return value
+        if value.startswith(SentinelUrl.SCHEME):
+            if SentinelUrl.parse(value) is None:
+                raise ValueError(
+                    "must name sentinels, the service and the number of a database, such as "
+                    f"{SentinelUrl.SCHEME}host:26379,host:26379/mymaster/0"
+                )
             return value
         parts = _checked_url(value, ("redis", "rediss"))
         if not re.fullmatch(r"/?\d*", parts.path):  # redis-py would silently take database 0

@@ -69,6 +69,17 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     """A psycopg connection that knows where it leads, so that a lost one can be named."""
 
     target = Target("(unknown)", "-", "-", "-")
+    patience_s: float | None = None
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        """psycopg's: every statement passes here. A server that is frozen, or a network that
+        swallows everything, must not hold us for longer than `patience_s`."""
+        try:
+            return super().wait(gen, interval, timeout or self.patience_s)
+        except psycopg.OperationalError:
+            if self.patience_s and self.pgconn.transaction_status is TransactionStatus.ACTIVE:
+                self.close()  # it still waits for its answer, which nobody will read
+            raise
 
 
 def connect(
@@ -77,13 +88,15 @@ def connect(
     statement_timeout_s: float = 15.0,
     lock_timeout_s: float = 5.0,
     connect_timeout_s: int = 5,
+    patience_s: float | None = None,
     application_name: str = "assetq",
 ) -> Connection:
     """One connection in autocommit mode, session time zone UTC.
 
     Takes postgres:// and postgresql:// URLs with any libpq option (sslmode, …); options in the
     URL win over the defaults here. Raises BadDatabaseUrl, DatabaseUnavailable. Open it after a
-    fork, never before. A timeout of 0 means none.
+    fork, never before. A timeout of 0 means none. `patience_s` bounds each statement on this
+    side too, where the server itself may be frozen; the connection is closed then.
     """
     given, place = _parse(url), target(url)
     options: dict[str, Any] = {
@@ -100,7 +113,7 @@ def connect(
     except psycopg.Error as error:
         # `from None`: the driver's own error keeps a reference to the connection's parameters.
         raise _unavailable(_first(error), place) from None
-    connection.target = place
+    connection.target, connection.patience_s = place, patience_s
     try:
         with translated_errors(connection):
             connection.execute(

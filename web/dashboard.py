@@ -20,6 +20,7 @@ from rq.job import Job
 
 from settings import Settings, redacted_url
 from web.security import ask_for_login, from_elsewhere, logged_in, new_nonce
+from worker.redis_client import open_redis
 
 PREFIX = "/rq"
 SWITCHED_OFF = (
@@ -96,7 +97,7 @@ def mount(app: Flask, settings: Settings) -> None:
         return
     _replace_names()
     _guard(app, settings.web_password)
-    app.extensions[_CONNECTION] = redis = Redis.from_url(
+    app.extensions[_CONNECTION] = redis = open_redis(
         settings.redis_url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S
     )
     app.redis_conn = redis  # type: ignore[attr-defined]  # where rq-dashboard looks for it

@@ -19,6 +19,7 @@ from web.rules import Cause, Facts, State
 from worker.alive import processes
 from worker.context import Context
 from worker.metrics import measure, recent_batches
+from worker.redis_client import open_redis
 
 REDIS_TIMEOUT_S = 1.5
 _PLACE = re.compile(r"^Error -?\d+ connecting to .*?:\d+\. ")
@@ -26,7 +27,7 @@ _PLACE = re.compile(r"^Error -?\d+ connecting to .*?:\d+\. ")
 
 def connect_redis(settings: Settings) -> Redis:
     """A client that waits briefly, and does not ask again by itself."""
-    return Redis.from_url(
+    return open_redis(
         settings.redis_url,
         decode_responses=True,
         socket_timeout=REDIS_TIMEOUT_S,

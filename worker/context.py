@@ -13,9 +13,11 @@ from redis import Redis
 
 from queueing import Keys, Policy, PriorityQueue, QuotaLimiter
 from settings import Settings
+from worker.redis_client import open_redis
 
-# Longer than any blocking wait on the server (a drain's slice), shorter than a job's timeout.
-SOCKET_TIMEOUT_S = 75.0
+# Longer than any blocking wait on the server (a drain's), and short enough that a process can end
+# in time while Redis is frozen.
+SOCKET_TIMEOUT_S = 12.0
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ class Context:
 
 def connect_redis(settings: Settings) -> Redis:
     """A client whose socket time-outs let a drain wait in place."""
-    return Redis.from_url(
+    return open_redis(
         settings.redis_url,
         decode_responses=True,
         socket_timeout=SOCKET_TIMEOUT_S,

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 
 import structlog
+from redis.exceptions import RedisError
 
 from db.connection import Connection
 from db.connection import ping as ping_database
@@ -15,6 +16,7 @@ from db.providers import ProviderRepository
 from market.transport import SendDeadline
 from queueing import Claimed, Hint
 from worker.context import Context
+from worker.patience import hurry
 from worker.plan import Plan
 from worker.points import Point, reached
 from worker.refresh import Call, Refresher, unauthorized_reason
@@ -69,23 +71,25 @@ class Drain:
     def run(self) -> Drained:
         """Drains until its slice is over or there is nothing to wait for; then leaves in order.
 
-        Raises DatabaseError when PostgreSQL is away; nothing is claimed without it.
+        Raises DatabaseError when PostgreSQL is away (nothing is claimed without it), RedisError.
         """
-        ended = "error"
         self._lift_old_key_block()
         try:
             while not (reason := self._must_end()):
                 hint = self._once()
                 if reason := self._wait(hint):
                     break
-            ended = reason or "stop"
-        finally:
-            self._leave(ended)
-        return Drained(self._calls, ended)
+        except RedisError:
+            raise  # without a leave: there is nobody to take it of, and what it holds runs out
+        except BaseException:
+            self._leave("error")
+            raise
+        self._leave(reason or "stop")
+        return Drained(self._calls, reason or "stop")
 
     def _once(self) -> Hint:
         """One claim, and the call that it grants."""
-        ping_database(self._connection)  # without PostgreSQL nothing is claimed
+        ping_database(self._refresher.connection)  # without PostgreSQL nothing is claimed
         mark = None if self._known_active else self._prove_idle()
         feed = self._plan.feed()
         # Counted from before the grant, so that it ends before the quota's own reckoning does.
@@ -140,6 +144,8 @@ class Drain:
         if self._stop.is_set():
             # The wait may have been cut in the middle of a reply: start on a fresh connection.
             self._context.redis.connection_pool.disconnect()
+            hurry(self._context.redis)
+            self._ticks.hurry()
         reached(Point.RETIRE_BEFORE)
         woken, hint = self._context.queue.retire(self._name)
         reached(Point.RETIRED)
@@ -157,7 +163,7 @@ class Drain:
         """
         self._known_active = True
         mark = self._context.queue.mark()
-        ago = ProviderRepository(self._connection).swap_last_active()
+        ago = ProviderRepository(self._refresher.connection).swap_last_active()
         longest_s = JOB_TIMEOUT_S + self._context.queue.policy.horizon_ms / 1000
         return mark if ago is None or ago.total_seconds() > longest_s else None
 

@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 
 from market.errors import (
+    BadAnswer,
     BadRequest,
     InvalidTicker,
     MarketError,
     NotEntitled,
     NotFound,
     NotYetPublished,
+    ProviderDown,
     RateLimited,
     SendDeadlinePassed,
     Unauthorized,
@@ -20,6 +22,7 @@ from queueing import Bury, Death, GiveBack, Item, Priority, Retry
 PUBLISHED_LATER_MS = 30 * 60 * 1000
 NO_BARS_MS = 6 * 3600 * 1000
 """A day without bars (a holiday) is asked for again so much later: a few calls a day."""
+CONNECT_SLOW_MS = 1_000
 LAST_FEED = FEEDS[-1].name
 
 
@@ -55,6 +58,24 @@ def after_error(
             return after_failure(item, text, rules=rules, kind=Death.INVALID)
         case _:
             return after_failure(item, text, rules=rules)
+
+
+def provider_failed(error: MarketError, took_ms: int) -> bool | None:
+    """For the breaker: True if the provider is away, slow or talks nonsense, False if it answered
+    sensibly (refusals included), None if the call says nothing about it.
+
+    A call that passed its send deadline while it tried to connect was kept waiting by the provider;
+    one that had passed it before was late because of us.
+    """
+    match error:
+        case ProviderDown() | BadAnswer():
+            return True
+        case SendDeadlinePassed():
+            return True if took_ms >= CONNECT_SLOW_MS else None
+        case InvalidTicker():
+            return None
+        case _:
+            return False
 
 
 def after_missing(

@@ -1,14 +1,13 @@
 """One granted call: fetch, write, complete. A crash anywhere leaves the lease to expire."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
 
 from db.connection import Connection
 from db.errors import DatabaseError
-from db.refresh import RefreshWriter
 from db.rows import CallAudit, SymbolRefresh, WriteResult
 from market.client import MarketClient
 from market.errors import InvalidTicker, MarketError, NotEntitled, RateLimited, Unauthorized
@@ -22,9 +21,11 @@ from worker.events import AssetUpdated, channel
 from worker.lease import Lease
 from worker.plan import Plan
 from worker.points import Point, reached
-from worker.reactions import RetryRules, after_error, after_missing
+from worker.reactions import RetryRules, after_error, after_missing, provider_failed
 from worker.selection import instant
 from worker.soundness import flaw_of
+from worker.stopping import STOP, StopFlag
+from worker.store import Store
 
 log = structlog.get_logger(__name__)
 
@@ -48,17 +49,32 @@ class Refresher:
     """Refreshes what one claim leased, in one HTTP request and one transaction."""
 
     def __init__(
-        self, context: Context, client: MarketClient, connection: Connection, plan: Plan
+        self,
+        context: Context,
+        client: MarketClient,
+        connection: Connection,
+        plan: Plan,
+        *,
+        reconnect: Callable[[], Connection] | None = None,
+        stop: StopFlag = STOP,
     ) -> None:
         self._context = context
         self._client = client
-        self._connection = connection
-        self._writer = RefreshWriter(connection, before_commit=lambda: reached(Point.COMMIT_BEFORE))
+        self._store = Store(connection, reconnect, stop)
         self._plan = plan
         settings = context.settings
         self._rules = RetryRules(
             settings.retry_max_attempts, int(settings.retry_delay_seconds * 1000)
         )
+
+    @property
+    def connection(self) -> Connection:
+        """The one in use: another than at first, if that was lost."""
+        return self._store.connection
+
+    def close(self) -> None:
+        """Closes a connection that was opened in place of a lost one."""
+        self._store.close()
 
     def refresh(self, call: Call) -> Hint:
         """Makes the call, stores and tells what it brought; returns when to claim next.
@@ -125,7 +141,7 @@ class Refresher:
             for d in done
             if d.symbol not in refused
         ]
-        hint = self._release(call, back, answered=True) if back else None
+        hint = self._release(call, back, answered=True, failed=False) if back else None
         if done or hint is None:
             hint = self._complete(call, done)
         log.info(
@@ -154,10 +170,11 @@ class Refresher:
             else after_error(item, error, feed=call.feed.name, rules=self._rules)
             for item in call.claimed.items
         ]
-        self._write(call, audit, [], back, answered=error.answered)
+        failed = provider_failed(error, audit.latency_ms)
+        self._write(call, audit, [], back, answered=error.answered, failed=failed)
         if isinstance(error, NotEntitled):
-            plan_changed(self._context, self._connection, self._plan)
-        return self._release(call, back, answered=error.answered, sent=error.sent)
+            plan_changed(self._context, self.connection, self._plan)
+        return self._release(call, back, answered=error.answered, sent=error.sent, failed=failed)
 
     def _provider_wide(self, error: MarketError, feed: Feed) -> None:
         """What concerns every worker is told first, before the items return."""
@@ -182,6 +199,7 @@ class Refresher:
         back: Sequence[Retry | GiveBack | Bury],
         *,
         answered: bool = True,
+        failed: bool | None = False,
     ) -> WriteResult:
         lost = self._lease.lost()  # somebody else's by now: theirs to write
         held = [item for item in call.claimed.items if item.symbol not in lost]
@@ -189,7 +207,7 @@ class Refresher:
         rows = [row for row in rows if row.symbol in assets]
         # The status of an asset is that of its price; bars that fail do not make it an error.
         prices = {item.symbol for item in held if not item.payload.get("bars")}
-        failed = [
+        errors = [
             (b.symbol, b.error or "")
             for b in back
             if not isinstance(b, GiveBack) and b.symbol in prices
@@ -197,21 +215,21 @@ class Refresher:
         at_ms = call.claimed.granted_at_ms
         try:
             try:
-                written = self._writer.write(at_ms, audit, rows, failed)
+                written = self._store.write(at_ms, audit, rows, errors, keep=self._lease.lost)
                 reached(Point.COMMITTED)
                 return written
             except DatabaseError as error:
                 if type(error) is not DatabaseError:  # it is away, or not prepared for us
                     raise
                 log.error("database.refused", detail=str(error))
-                return self._write_singly(at_ms, audit, rows, failed)
+                return self._write_singly(at_ms, audit, rows, errors)
         except DatabaseError as error:
             log.error("database.lost", detail=str(error))
             everything = [
                 GiveBack(item.symbol, delay_ms=DATABASE_PAUSE_MS, error=str(error))
                 for item in call.claimed.items
             ]
-            self._release(call, everything, answered=answered)
+            self._release(call, everything, answered=answered, failed=failed)
             raise
 
     def _write_singly(
@@ -228,12 +246,13 @@ class Refresher:
         for row in rows:
             self._lease.lost()  # a transaction each takes its time; old prices replace nothing
             try:
-                results.append(self._writer.write(at_ms, audit, [row]))
+                results.append(self._store.write(at_ms, audit, [row], keep=self._lease.lost))
             except DatabaseError as error:
                 if type(error) is not DatabaseError:
                     raise
                 refused[row.symbol] = str(error)
-        results.append(self._writer.write(at_ms, audit, [], [*failed, *refused.items()]))
+        errors = [*failed, *refused.items()]
+        results.append(self._store.write(at_ms, audit, [], errors, keep=self._lease.lost))
         return WriteResult(
             changed=tuple(symbol for result in results for symbol in result.changed),
             unchanged=tuple(symbol for result in results for symbol in result.unchanged),
@@ -259,6 +278,7 @@ class Refresher:
         *,
         answered: bool,
         sent: bool = True,
+        failed: bool | None,
     ) -> Hint:
         reached(Point.RELEASE_BEFORE)
         try:
@@ -267,6 +287,7 @@ class Refresher:
                 back,
                 answered=answered,
                 sent=sent,
+                failed=failed,
                 drain=call.drain,
                 max_wait_ms=call.max_wait_ms,
             )

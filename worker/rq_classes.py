@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 from redis.client import Pipeline
-from rq import Queue, Worker
+from rq import Queue
 from rq.exceptions import DeserializationError, NoSuchJobError, StopRequested
 from rq.executions import Execution
 from rq.job import Job
@@ -17,6 +17,7 @@ from rq.worker import WorkerStatus
 
 from queueing import Keys
 from worker import alive
+from worker.patience import PatientWorker
 from worker.stopping import STOP
 
 log = structlog.get_logger(__name__)
@@ -54,7 +55,7 @@ class TickJob(Job):
         self.webhooks = []
 
 
-class TickWorker(Worker):
+class TickWorker(PatientWorker):
     """Ends gently: a signal only asks the running tick to finish its call: seconds.
 
     Heroku sends SIGTERM to every process of a dyno at once; the work-horse leaves it to its parent.
@@ -67,9 +68,9 @@ class TickWorker(Worker):
         """Short, so that an idle worker says often that it lives, and looks if it should end."""
         return 5
 
-    def heartbeat(self, timeout: int | None = None, pipeline: "Pipeline | None" = None) -> None:
+    def beat(self, timeout: int | None, pipeline: "Pipeline | None") -> None:
         """Tells RQ and our own books; enters RQ's books again after a flush."""
-        super().heartbeat(timeout, pipeline)
+        super().beat(timeout, pipeline)
         if pipeline is None and not self.is_horse:
             if self._stop_requested and self.get_state() != WorkerStatus.BUSY:
                 raise StopRequested
@@ -81,7 +82,8 @@ class TickWorker(Worker):
     def maintain_heartbeats(self, job: Job, execution: Any) -> None:
         """The same while a tick runs."""
         super().maintain_heartbeats(job, execution)
-        alive.beat(self.connection, self.keys, self._alive_name)
+        with self.without_redis_if_need_be("heartbeat"):
+            alive.beat(self.connection, self.keys, self._alive_name)
 
     def register_death(self) -> None:
         """Leaves both books."""

@@ -7,10 +7,16 @@ whole line stands in the Procfile.
 
 import sys
 
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
 import worker.tasks  # noqa: F401 - imported before the fork, so that ticks start quickly
 from queueing import Keys
-from settings import Settings, SettingsError
+from settings import SentinelUrl, Settings, SettingsError
 from worker.logs import configure
+from worker.patience import wait_for_redis
+from worker.redis_client import open_redis, sentinel_options
 from worker.rq_classes import TickWorker
 from worker.ticks import RQ_QUEUE
 
@@ -23,5 +29,24 @@ except SettingsError as error:
 configure(_settings)
 TickWorker.keys = Keys(_settings.provider)
 
-REDIS_URL = _settings.redis_url
 QUEUES = [RQ_QUEUE]
+if _sentinel := SentinelUrl.parse(_settings.redis_url):
+    SENTINEL = {
+        "INSTANCES": list(_sentinel.hosts),
+        "MASTER_NAME": _sentinel.service,
+        "DB": _sentinel.db,
+        "USERNAME": _sentinel.user,
+        "PASSWORD": _sentinel.password,
+        "SENTINEL_KWARGS": sentinel_options(),
+        "CONNECTION_KWARGS": {"retry": Retry(NoBackoff(), 0), "socket_connect_timeout": 5.0},
+    }
+else:
+    REDIS_URL = _settings.redis_url
+
+# RQ's command asks Redis at once, and ends if nobody answers.
+with open_redis(_settings.redis_url, socket_timeout=5.0, socket_connect_timeout=5.0) as _redis:
+    try:
+        wait_for_redis(_redis)
+    except RedisError as error:
+        print(f"assetq: Redis refuses: {error}", file=sys.stderr)
+        sys.exit(3)

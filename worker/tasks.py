@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
+from redis.exceptions import RedisError
 
 from db.connection import Connection, connect
 from db.errors import DatabaseError
@@ -17,6 +18,7 @@ from worker.drain import Drain, Drained
 from worker.logs import configure
 from worker.plan import Plan
 from worker.points import Point, reached
+from worker.redis_client import away
 from worker.refresh import Refresher
 from worker.secondary import enqueue_secondary
 from worker.stopping import STOP, StopFlag
@@ -24,6 +26,7 @@ from worker.ticks import Ticks
 
 log = structlog.get_logger(__name__)
 
+STATEMENT_S = 5.0
 OUTAGE_MS = 5_000
 """After PostgreSQL was found away, no drain is started for so long."""
 
@@ -45,7 +48,14 @@ class Bench:
             settings.required_api_key(),
             timeout_s=settings.request_timeout_seconds,
         ) as client:
-            refresher = Refresher(self.context, client, self.connection, self.plan)
+            refresher = Refresher(
+                self.context,
+                client,
+                self.connection,
+                self.plan,
+                reconnect=lambda: open_database(settings),
+                stop=stop,
+            )
             limits: dict[str, Any] = {} if slice_s is None else {"slice_s": slice_s}
             drain = Drain(
                 self.context,
@@ -57,7 +67,20 @@ class Bench:
                 stop=stop,
                 **limits,
             )
-            return drain.run()
+            try:
+                return drain.run()
+            finally:
+                refresher.close()
+
+
+def open_database(settings: Settings) -> Connection:
+    """A connection that never holds a tick for long, whatever PostgreSQL does."""
+    return connect(
+        settings.database_url,
+        statement_timeout_s=STATEMENT_S,
+        lock_timeout_s=STATEMENT_S,
+        patience_s=STATEMENT_S + 1,
+    )
 
 
 @contextmanager
@@ -66,7 +89,7 @@ def bench(settings: Settings) -> Iterator[Bench]:
     with Context.open(settings) as context:
         ticks = Ticks(context.redis, context.keys)
         try:
-            with connect(settings.database_url) as connection:
+            with open_database(settings) as connection:
                 yield Bench(context, connection, ticks, Plan(context))
         finally:
             ticks.close()
@@ -75,6 +98,16 @@ def bench(settings: Settings) -> Iterator[Bench]:
 def _tick(work: Callable[[Bench], None]) -> None:
     settings = Settings.load()
     configure(settings)
+    try:
+        _work(settings, work)
+    except RedisError as error:
+        if not away(error):
+            raise
+        # Nor is this one: what was leased comes back by its lease, and the worker waits for Redis.
+        log.error("tick.redis", detail=str(error))
+
+
+def _work(settings: Settings, work: Callable[[Bench], None]) -> None:
     try:
         with bench(settings) as open_bench:
             work(open_bench)

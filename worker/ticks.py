@@ -13,6 +13,8 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 
 from queueing import Keys
+from worker.patience import hurry
+from worker.redis_client import twin_for_rq
 from worker.rq_classes import TickJob
 
 RQ_QUEUE = "assetq"
@@ -27,11 +29,7 @@ class Ticks:
 
     def __init__(self, redis: Redis, keys: Keys) -> None:
         # RQ wants bytes and keeps the connection; the texts of our own client would confuse it.
-        settings = {**redis.connection_pool.connection_kwargs, "decode_responses": False}
-        pool = redis.connection_pool.__class__(
-            connection_class=redis.connection_pool.connection_class, **settings
-        )
-        self._redis = Redis(connection_pool=pool)
+        self._redis = twin_for_rq(redis)
         self._keys = keys
         self.queue = Queue(
             RQ_QUEUE, connection=self._redis, serializer=JSONSerializer, job_class=TickJob
@@ -40,6 +38,10 @@ class Ticks:
     def close(self) -> None:
         """Closes the connections to Redis."""
         self._redis.connection_pool.disconnect()
+
+    def hurry(self) -> None:
+        """The process ends: see worker.patience."""
+        hurry(self._redis)
 
     def waiting(self, kind: str) -> bool:
         """Does a tick of this kind wait for a worker?"""
