@@ -135,6 +135,10 @@ class TickScheduler(Scheduler):
             description=entry.name,
             at_front=entry.urgent,
         )
+        if entry.kind == BATCH and not self._context.limiter.status().batch_at_ms:
+            # The first batch is due at once: background work must not take its calls before it.
+            calls = len(self._context.settings.priority_assets)
+            self._context.limiter.plan_batch(now_ms, entry.interval_s * 1000, calls)
         log.info("schedule.restored", entry=entry.id, trigger=entry.trigger)
         reached(Point.ENTRY_RESTORED)
 

@@ -36,6 +36,8 @@ class Scenario:
     answer_ms: tuple[int, int] = (60, 300)
     tick_ms: tuple[int, int] = (100, 1200)
     """How late a tick begins its work: the scheduler's pass and the worker's fork."""
+    skip_every: int = 0
+    """Every so many slots no worker is there for the batch; 0: always one."""
     seed: int = 1
 
 
@@ -102,6 +104,10 @@ class Simulation:
         """Runs to the end; `progress` hears the share that is done."""
         self._set_clock(START_MS)
         self._limiter.reset()
+        if self._scenario.critical:  # as the scheduler does when it starts
+            self._limiter.plan_batch(
+                START_MS, self._scenario.batch_minutes * MINUTE_MS, self._scenario.critical
+            )
         self._at(START_MS, self._batch)
         self._at(START_MS, self._secondary)
         span = self._end - START_MS
@@ -182,6 +188,9 @@ class Simulation:
     def _batch(self) -> None:
         slot, interval = self._now, self._scenario.batch_minutes * MINUTE_MS
         self._at(slot + interval, self._batch)
+        number = (slot - START_MS) // interval
+        if self._scenario.skip_every and number % self._scenario.skip_every == 1:
+            return
         late = self._random.randint(*self._scenario.tick_ms)
         self._at(slot + late, lambda: self._begin(slot, interval))
 
