@@ -132,6 +132,18 @@ def _redis(error: BaseException, redis_at: str) -> Explained | None:
         return _one(
             f"{redis_at} has no memory left. Raise its maxmemory, or free some.", ExitCode.REFUSED
         )
+    if isinstance(error, r.NoPermissionError):
+        return _one(
+            f"{redis_at} does not let this user do that: {text}. Give it the rights that "
+            "`assetq acl` prints.",
+            ExitCode.UNREACHABLE,
+        )
+    if "certificate verify failed" in text:
+        return _one(
+            f"{redis_at} cannot be trusted: {_certificate(text)}. Set REDIS_TLS_VERIFY=false if "
+            "your host's certificate is self-signed, and correct the host in REDIS_URL otherwise.",
+            ExitCode.UNREACHABLE,
+        )
     if text.startswith("DB index"):
         return _one(
             f"{redis_at} has no database of that number. Correct the end of REDIS_URL.",
@@ -148,6 +160,12 @@ def _redis(error: BaseException, redis_at: str) -> Explained | None:
             "rename or delete that key, or give assetq a Redis database of its own."
         )
     return _one(f"{redis_at} refused: {text}. `assetq doctor` looks for the cause.")
+
+
+def _certificate(text: str) -> str:
+    """What OpenSSL says, without its file and line."""
+    told = text.partition("certificate verify failed")[2].partition(" (_ssl")[0].strip(": ")
+    return f"its certificate is refused ({told})" if told else "its certificate is refused"
 
 
 def _psycopg(error: BaseException, _: str) -> Explained | None:

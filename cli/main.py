@@ -28,6 +28,8 @@ _COMMANDS = {
     "batch": ("cli.batch:batch", "Refresh the critical assets now."),
     "drain": ("cli.drain:drain", "Refresh what waits, in this process."),
     "watch": ("cli.watch:watch", "Show each refresh as it happens."),
+    "rebuild": ("cli.rebuild:rebuild", "Restore Redis from PostgreSQL after its loss."),
+    "acl": ("cli.acl:acl", "A Redis user that can do assetq's work and nothing else."),
     "simulate": ("cli.simulate:simulate", "What a plan is worth, and the next one."),
 }
 

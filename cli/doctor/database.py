@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from cli.doctor.finding import Finding, fail, ok, warn
 from db.compatibility import problems
 from db.connection import connect, server_version, translated_errors
 from db.migrate import MINIMUM_SERVER, pending_on
-from db.symbols import SymbolRepository
+from db.symbols import StoredAsset, SymbolRepository
 from settings import Settings
+from worker.soundness import flaw
+
+_SHOWN = 5
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
@@ -37,6 +40,18 @@ def examine(settings: Settings) -> Iterator[Finding]:
         yield from _symbols(settings, SymbolRepository(connection))
 
 
+def _malformed(assets: Sequence[StoredAsset]) -> Iterator[Finding]:
+    """Rows that no round asks for."""
+    found = [why for a in assets if (why := flaw(a.symbol, a.polygon_ticker))]
+    if found:
+        more = f", and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        yield warn(
+            "symbols",
+            f"never asked for: {'; '.join(found[:_SHOWN])}{more}",
+            "Correct symbol or polygon_ticker in trading.symbols, or set polygon_ticker to NULL.",
+        )
+
+
 def _symbols(settings: Settings, repository: SymbolRepository) -> Iterator[Finding]:
     assets = repository.list()
     if not assets:
@@ -44,6 +59,7 @@ def _symbols(settings: Settings, repository: SymbolRepository) -> Iterator[Findi
         return
     never = sum(asset.as_of is None for asset in assets)
     yield ok("symbols", f"{len(assets)} tracked, {never} of them never refreshed")
+    yield from _malformed(assets)
     if not settings.priority_assets_enabled:
         text = "PRIORITY_ASSETS_ENABLED is false: no batch runs"
         yield warn("critical", text, "Set it to true unless that is meant.")

@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from redis.exceptions import NoPermissionError
+
 from cli.doctor.finding import Finding, fail, ok, warn
 from worker.context import Context
 
@@ -27,7 +29,16 @@ def server(context: Context) -> Iterator[Finding]:
     """Version, append-only file, what it does when memory is full, and its clock."""
     from cli.session import redis_at
 
-    info: dict[str, Any] = context.redis.info()
+    try:
+        info: dict[str, Any] = context.redis.info()
+    except NoPermissionError:
+        yield fail(
+            "redis",
+            f"{redis_at()}: this user may not use INFO, so that a restart of Redis goes unseen and "
+            "the calls before it may be counted as free",
+            "Give the user the rights that `assetq acl` prints.",
+        )
+        return
     name, version = "Redis", str(info.get("redis_version", "0"))
     if "valkey_version" in info:
         name = f"Valkey {info['valkey_version']}, speaks as Redis"
