@@ -56,6 +56,7 @@ def _holds(now: QuotaStatus) -> list[tuple[str, object]]:
     if now.blocked_until_ms > now.now_ms:
         until = clock(now.blocked_until_ms, now.now_ms)
         facts.append(("BLOCKED", f"until {until}: {now.blocked_reason or 'no reason given'}"))
+    facts += _breaker(now)
     if now.hold_until_ms > now.now_ms:
         until = clock(now.hold_until_ms, now.now_ms)
         facts.append(("HELD", f"until {until}: Redis lost count of earlier calls"))
@@ -64,6 +65,16 @@ def _holds(now: QuotaStatus) -> list[tuple[str, object]]:
             ("window", "unknown (new or restarted Redis): the next claim checks, or holds")
         )
     return facts
+
+
+def _breaker(now: QuotaStatus) -> list[tuple[str, object]]:
+    breaker = now.breaker
+    if not breaker.open:
+        return [("failures in a row", breaker.failures)] if breaker.failures else []
+    since, probe = clock(breaker.since_ms, now.now_ms), clock(breaker.probe_at_ms, now.now_ms)
+    following = f"a probe runs, until {probe} at most" if breaker.probing else f"a probe at {probe}"
+    text = f"since {since}, {breaker.failures} failures in a row; {following}"
+    return [("PROVIDER FAILS", f"{text}: {breaker.reason or 'no reason given'}")]
 
 
 def _counted(counters: dict[str, int]) -> list[tuple[str, object]]:
@@ -110,6 +121,14 @@ def _document(now: QuotaStatus, counters: dict[str, int], window_s: float) -> di
         "blocked_reason": now.blocked_reason if blocked else None,
         "held_until": iso(now.hold_until_ms) if now.hold_until_ms > now.now_ms else None,
         "epoch_known": now.epoch_known,
+        "breaker": {
+            "open": now.breaker.open,
+            "failures": now.breaker.failures,
+            "since": iso(now.breaker.since_ms),
+            "probe_at": iso(now.breaker.probe_at_ms),
+            "probing": now.breaker.probing,
+            "reason": now.breaker.reason,
+        },
         "next_critical": following(now.urgent),
         "next_background": following(now.background),
         "waits_last_hour": now.waits_last_hour,
@@ -153,7 +172,7 @@ def block(seconds: float, reason: str) -> None:
 @limiter.command()
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def reset(yes: bool) -> None:
-    """Forget every counted call, block and hold.
+    """Forget every counted call, block, hold and failure.
 
     Only right if you know that nobody called the provider within the last window: otherwise it
     counts more calls than it allows.

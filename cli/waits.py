@@ -112,6 +112,7 @@ class Wait:
     """None: no work is pending."""
     reason: str | None
     detail: str | None = None
+    """Why calls are blocked, or what the provider's last failure said."""
 
     @property
     def over(self) -> bool:
@@ -124,7 +125,13 @@ class Wait:
             return "nothing: no work is pending"
         if self.over:
             return "nothing: a call is free now"
-        cause = f"blocked: {self.detail}" if self.detail else WHY.get(self.reason or "", "")
+        cause = WHY.get(self.reason or "", "")
+        if self.detail:
+            cause = (
+                f"blocked: {self.detail}"
+                if self.reason == "blocked"
+                else f"{cause} ({self.detail})"
+            )
         return f"{cause or self.reason}, until {clock(self.at_ms, self.now_ms)}"
 
     def as_dict(self) -> dict[str, Any]:
@@ -150,5 +157,7 @@ def next_wait(context: Context, head: Item | None) -> Wait:
 def call_wait(status: QuotaStatus, *, urgent: bool) -> Wait:
     """What the next critical, or the next other, call waits for."""
     at_ms, reason = status.urgent if urgent else status.background
-    detail = (status.blocked_reason or "no reason given") if reason == "blocked" else None
+    detail = status.breaker.reason if reason == "breaker" else None
+    if reason == "blocked":
+        detail = status.blocked_reason or "no reason given"
     return Wait(status.now_ms, at_ms, reason, detail)

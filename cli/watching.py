@@ -24,6 +24,7 @@ WHY = {
     "blocked": "the provider asked for a pause",
     "hold": "unknown how many calls were made before: one window must pass",
     "spacing": "the least time between two calls",
+    "breaker": "the provider fails: one probe will tell whether it is back",
     "delayed": "a retry or a pause of its own",
     "leased": "it is being refreshed now",
 }

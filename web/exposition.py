@@ -81,6 +81,10 @@ def _quota(state: State) -> Iterator[Family]:
     yield _gauge("quota_free_calls", "Calls that are free now; absent: no limit.", quota.free)
     blocked = quota.blocked_until_ms > quota.now_ms
     yield _gauge("quota_blocked", "1 while nobody may call.", blocked)
+    open_ = quota.breaker.open
+    yield _gauge("provider_breaker_open", "1 while the provider fails and only probes call.", open_)
+    failures = quota.breaker.failures
+    yield _gauge("provider_failures", "Calls that failed in a row.", failures)
     held = quota.limit is not None and quota.hold_until_ms > quota.now_ms
     yield _gauge("quota_held", "1 while the last window's calls are unknown.", held)
 

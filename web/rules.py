@@ -9,6 +9,7 @@ unhealthy (503): assets are not being kept fresh, and somebody must act
 degraded (200): it works, but not as it should
 - one of the four metrics is beyond its threshold
 - the last batch left an asset that is not fresh
+- the provider fails: nobody calls but for a probe now and then
 - calls are blocked (429, or by hand), or held because Redis does not know the last window's calls
 - an asset killed its workers (dead letter of kind poison) and waits for somebody to look
 - an entry is missing in the schedule
@@ -190,6 +191,12 @@ def key_and_quota(facts: Facts, state: State) -> Iterator[Cause]:
         else:
             text = f"No call is made {until} ({reason})"
             yield Cause("blocked", Level.DEGRADED, text, state.blocked_since_ms)
+    if quota.breaker.open:
+        text = (
+            f"The provider fails ({quota.breaker.reason or 'no reason was given'}), no call is "
+            f"made but one probe at {at(quota.breaker.probe_at_ms)}"
+        )
+        yield Cause("breaker", Level.DEGRADED, text, quota.breaker.since_ms)
     if quota.limit is not None and quota.hold_until_ms > quota.now_ms:
         text = (
             "Redis does not know the calls of the last window (it is new, was restarted or "
