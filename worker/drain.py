@@ -6,6 +6,7 @@ scheduler's pass) and a doubled one nothing. At most one drain waits per provide
 
 import time
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 from redis.exceptions import RedisError
@@ -27,8 +28,8 @@ log = structlog.get_logger(__name__)
 
 SLICE_S = 50.0
 SUCCESSOR_WITHIN_MS = 60_000
-LONGEST_WAIT_S = 10.0
-"""Then it looks around even if nobody woke it: a signal may be lost, PostgreSQL may be gone."""
+LONGEST_WAIT_S = 20.0
+"""Then it looks around even if nobody woke it (a signal may be lost), without another claim."""
 SLOW_S = 0.25
 """A drain whose calls take longer asks for help when more is free; the others are quick enough."""
 
@@ -125,8 +126,11 @@ class Drain:
         if not hint.waiter:
             return "another"
         reached(Point.WAIT_BEFORE)
-        timeout_s = min(hint.wait_ms / 1000, self._left_ms() / 1000, LONGEST_WAIT_S)
-        self._stop.wait(lambda: self._context.queue.wait(timeout_s))
+        until = time.monotonic() + min(hint.wait_ms, self._left_ms()) / 1000
+        while not self._must_end() and (left_s := until - time.monotonic()) > 0:
+            block = partial(self._context.queue.wait, min(left_s, LONGEST_WAIT_S))
+            if self._stop.wait(block):
+                break  # woken
         return None
 
     def _must_end(self) -> str | None:
