@@ -1,0 +1,395 @@
+"""SIGKILL at every named step: nothing is lost, doubled, stuck, out of date or over quota.
+
+A process that runs a real tick (or a scheduler's pass) kills itself at the point. Then a scheduler
+and workers go on, as they would on any host. The list of points is that of the code.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import settings as settings_module
+from market.sandbox import SandboxServer, worst_window
+from queueing import Batch, Priority
+from scheduler import process
+from scheduler.process import TickScheduler
+from tests import worker_kit
+from tests.dying import DIED, SLACK_MS, Orders, Stable
+from tests.waiting import eventually
+from tests.worker_kit import (
+    CRITICAL,
+    OTHERS,
+    Site,
+    assert_no_key_stays,
+    process_env,
+    settings_for,
+)
+from worker.points import Point
+from worker.ticks import BATCH, DRAIN, SECONDARY
+
+WINDOW_S = 0.5
+LIMIT = 5
+PRIORITY = [asset.symbol for asset in CRITICAL]
+SECOND = [asset.symbol for asset in OTHERS]
+TAKEN_UP_WITHIN_S = 5.0
+SCHEDULER = "scheduler"
+
+
+@dataclass
+class World:
+    """One site, processes that die there, and what goes on without them."""
+
+    site: Site
+    provider: SandboxServer
+    stable: Stable
+    env: dict[str, str]
+    arrived_before: int
+
+    @property
+    def orders(self) -> Orders:
+        return self.stable.orders
+
+    def skip_slots(self) -> None:
+        """The present slots' work is done: only what the test asks for is to do."""
+        site, settings = self.site, self.site.context.settings
+        now_ms = site.context.redis_now_ms()
+        interval_ms = settings.batch_interval_minutes * 60_000
+        slot = now_ms // interval_ms * interval_ms
+        batch = Batch(str(slot // 1000), slot, slot + interval_ms, interval_ms, 0, ())
+        site.context.queue.enqueue([], Priority.CRITICAL, batch=batch)
+        every_s = settings.secondary_interval_minutes * 60
+        done = str(now_ms // 1000 // every_s * every_s)
+        site.context.redis.set(site.context.keys.secondary, done, px=86_400_000)
+
+    def ask(self, *symbols: str) -> None:
+        self.skip_slots()
+        self.site.ask(*(symbols or ("EURUSD",)))
+
+    def entries_due(self) -> None:
+        """The schedule stands, and the time of each entry has come."""
+        scheduler = self.scheduler()
+        scheduler.run_once()
+        self.site.ticks.queue.empty()  # type: ignore[no-untyped-call]
+        now_ms = self.site.context.redis_now_ms()
+        for entry in scheduler._entries.values():
+            place = scheduler.scheduled_jobs_key
+            scheduler.connection.zadd(place, {entry.id: entry.slot(now_ms)})
+
+    def scheduler(self) -> TickScheduler:
+        return TickScheduler(self.site.context, self.site.ticks)
+
+    def time_passes(self) -> None:
+        """What the dead process held runs out now (test_recovery.py waits for it to happen)."""
+        r, keys = self.site.context.redis, self.site.context.keys
+        for symbol in r.zrange(keys.leases, 0, -1):
+            r.zadd(keys.leases, {symbol: self.site.context.redis_now_ms()}, xx=True)
+        r.pexpire(keys.named("scheduler:lock"), 1)
+        r.pexpire(keys.waiter, 1)
+
+    def go_on(self) -> None:
+        """A second in the life of those that live: a pass, and a worker for each tick."""
+        self.scheduler()._guarded_pass()
+        waiting = self.site.ticks.queue
+        for job_id in waiting.job_ids:
+            waiting.remove(job_id)
+            assert self.stable.run(job_id.partition("-")[0], self.env) == 0
+
+    def refreshed(self, symbols: list[str]) -> bool:
+        """Are these refreshed, and is nothing under way any more?"""
+        self.go_on()
+        pending = self.site.context.queue.size
+        return pending == 0 and set(symbols) <= set(self.site.events())
+
+    def check(self) -> None:
+        """The promises, whatever happened."""
+        site, keys = self.site, self.site.context.keys
+        r = site.context.redis
+        for symbol in [*PRIORITY, *SECOND]:
+            assert site.where(symbol) == "nowhere", symbol
+        assert site.context.queue.dead() == []
+        entries: Any = r.xrange(keys.updates)
+        seen = [json.loads(fields["event"]) for _, fields in entries]
+        told = [(event["symbol"], event["observed_at_ms"]) for event in seen]
+        assert len(told) == len(set(told)), "one observation, one event"
+        assert told == sorted(told, key=lambda t: t[1]), "never an older one after a newer"
+        for symbol, observed_at_ms in dict(told).items():
+            stored = site.one(
+                """SELECT (metadata #>> '{last_update,observed_at_ms}')::bigint
+                   FROM trading.symbols WHERE symbol = %s""",
+                symbol,
+            )
+            assert stored == observed_at_ms, f"{symbol}: the newest event is the row"
+            assert site.status(symbol) == ("success", None)
+        standing = set(r.zrange(keys.named("scheduler:entries"), 0, -1))
+        assert standing == {"every-batch", "every-secondary"}, "the schedule is complete"
+        assert r.pttl(keys.named("scheduler:lock")) <= 0, "the lock is free"
+        arrivals = self.provider.arrivals()[self.arrived_before :]
+        assert worst_window([a.mono_s for a in arrivals], WINDOW_S) <= LIMIT
+        assert_no_key_stays(r, site.context.settings)
+
+
+Arrange = Callable[[World], None]
+
+
+@dataclass(frozen=True)
+class Case:
+    """Which process dies, what it was about, and what must be refreshed all the same."""
+
+    tick: str
+    arrange: Arrange
+    refreshed: list[str]
+
+
+def _asked(world: World) -> None:
+    world.ask()
+
+
+def _failing(world: World) -> None:
+    world.ask()
+    world.provider.configure({"kind": "server_error", "count": 1})
+
+
+def _limited(world: World) -> None:
+    world.ask()
+    world.provider.configure({"kind": "rate_limited", "count": 1, "retry_after_s": 0.5})
+
+
+def _cut_short(world: World) -> None:
+    """Another tick waits: the drain leaves at once, with its work undone."""
+    world.ask()
+    world.site.ticks.push(SECONDARY, "1")
+
+
+def _blocked(world: World) -> None:
+    world.ask()
+    world.site.context.limiter.block(700, "for a moment")
+
+
+def _nothing(world: World) -> None:
+    return
+
+
+ONE = ["EURUSD"]
+DRAINS = Case(DRAIN, _asked, ONE)
+FAILS = Case(DRAIN, _failing, ONE)
+BEGINS = Case(BATCH, _nothing, PRIORITY)
+ROUND = Case(SECONDARY, _nothing, SECOND)
+FRESH = Case(SCHEDULER, _nothing, [*PRIORITY, *SECOND])
+CASES: dict[Point, list[Case]] = {
+    Point.BATCH_BEFORE: [BEGINS],
+    Point.BATCH_BEFORE_BARS: [BEGINS],
+    Point.BATCH_BEGUN: [BEGINS],
+    Point.SECONDARY_ENQUEUED: [ROUND],
+    Point.SECONDARY_NOTED: [ROUND],
+    Point.CLAIM_BEFORE: [DRAINS],
+    Point.CLAIMED: [DRAINS, Case(DRAIN, lambda w: w.ask(*PRIORITY), PRIORITY)],
+    Point.SEND_BEFORE: [DRAINS],
+    Point.ANSWERED: [DRAINS],
+    Point.PROVIDER_TOLD: [FAILS, Case(DRAIN, _limited, ONE)],
+    Point.COMMIT_BEFORE: [DRAINS, FAILS],
+    Point.COMMITTED: [DRAINS, FAILS],
+    Point.RELEASE_BEFORE: [FAILS],
+    Point.RELEASED: [FAILS],
+    Point.COMPLETE_BEFORE: [DRAINS],
+    Point.COMPLETED: [DRAINS],
+    Point.WAIT_BEFORE: [Case(DRAIN, _blocked, ONE)],
+    Point.RETIRE_BEFORE: [DRAINS, Case(DRAIN, _cut_short, ONE)],
+    Point.RETIRED: [DRAINS, Case(DRAIN, _cut_short, ONE)],
+    Point.LOCK_TAKEN: [FRESH],
+    Point.ENTRY_RESTORED: [FRESH],
+    Point.PUSH_BEFORE: [FRESH],
+    Point.PUSHED: [Case(SCHEDULER, World.entries_due, [*PRIORITY, *SECOND])],
+    Point.REARMED: [Case(SCHEDULER, World.entries_due, [*PRIORITY, *SECOND])],
+    Point.REAPED: [Case(SCHEDULER, _asked, ONE)],
+    Point.LOCK_KEPT: [FRESH],
+}
+
+
+@pytest.fixture(scope="module")
+def stable(project_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stable]:
+    place = tmp_path_factory.mktemp("stable")
+    with Stable(project_root, Orders(place / "orders"), place / "stable.log") as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[SandboxServer]:
+    with worker_kit.sandbox("starter") as server:
+        yield server
+
+
+@pytest.fixture
+def open_world(
+    redis_url: str,
+    migrated_url: str,
+    stable: Stable,
+    provider: SandboxServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Callable[..., World]]:
+    monkeypatch.setattr(settings_module, "SLACK_MS", SLACK_MS)
+    with ExitStack() as stack:
+        provider.configure()
+
+        def build(**more: Any) -> World:
+            settings = settings_for(
+                redis_url,
+                migrated_url,
+                provider.url,
+                **{
+                    "polygon_rate_limit": LIMIT,
+                    "rate_window_seconds": WINDOW_S,
+                    "request_timeout_seconds": 0.5,
+                    "retry_delay_seconds": 0,
+                    **more,
+                },
+            )
+            site = stack.enter_context(Site.open(settings))
+            env = process_env(
+                settings, tmp_path, RETRY_DELAY_SECONDS="0", ASSETQ_PROVIDER=settings.provider
+            )
+            return World(site, provider, stable, env, len(provider.arrivals()))
+
+        yield build
+
+
+@pytest.fixture
+def world(open_world: Callable[..., World]) -> World:
+    return open_world()
+
+
+@pytest.mark.parametrize(
+    ("point", "case"),
+    [
+        pytest.param(point, case, id=f"{point.name.lower()}-{number}")
+        for point, cases in CASES.items()
+        for number, case in enumerate(cases)
+    ],
+)
+def test_killed_at(world: World, point: Point, case: Case) -> None:
+    case.arrange(world)
+    world.orders.give(point)
+    assert world.stable.run(case.tick, world.env) == DIED, "it came to the point and died there"
+    assert not world.orders.pending(point)
+    world.time_passes()
+    eventually(
+        lambda: world.refreshed(case.refreshed),
+        TAKEN_UP_WITHIN_S,
+        what=f"{case.refreshed} after a death at {point.name}: {point}",
+    )
+    world.check()
+    for record in world.site.context.queue.batches(5):
+        assert record.failed == []
+        assert record.finished_at_ms is not None
+
+
+def test_killed_after_any_command(open_world: Callable[..., World]) -> None:
+    """Not only at the points: after each single command to Redis, PostgreSQL and the provider.
+
+    Each time in a queue of its own, without a quota, so that the dead do not wait for one another.
+    """
+    worlds: list[World] = []
+    while True:
+        one = open_world(assetq_provider=f"w{len(worlds)}", polygon_rate_limit="")
+        one.ask("EURUSD", "BTCUSD")
+        if one.stable.run(DRAIN, one.env, dies_after=len(worlds) + 1) != DIED:
+            break
+        worlds.append(one)
+    assert len(worlds) > 15, "as many as a drain sends"
+    for one in worlds:
+        one.time_passes()
+        done = ["EURUSD", "BTCUSD"]
+        eventually(lambda: one.refreshed(done), TAKEN_UP_WITHIN_S)  # noqa: B023
+        assert one.site.context.queue.dead() == []
+        events: Any = one.site.context.redis.xrange(one.site.context.keys.updates)
+        seen = [json.loads(fields["event"]) for _, fields in events]
+        told = [(event["symbol"], event["observed_at_ms"]) for event in seen]
+        assert len(told) == len(set(told)) == 2
+
+
+# --- the list is complete
+
+ROOT = Path(settings_module.__file__).parent
+CHANGES = {
+    "claim",
+    "complete",
+    "release",
+    "retire",
+    "extend",
+    "fetch",
+    "write",
+    "enqueue",
+    "zadd",
+    "enqueue_secondary",
+    "begin",
+    "reap",
+}
+"""What changes something outside the process."""
+EXCEPT = {
+    "remove_lock": "an end that does not come is the lock's end by time",
+    "_write": "the store's: COMMIT_BEFORE lies in it, COMMITTED behind it",
+    "_write_singly": "a transaction per row, of which each is as good as none or all",
+    "lost": "extend: a lease that nobody prolonged any more ends earlier, no more",
+    "ask_for_bars": "called by those that name points",
+    "enqueue_secondary": "called between points; a part of a round is completed by the next",
+    "_run": "a simulation",
+}
+HOSTS = ("worker", "scheduler")
+NOT_RUN_BY_A_TICK = {"simulation.py", "alive.py"}
+
+
+def _functions() -> Iterator[tuple[str, ast.FunctionDef]]:
+    for room in HOSTS:
+        for path in sorted((ROOT / room).glob("*.py")):
+            if path.name in NOT_RUN_BY_A_TICK:
+                continue
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, ast.FunctionDef):
+                    yield path.name, node
+
+
+def _called(function: ast.FunctionDef) -> set[str]:
+    found = set()
+    for node in ast.walk(function):
+        if isinstance(node, ast.Call):
+            match node.func:
+                case ast.Attribute(attr=name) | ast.Name(id=name):
+                    found.add(name)
+    return found
+
+
+def test_every_point_has_a_case_and_is_reached_in_the_code() -> None:
+    reached = set()
+    for _, function in _functions():
+        for node in ast.walk(function):
+            match node:
+                case ast.Call(func=ast.Name(id="reached"), args=[argument]):
+                    assert isinstance(argument, ast.Attribute), "a listed point, by its name"
+                    reached.add(Point[argument.attr])
+    assert reached == set(Point)
+    assert set(CASES) == set(Point)
+
+
+def test_whoever_changes_something_names_a_point() -> None:
+    """A new step without a point (hence without a test) fails here."""
+    silent = {
+        f"{name}: {function.name}"
+        for name, function in _functions()
+        if _called(function) & CHANGES
+        and "reached" not in _called(function)
+        and function.name not in EXCEPT
+    }
+    assert silent == set()
+
+
+def test_a_dead_scheduler_is_replaced_in_time() -> None:
+    """Its lock ends, and another one passes, within the time in which a lease is taken up."""
+    assert process.LOCK_S + 2 * process.INTERVAL_S <= TAKEN_UP_WITHIN_S
