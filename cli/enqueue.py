@@ -61,6 +61,7 @@ def find_assets(connection: Connection, symbols: Sequence[str]) -> list[StoredAs
     """The tracked assets, each once, in the given order. Raises CommandError naming every symbol
     that is malformed or unknown, with the nearest spellings."""
     from db.symbols import SymbolRepository
+    from worker.soundness import flaw
 
     wanted = list(dict.fromkeys(symbols))
     malformed = [symbol for symbol in wanted if not _PLAUSIBLE.fullmatch(symbol)]
@@ -77,6 +78,11 @@ def find_assets(connection: Connection, symbols: Sequence[str]) -> list[StoredAs
     if unknown := [symbol for symbol in wanted if symbol not in known]:
         everything = repository.list()
         raise CommandError([_unknown(symbol, everything) for symbol in unknown], ExitCode.NOT_FOUND)
+    flaws = [why for a in known.values() if (why := flaw(a.symbol, a.polygon_ticker))]
+    if flaws:
+        raise CommandError(
+            [f"trading.symbols: {why}. Correct that row." for why in flaws], ExitCode.USAGE
+        )
     return [known[symbol] for symbol in wanted]
 
 
