@@ -30,6 +30,7 @@ class Point(StrEnum):
     SEND_BEFORE = "about to send the request"
     ANSWERED = "the answer is in hand"
     PROVIDER_TOLD = "what concerns every worker is told, the items are still leased"
+    WRITE_BEFORE = "the lease was looked at, nothing is written yet"
     COMMIT_BEFORE = "rows are written, not committed"
     COMMITTED = "rows are committed, the items are still leased"
     RELEASE_BEFORE = "about to give items back, retry or bury them"

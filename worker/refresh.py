@@ -215,6 +215,7 @@ class Refresher:
         at_ms = call.claimed.granted_at_ms
         try:
             try:
+                reached(Point.WRITE_BEFORE)
                 written = self._store.write(at_ms, audit, rows, errors, keep=self._lease.lost)
                 reached(Point.COMMITTED)
                 return written

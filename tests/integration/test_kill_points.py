@@ -194,6 +194,7 @@ CASES: dict[Point, list[Case]] = {
     Point.SEND_BEFORE: [DRAINS],
     Point.ANSWERED: [DRAINS],
     Point.PROVIDER_TOLD: [FAILS, Case(DRAIN, _limited, ONE)],
+    Point.WRITE_BEFORE: [DRAINS, FAILS],
     Point.COMMIT_BEFORE: [DRAINS, FAILS],
     Point.COMMITTED: [DRAINS, FAILS],
     Point.RELEASE_BEFORE: [FAILS],
