@@ -49,7 +49,7 @@ _WEIGHT = {
 }
 _GAP_S = (1.0, 3.5)
 _AIM_S = 2.0
-_CALL_S = 0.02
+_CALL_S = 0.03
 STARTING_S = 5.0
 """A process that was started needs so long, on two busy cores, until it works."""
 
@@ -135,7 +135,7 @@ class Hand:
             case "kill in a call":
                 self._aim(lambda pid: send(pid, signal.SIGKILL))
             case "freeze in a call":
-                self._aim(self._freeze_pid)
+                self._aim(self._thaw_later)
             case "kill scheduler":
                 self.fleet.kill(Fleet.SCHEDULER)
                 self._excuse(STARTING_S, "scheduler")
@@ -180,23 +180,24 @@ class Hand:
         frozen = self.fleet.freeze(number)
         self._after(self.frozen_s, lambda: self.fleet.thaw(frozen))
 
-    def _freeze_pid(self, pid: int) -> None:
-        self.fleet.freeze_pid(pid)
-        self._after(self.frozen_s, lambda: self.fleet.thaw([pid]))
-
     def _aim(self, what: Callable[[int], object]) -> None:
-        """Strikes a work-horse that holds a lease now, at a random moment of its call."""
+        """Stops a work-horse at a random moment of its call, and does it if it holds a lease."""
         deadline = time.monotonic() + _AIM_S
         with Redis(port=self.valkey.port, decode_responses=True) as redis:
             while time.monotonic() < deadline:
-                ours = self.fleet.all_horses()
-                for pid in holders(redis):
-                    if pid in ours:
-                        time.sleep(self.die.expovariate(1 / _CALL_S))
+                for pid in set(holders(redis)) & self.fleet.all_horses():
+                    time.sleep(self.die.uniform(0, _CALL_S))
+                    if not self.fleet.freeze_pid(pid):
+                        continue
+                    if pid in holders(redis):
                         what(pid)
                         self.aimed += 1
                         return
+                    self.fleet.thaw([pid])  # it was quicker
                 time.sleep(0.002)
+
+    def _thaw_later(self, pid: int) -> None:
+        self._after(self.frozen_s, lambda: self.fleet.thaw([pid]))
 
     def _restart(self, server: Server) -> None:
         began = time.time()

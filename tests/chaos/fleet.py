@@ -81,7 +81,7 @@ class Fleet:
     def terminate(self, number: int) -> None:
         """SIGTERM, and a new one at once. Its exit code must be 0, within 25 s."""
         process = self._processes[number]
-        self.thaw()
+        self.thaw([process.pid, *self.horses(number)])
         process.send_signal(signal.SIGTERM)
         self._leaving.append((time.monotonic() + END_WITHIN_S, process))
         self._again(number)

@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -265,6 +266,7 @@ def main() -> int:
         for fault in plan(arguments.seed, arguments.seconds, arguments.workers):
             print(fault)
         return 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # nothing of it stays
     assets = catalogue(arguments.assets)
     with tempfile.TemporaryDirectory(prefix="assetq-chaos-") as name:
         os.chmod(name, 0o755)
