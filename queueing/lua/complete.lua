@@ -26,7 +26,7 @@ for _, m in ipairs(mine) do
   batch_outcome(m.item, symbol, { status = 'updated' })
   count('completed')
   if m.done.event then
-    redis.call('XADD', UPDATES, 'MAXLEN', '~', ms(args.stream_max), '*', 'symbol', symbol, 'event', m.done.event)
+    redis.call('XADD', UPDATES, 'MAXLEN', '~', ms(args.stream_max), '*', 'event', m.done.event)
     redis.call('PUBLISH', m.done.channel, m.done.event)
   end
 end
