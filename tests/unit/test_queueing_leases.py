@@ -102,7 +102,6 @@ def test_complete_publishes_and_forgets_in_one_step(kit: Kit) -> None:
         assert listener.get_message(timeout=0.01) is None
     (entry,) = client.xrange(kit.keys.updates)
     assert {_text(k): _text(v) for k, v in entry[1].items()} == {
-        "symbol": "A",
         "event": '{"s":"é\\ud800"}',
     }
     assert kit.where("A") == kit.where("B") == set()
