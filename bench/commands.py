@@ -27,7 +27,7 @@ from db.migrate import migrate
 from db.symbols import Asset, SymbolRepository
 from queueing import Keys
 from queueing.scripts import source
-from tests.chaos.soak import ROOT, procfile
+from tests.chaos.fleet import ROOT, procfile
 
 DRAIN = ("claim", "complete", "release", "retire", "extend")
 ASSETS = 2000

@@ -25,7 +25,8 @@ from db.connection import connect
 from db.migrate import migrate
 from db.symbols import SymbolRepository
 from queueing import Keys, Policy, PriorityQueue
-from tests.chaos.soak import Fleet, fetch, judge, start_sandbox
+from tests.chaos.fleet import Fleet
+from tests.chaos.soak import fetch, judge, start_sandbox
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
@@ -49,7 +50,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
         "RATE_WINDOW_SECONDS": str(arguments.window),
         "PRIORITY_ASSETS_ENABLED": str(arguments.batch).lower(),
     }
-    fleet = Fleet(env, arguments.workers, Path(os.devnull), arguments.seed)
+    fleet = Fleet(env, arguments.workers, Path(os.devnull), seed=arguments.seed)
     with Redis.from_url(valkey.url, decode_responses=True) as redis:
         while not redis.zcard(Keys().window):  # the first call
             time.sleep(0.05)
