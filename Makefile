@@ -6,13 +6,14 @@
 #   make soak    five minutes of kills, delays and flushes against the quota (SECONDS=, SEED=)
 #   make chaos   two minutes in which everything is killed, frozen, cut and restarted (SECONDS=, SEED=)
 #   make chaos-long   the same with ten seeds of five minutes
+#   make fuzz    10,000 damaged answers and 10,000 random inputs (COUNT=, SEED=)
 #   make lock    pin the dependencies of pyproject.toml anew · make clean: as after a clone
 #
 # Paths are relative and every command runs in this directory, so that spaces in it do no harm.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup data run test lint bench soak chaos chaos-long lock clean
+.PHONY: help setup data run test lint bench soak fuzz chaos chaos-long lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -30,7 +31,7 @@ ifneq ($(shell cat '$(STAMP)' 2>/dev/null),$(CURDIR))
 endif
 
 help:
-	@sed -n '3,9s/^# \{0,1\}//p' Makefile
+	@sed -n '3,10s/^# \{0,1\}//p' Makefile
 
 # The first interpreter that is new enough, or the one named: make setup PYTHON=/path/to/python3
 define find_python
@@ -99,6 +100,12 @@ chaos-long: $(STAMP)
 	@failed=; for seed in $(CHAOS_SEEDS); do \
 	  $(BIN)/python -m tests.chaos.run --seconds $(SECONDS) --seed $$seed || failed="$$failed $$seed"; \
 	done; test -z "$$failed" || { echo "promises were broken with seed$$failed" >&2; exit 1; }
+
+# Damaged answers of the provider, and random inputs of the command.
+COUNT ?= 10000
+fuzz: $(STAMP)
+	@$(BIN)/python -m tests.chaos.fuzz_provider --count $(COUNT) --seed $(SEED)
+	@exec $(BIN)/python -m tests.chaos.fuzz_inputs --count $(COUNT) --seed $(SEED)
 
 bench: $(STAMP)
 	@exec $(BIN)/python -m bench $(ARGS)

@@ -358,7 +358,7 @@ _YAML_FIELDS = {
 def read_yaml(path: Path) -> dict[str, tuple[str, Any]]:
     """field → (path in the file, value). Raises SettingsError for what it does not know."""
     try:
-        raw = yaml.safe_load(path.read_text("utf-8-sig")) or {}
+        raw = parse_yaml(path.read_text("utf-8-sig")) or {}
     except OSError as error:
         raise SettingsError(
             [f"ASSETQ_CONFIG={path}: cannot be read: {error.strerror}. Correct the path."]
@@ -390,6 +390,19 @@ def read_yaml(path: Path) -> dict[str, tuple[str, Any]]:
     if problems:
         raise SettingsError(problems)
     return found
+
+
+def parse_yaml(text: str) -> Any:
+    """What plain YAML holds; yaml.YAMLError for all else. PyYAML's own constructors let other
+    errors out, for `!!int x` or the 45th of a month."""
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise
+    except RecursionError:
+        raise yaml.MarkedYAMLError(problem="nested too deeply") from None
+    except (ValueError, ArithmeticError, LookupError, TypeError, AttributeError):
+        raise yaml.MarkedYAMLError(problem="a value that is not what it claims to be") from None
 
 
 def _known_keys(section: object) -> str:

@@ -15,6 +15,7 @@ from db.connection import Connection
 from db.symbols import Asset, ImportCounts, SymbolRepository
 from market.tickers import check_symbol, check_ticker
 from queueing import Priority
+from settings import parse_yaml
 
 SHIPPED = Path(__file__).resolve().parents[1] / "config" / "catalogue.csv"
 REQUIRED = ("symbol", "polygon_ticker", "asset_type")
@@ -123,7 +124,7 @@ def _csv_rows(path: Path, text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _yaml_rows(path: Path, text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
     try:
-        entries = yaml.safe_load(text)
+        entries = parse_yaml(text)
     except yaml.YAMLError as error:
         raise CatalogueError(path, [f"not valid YAML: {' '.join(str(error).split())}"]) from error
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):

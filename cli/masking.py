@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from pathlib import Path
@@ -31,7 +32,9 @@ def of_environment(env_file: str = ".env") -> set[str]:
 
     values: dict[str, str | None] = dict(os.environ)
     if Path(env_file).is_file():
-        values |= dotenv_values(env_file)
+        # Also where it is not UTF-8, which is then the error to be told.
+        text = Path(env_file).read_text("utf-8-sig", errors="replace")
+        values |= dotenv_values(stream=io.StringIO(text))
     found = {value for name in _NAMES if (value := values.get(name))}
     return found | {p for name in _URLS for p in _passwords(values.get(name) or "")}
 
@@ -40,7 +43,7 @@ def masked(text: str, secrets: set[str]) -> str:
     """The text without them, and without user and password in any URL."""
     clean = _USERINFO.sub("***@", text)
     for secret in sorted(secrets, key=len, reverse=True):
-        for form in {secret, quote(secret, safe=""), unquote(secret)}:
+        for form in {secret, quote(secret, safe="", errors="replace"), unquote(secret)}:
             if len(form) >= _LEAST:
                 clean = clean.replace(form, "***")
     return clean
