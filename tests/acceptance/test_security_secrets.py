@@ -1,0 +1,150 @@
+"""Keys and passwords turn up nowhere: logs, Redis, tables, pages, process list, tracebacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import redis
+import requests
+
+from cli.acl import USER
+from cli.embedded.server import free_port
+from db.connection import connect
+from market.sandbox import SandboxServer
+from tests import worker_kit
+from tests.acceptance.cli_runs import Cli
+from tests.acceptance.test_pipeline import everything_in
+from tests.integration.db_data import run
+from tests.security_kit import REDIS_PASSWORD, ROLE, ROLE_PASSWORD, acl_user, least_role
+from tests.waiting import eventually
+from tests.worker_kit import CRITICAL, Running, Site, process_env, settings_for
+
+API_KEY, WEB_PASSWORD = "MarkKey%2F/87+a", "MarkWeb@88:x"
+MARKS = ("MarkKey", "MarkWeb", "MarkRedis", "MarkRole")
+"""The beginning of each secret: no part of one may be seen either."""
+PAGES = (
+    *("/", "/health/batch", "/metrics", "/healthz", "/nothing", "/rq/", "/rq/0/view/queues"),
+    *("/rq/0/view/workers", "/rq/0/data/workers.json", "/rq/0/data/queues.json", "/rq/0/data/x"),
+    *("/rq/0/data/jobs/assetq/finished/50/asc/1.json", "/rq/0/data/job/none.json"),
+)
+
+
+@pytest.fixture
+def provider() -> Iterator[SandboxServer]:
+    with worker_kit.sandbox("starter", key=API_KEY) as server:
+        yield server
+
+
+def clean(what: str, text: str) -> None:
+    for mark in MARKS:
+        assert mark not in text, f"{mark} in {what}: {text[max(0, text.index(mark) - 200) :][:400]}"
+
+
+def command_lines(pids: list[int]) -> Iterator[str]:
+    for pid in pids:
+        for name in ("cmdline", "comm"):
+            try:
+                text = Path(f"/proc/{pid}/{name}").read_bytes()
+            except OSError:
+                continue
+            yield text.replace(b"\0", b" ").decode(errors="replace")
+
+
+def test_no_secret_is_seen_whatever_goes_wrong(
+    r: redis.Redis,
+    redis_url: str,
+    migrated_url: str,
+    provider: SandboxServer,
+    project_root: Path,
+    tmp_path: Path,
+) -> None:
+    with ExitStack() as stack:
+        least_redis = stack.enter_context(acl_user(r))
+        least_postgres = stack.enter_context(least_role(migrated_url))
+        settings = settings_for(least_redis, least_postgres, provider.url, massive_api_key=API_KEY)
+        owner = settings_for(least_redis, migrated_url, provider.url, massive_api_key=API_KEY)
+        site = stack.enter_context(Site.open(owner, CRITICAL))
+        env = process_env(
+            settings,
+            tmp_path,
+            PYTHONUNBUFFERED="1",
+            ASSETQ_DEBUG="1",
+            PORT=str(free_port()),
+            WEB_PASSWORD=WEB_PASSWORD,
+        )
+        fleet: list[Running] = []
+        for name in ("scheduler", "worker", "web"):
+            one = Running(project_root, name, env, tmp_path / f"{name}.log")
+            stack.callback(one.end)
+            fleet.append(one)
+        worker = fleet[1]
+        seen: list[str] = []
+
+        def look() -> bool:
+            """At the process list while work-horses come and go."""
+            pids = [pid for one in fleet for pid in (one.process.pid, *one.horses())]
+            seen.extend(command_lines(pids))
+            return len(set(site.events())) == len(CRITICAL)
+
+        eventually(look, 25, what="the batch")
+        session = stack.enter_context(requests.Session())
+        session.trust_env, session.auth = False, ("admin", WEB_PASSWORD)
+
+        def pages() -> Iterator[str]:
+            for page in PAGES:
+                answer = session.get(f"http://127.0.0.1:{env['PORT']}{page}", timeout=10)
+                yield f"{page}: {answer.headers} {answer.text}"
+
+        seen += pages()
+        cli = Cli(tmp_path, env)
+        for line in ("doctor", "queue stats", "dead list", "limiter status", "symbols list"):
+            cli.here(*line.split())
+
+        # The provider does not know the key any more: refused calls are stored and told.
+        assert worker.terminate(25) == 0
+        other = env | {"MASSIVE_API_KEY": "MarkKeyOther"}
+        worker = fleet[1] = Running(project_root, "worker", other, tmp_path / "worker.log")
+        stack.callback(worker.end)
+        site.ask("EURUSD", at=1)
+        site.ticks.push("drain")
+        eventually(lambda: "Unauthorized" in worker.output, 15)
+        assert site.one("SELECT count(*) FROM data_sources.api_calls WHERE status = 401") >= 1
+        cli.here("limiter", "status")
+
+        # Both stores refuse the login.
+        run(migrated_url, f"ALTER ROLE {ROLE} NOLOGIN")
+        cut = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{ROLE}'"
+        run(migrated_url, cut)
+        site.ticks.push("drain")
+        eventually(lambda: "tick.database" in worker.output, 20)
+        with redis.Redis.from_url(redis_url) as plain:
+            for key, value in everything_in(plain):
+                clean(f"Redis key {key}", f"{key} {value}")
+        r.execute_command("ACL", "SETUSER", USER, "resetpass", ">other")  # type: ignore[no-untyped-call]
+        r.client_kill_filter(_type="normal", user=USER)
+        eventually(lambda: "scheduler.redis" in fleet[0].output, 15)
+        seen += pages()
+        for line in ("doctor", "queue stats", "symbols list", "rebuild", "drain", "enqueue EURUSD"):
+            assert cli.here(*line.split()).code != 0
+        for url in ("REDIS_URL", "DATABASE_URL"):
+            for broken in ("?ssl=MarkRedis", "/x:y@z", "#MarkRole"):
+                cli.here("doctor", **{url: env[url] + broken})
+
+        for text in seen:
+            clean("what was seen", text)
+        clean(
+            "the commands", "".join(cli.said).replace("?ssl=MarkRedis", "").replace("#MarkRole", "")
+        )
+        for one in fleet:
+            clean("a log", one.output)
+        assert len(seen) > len(PAGES)
+        assert any("rq" in text for text in seen)
+        with connect(migrated_url) as connection:
+            for table in ("api_calls", "data_sync_status", "api_providers"):
+                rows = connection.execute(f"SELECT t::text FROM data_sources.{table} t".encode())
+                clean(table, str(rows.fetchall()))
+    assert REDIS_PASSWORD.startswith(MARKS[2])
+    assert ROLE_PASSWORD.startswith(MARKS[3])
