@@ -42,12 +42,12 @@ KILLS = {kind for kind in KINDS if kind.startswith("kill")} - {
 }
 _WEIGHT = {
     "kill in a call": 5,
-    "freeze in a call": 3,
+    "freeze in a call": 4,
     "kill and start valkey": 1,
     "kill and start postgres": 1,
     "freeze scheduler": 1,
 }
-_GAP_S = (1.0, 3.5)
+_GAP_S = (1.2, 4.0)
 _AIM_S = 2.0
 _CALL_S = 0.03
 STARTING_S = 5.0
@@ -185,7 +185,7 @@ class Hand:
         deadline = time.monotonic() + _AIM_S
         with Redis(port=self.valkey.port, decode_responses=True) as redis:
             while time.monotonic() < deadline:
-                for pid in set(holders(redis)) & self.fleet.all_horses():
+                for pid in set(holders(redis)) & self.fleet.all_horses() - self.fleet.frozen:
                     time.sleep(self.die.uniform(0, _CALL_S))
                     if not self.fleet.freeze_pid(pid):
                         continue

@@ -54,6 +54,11 @@ class Fleet:
         self._sessions.add(self._processes[number].pid)
 
     @property
+    def frozen(self) -> set[int]:
+        """Process ids that sleep now."""
+        return set(self._frozen)
+
+    @property
     def workers(self) -> list[int]:
         """The numbers of the workers."""
         return [number for number in self._commands if number != self.SCHEDULER]
