@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from hashlib import sha1
 from pathlib import Path
+from typing import Any
 
 from redis import Redis
 
@@ -76,8 +77,11 @@ def measure(workers: int, window_s: float, seconds: float, urls: tuple[str, str]
         "QUEUE_MAX_SIZE": "10000",
     }
     commands = [procfile("worker")] * workers + [procfile("scheduler")]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    fleet = [subprocess.Popen(command, env=env, cwd=ROOT, **quiet) for command in commands]
+    null = subprocess.DEVNULL
+    fleet = [
+        subprocess.Popen(command, env=env, cwd=ROOT, stdout=null, stderr=null)
+        for command in commands
+    ]
     try:
         counts, grants = watch(redis_url, scripts, keys, seconds, settle_s=15 + workers / 2)
     finally:
@@ -103,7 +107,7 @@ def watch(
     counts: Counter[str] = Counter()
 
     def granted(redis: Redis) -> int:
-        values = redis.hgetall(keys.counters)
+        values: Any = redis.hgetall(keys.counters)
         return sum(int(v) for k, v in values.items() if k.startswith("granted:"))
 
     with Redis.from_url(redis_url, decode_responses=True) as redis:

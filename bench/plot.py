@@ -30,10 +30,10 @@ def panel(name: str, times: list[float], row: int, options: argparse.Namespace) 
     highest = options.limit + 3
 
     def x(second: float) -> float:
-        return LEFT + second / options.span * (WIDTH - LEFT - 20)
+        return LEFT + second / float(options.span) * (WIDTH - LEFT - 20)
 
     def y(number: float) -> float:
-        return top + HEIGHT - number / highest * HEIGHT
+        return top + HEIGHT - number / float(highest) * HEIGHT
 
     parts = []
     series = [*steps(times, options.window), (options.span, 0)]

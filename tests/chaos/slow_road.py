@@ -25,7 +25,7 @@ class Road:
         self._both_ways = both_ways
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
-        self._transports: set[asyncio.Transport] = set()
+        self._transports: set[asyncio.WriteTransport] = set()
         self._closed = False
         self.delay_s = delay_s
         self.port = 0
@@ -73,7 +73,7 @@ class Road:
         except OSError:
             writer.close()
             return
-        ends = {writer.transport, back.transport}
+        ends: set[asyncio.WriteTransport] = {writer.transport, back.transport}
         self._transports |= ends
         try:
             await asyncio.gather(
