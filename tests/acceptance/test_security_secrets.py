@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 import requests
+import structlog
 
 from cli.acl import USER
 from cli.embedded.server import free_port
@@ -21,6 +22,7 @@ from tests.integration.db_data import run
 from tests.security_kit import REDIS_PASSWORD, ROLE, ROLE_PASSWORD, acl_user, least_role
 from tests.waiting import eventually
 from tests.worker_kit import CRITICAL, Running, Site, process_env, settings_for
+from worker.logs import configure
 
 API_KEY, WEB_PASSWORD = "MarkKey%2F/87+a", "MarkWeb@88:x"
 MARKS = ("MarkKey", "MarkWeb", "MarkRedis", "MarkRole")
@@ -148,3 +150,24 @@ def test_no_secret_is_seen_whatever_goes_wrong(
                 clean(table, str(rows.fetchall()))
     assert REDIS_PASSWORD.startswith(MARKS[2])
     assert ROLE_PASSWORD.startswith(MARKS[3])
+
+
+def test_a_log_line_tells_no_secret_even_if_it_is_handed_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    settings = settings_for(
+        "redis://u:MarkRedis%40x@h:1/0",
+        "postgresql://u:MarkRole%2Fx@h/d",
+        "http://h",
+        massive_api_key=API_KEY,
+        web_password=WEB_PASSWORD,
+    )
+    try:
+        configure(settings)
+        told = ["MarkRedis%40x", "MarkRedis@x", "MarkRole/x", API_KEY, WEB_PASSWORD]
+        structlog.get_logger().error("odd", told=told, url=settings.redis_url)
+    finally:
+        structlog.reset_defaults()
+    line = capsys.readouterr().err
+    assert "event='odd'" in line
+    clean("the line", line)
