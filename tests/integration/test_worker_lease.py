@@ -1,0 +1,101 @@
+"""The lease of a call: prolonged while the work goes on, at no cost to quick calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+import settings as settings_module
+from market.sandbox import SandboxServer
+from tests import worker_kit
+from tests.dying import SLACK_MS
+from tests.worker_kit import Site, settings_for
+from worker import points
+from worker.points import Point
+
+SLOW = {"kind": "delay", "min_s": 0.7, "max_s": 0.7}
+"""Longer than half of a lease of 1.3 s."""
+
+
+@pytest.fixture
+def provider() -> Iterator[SandboxServer]:
+    with worker_kit.sandbox("starter") as server:
+        yield server
+
+
+@pytest.fixture
+def site(
+    redis_url: str, migrated_url: str, provider: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Site]:
+    monkeypatch.setattr(settings_module, "SLACK_MS", SLACK_MS)
+    more = {"rate_window_seconds": 0.2, "request_timeout_seconds": 0.8}
+    with Site.open(settings_for(redis_url, migrated_url, provider.url, **more)) as opened:
+        yield opened
+
+
+def at(monkeypatch: pytest.MonkeyPatch, point: Point, act: Callable[[], None]) -> None:
+    """Does this whenever the point is reached."""
+
+    def reached(there: Point) -> None:
+        if there is point:
+            act()
+
+    monkeypatch.setattr(points, "on_reached", reached)
+
+
+def commands(site: Site) -> dict[str, int]:
+    stats = site.context.redis.info("commandstats")
+    return {name.removeprefix("cmdstat_"): row["calls"] for name, row in stats.items()}
+
+
+@pytest.mark.parametrize("slow", [False, True])
+def test_it_is_prolonged_when_half_of_it_is_spent(
+    site: Site, provider: SandboxServer, monkeypatch: pytest.MonkeyPatch, slow: bool
+) -> None:
+    provider.configure(*([SLOW] if slow else []))
+    seen: list[float | None] = []
+    leases = site.context.keys.leases
+    at(
+        monkeypatch,
+        Point.WRITE_BEFORE,
+        lambda: seen.append(site.context.redis.zscore(leases, "EURUSD")),
+    )
+    site.ask("EURUSD", "BTCUSD")
+    call = site.claim()
+    site.refresher.refresh(call)
+    [until_ms] = seen
+    assert until_ms is not None
+    prolonged_ms = until_ms - call.claimed.lease_until_ms
+    assert (prolonged_ms >= 700) if slow else (prolonged_ms == 0)
+    assert site.events() == ["EURUSD", "BTCUSD"]
+
+
+def test_who_lost_it_stores_nothing_but_the_call(
+    site: Site, provider: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The provider counted it; the prices are the next worker's to bring."""
+    provider.configure(SLOW)
+
+    def taken_back() -> None:
+        site.context.redis.zadd(site.context.keys.leases, {"EURUSD": 1})
+        site.context.queue.reap()
+
+    at(monkeypatch, Point.ANSWERED, taken_back)
+    site.ask("EURUSD", "BTCUSD")
+    site.refresher.refresh(site.claim())
+    assert site.asset("EURUSD").last_price is None
+    assert site.where("EURUSD") == "queue"
+    assert site.events() == ["BTCUSD"], "what it still held is done"
+    assert site.asset("BTCUSD").last_price is not None
+    assert site.outcomes() == ["ok"]
+
+
+def test_a_quick_call_costs_two_commands(site: Site) -> None:
+    site.refresh("EURUSD")  # scripts are loaded
+    site.ask("EURUSD")
+    call = site.claim()
+    before = commands(site)
+    site.refresher.refresh(call)
+    after = commands(site)
+    assert after["evalsha"] - before["evalsha"] == 1, "complete; the other one was the claim"
