@@ -28,15 +28,16 @@ log = structlog.get_logger(__name__)
 
 SLICE_S = 50.0
 SUCCESSOR_WITHIN_MS = 60_000
-LONGEST_WAIT_S = 20.0
-"""Then it looks around even if nobody woke it (a signal may be lost), without another claim."""
+LONGEST_WAIT_S = 10.0
+"""Then it looks around even if nobody woke it (a signal may be lost), without another claim. Shorter
+than the socket's time-out, which in turn bounds how long a frozen Redis holds a process that ends."""
 SLOW_S = 0.25
 """A drain whose calls take longer asks for help when more is free; the others are quick enough."""
 
 
 @dataclass(frozen=True)
 class Drained:
-    """What one drain did, and why it ended: stop, slice, tick, another, empty, error."""
+    """What one drain did, and why it ended: stop, slice, tick, another, empty, version, error."""
 
     calls: int
     ended: str
@@ -124,7 +125,7 @@ class Drain:
         if hint.wait_ms == 0:
             return None
         if not hint.waiter:
-            return "another"
+            return "version" if hint.reason == "version" else "another"
         reached(Point.WAIT_BEFORE)
         until = time.monotonic() + min(hint.wait_ms, self._left_ms()) / 1000
         while not self._must_end() and (left_s := until - time.monotonic()) > 0:
@@ -154,7 +155,7 @@ class Drain:
         woken, hint = self._context.queue.retire(self._name)
         reached(Point.RETIRED)
         soon = hint.wait_ms is not None and hint.wait_ms <= SUCCESSOR_WITHIN_MS
-        if ended == "error" or hint.waiting:
+        if ended in ("error", "version") or hint.waiting:
             soon = False  # the scheduler's pass starts another one
         if woken or soon:
             self._ticks.ensure_drain()
