@@ -23,6 +23,8 @@ from queueing import Keys
 from scheduler.entries import Entry, entries
 from worker import alive
 from worker.context import Context, process_name
+from worker.patience import hurry
+from worker.redis_client import away
 from worker.points import Point, reached
 from worker.ticks import BATCH, JOB_TIMEOUT_S, RQ_QUEUE, Ticks
 
@@ -198,10 +200,14 @@ class TickScheduler(Scheduler):
             self.run_once()
             alive.beat(self.connection, self._context.keys, self.name)
             reached(Point.LOCK_KEPT)
+        except RedisError as error:
+            self._lock_acquired = not away(error)  # else nobody is there to free it: it runs out
+            raise
         finally:
             self.remove_lock()
 
     def _end(self) -> None:
+        hurry(self.connection)
         with contextlib.suppress(RedisError):  # it ends all the same; the book forgets it by itself
             alive.gone(self.connection, self._context.keys, self.name)
         log.info("scheduler.ended", name=self.name)

@@ -20,7 +20,7 @@ from worker.redis_client import away
 log = structlog.get_logger(__name__)
 
 LONGEST_PAUSE_S = 5.0
-GOODBYE_S = 2.0
+GOODBYE_S = 1.0
 """How long Redis may take for each of the last words of a process that ends."""
 
 
@@ -106,6 +106,17 @@ class PatientWorker(Worker):
             log.warning("redis.away", during="books", detail=str(error))
             return True
 
+    def handle_execution_ended(self, job: Job, queue: Queue, heartbeat_ttl: int) -> None:
+        """The tick is over and the rest is RQ's books: a frozen Redis gets a second for each."""
+        if self.is_horse:
+            hurry(self.connection)
+        super().handle_execution_ended(job, queue, heartbeat_ttl)
+
+    def handle_warm_shutdown_request(self) -> None:
+        """Nor must it hold up the end of the process."""
+        hurry(self.connection)
+        super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]
+
     def handle_exception(self, job: Job, *exc_info: Any) -> None:
         """One line instead of a traceback where Redis is the cause."""
         if away(exc_info[1]):
@@ -118,9 +129,9 @@ class PatientWorker(Worker):
         if self.is_horse:
             return
         hurry(self.connection)
-        for last_word in (self.register_death, self.unsubscribe):
-            with self.without_redis_if_need_be("end"):
-                last_word()  # type: ignore[no-untyped-call]
+        with self.without_redis_if_need_be("end"):
+            self.register_death()  # type: ignore[no-untyped-call]
+            self.unsubscribe()  # type: ignore[no-untyped-call]
 
     def _pubsub_exception_handler(self, exc: Exception, pubsub: Any, pubsub_thread: Any) -> None:
         """RQ's thread for commands: it keeps quiet and tries again; the main thread tells."""
@@ -133,7 +144,8 @@ def hurry(redis: Redis) -> None:
     """From now on each command on this client answers soon or fails."""
     pool = redis.connection_pool
     pool.connection_kwargs.update(socket_timeout=GOODBYE_S, socket_connect_timeout=GOODBYE_S)
-    pool.disconnect(inuse_connections=False)  # those that are idle have the old patience
+    pool.disconnect(inuse_connections=False)
+    pool.reset()  # connections that were made before keep their patience, also when they reconnect
 
 
 def wait_for_redis(redis: Redis) -> None:

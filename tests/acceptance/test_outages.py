@@ -1,0 +1,225 @@
+"""Servers that go away under the processes of the Procfile: they wait, resume, and end in time."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import redis
+from rq.registry import FailedJobRegistry
+from rq.serializers import JSONSerializer
+
+from cli.embedded.postgres import PostgresServer
+from cli.embedded.server import free_port
+from cli.embedded.valkey import ValkeyServer
+from db.connection import connect
+from market.sandbox import SandboxServer
+from tests import worker_kit
+from tests.waiting import eventually
+from tests.worker_kit import CRITICAL, OTHERS, Running, Site, process_env, settings_for
+from worker import alive
+from worker.selection import price_request
+from worker.ticks import DRAIN
+
+BUDGET_S = 25.0
+"""What a host leaves a process between SIGTERM and SIGKILL, and a little less."""
+SYMBOLS = [asset.symbol for asset in (*CRITICAL, *OTHERS)]
+START = Callable[..., Running]
+
+
+@pytest.fixture
+def provider() -> Iterator[SandboxServer]:
+    with worker_kit.sandbox("starter") as server:
+        yield server
+
+
+@pytest.fixture
+def site(redis_url: str, migrated_url: str, provider: SandboxServer) -> Iterator[Site]:
+    settings = settings_for(redis_url, migrated_url, provider.url, request_timeout_seconds=3)
+    with Site.open(settings) as opened:
+        yield opened
+
+
+@pytest.fixture
+def start(site: Site, project_root: Path, tmp_path: Path) -> Iterator[START]:
+    with ExitStack() as stack:
+        count = 0
+
+        def run(name: str = "worker", **more: str) -> Running:
+            nonlocal count
+            count += 1
+            env = process_env(site.context.settings, tmp_path, PYTHONUNBUFFERED="1", **more)
+            one = Running(project_root, name, env, tmp_path / f"{name}{count}.log")
+            stack.callback(one.end)
+            return one
+
+        yield run
+
+
+def in_the_books(site: Site, role: str, count: int = 1) -> None:
+    """So many processes of this kind have said lately that they live."""
+
+    def seen() -> bool:
+        found = alive.processes(site.context.redis, site.context.keys)
+        return sum(p.role == role and p.age_ms < 15_000 for p in found) >= count
+
+    eventually(seen, 20, what=f"{count} {role}")
+
+
+def end_all(*running: Running) -> float:
+    """SIGTERM to every process at once, work-horses included, as Heroku sends it."""
+    began = time.monotonic()
+    for one in running:
+        for pid in (*one.horses(), one.process.pid):
+            os.kill(pid, signal.SIGTERM)
+    codes = {one.log.stem: one.process.wait(BUDGET_S + 15) for one in running}
+    took_s = time.monotonic() - began
+    assert set(codes.values()) == {0}, codes
+    assert took_s < BUDGET_S
+    return took_s
+
+
+def quiet(*running: Running) -> None:
+    for one in running:
+        assert "Traceback" not in one.output, one.output[-3000:]
+
+
+def failed_ticks(url: str) -> list[str]:
+    with redis.Redis.from_url(url) as raw:
+        registry = FailedJobRegistry("assetq", connection=raw, serializer=JSONSerializer)
+        return list(registry.get_job_ids())
+
+
+def freeze(pid: int | None, stack: ExitStack) -> None:
+    assert pid
+    os.kill(pid, signal.SIGSTOP)
+    stack.callback(os.kill, pid, signal.SIGCONT)
+
+
+# --- Redis
+
+
+def test_a_redis_that_is_killed_and_comes_back_is_waited_for(
+    site: Site, start: START, provider: SandboxServer, valkey_server: ValkeyServer
+) -> None:
+    """With one worker idle, one in a call and the scheduler between two passes."""
+    site.context.redis.config_set("appendfsync", "always")
+    provider.configure({"kind": "delay", "min_s": 1.5, "max_s": 1.5})
+    all_ = [start(), start(), start("scheduler")]
+    in_the_books(site, "worker", 2)
+    in_the_books(site, "scheduler")
+    eventually(provider.arrivals, 20, what="a call under way")
+    valkey_server.kill()
+    for one in all_:
+        eventually(lambda one=one: "refused" in one.output, 20, what="noticed")  # type: ignore[misc]
+    eventually(lambda: not any(one.horses() for one in all_[:2]), 20)
+    assert "tick.redis" in all_[0].output + all_[1].output
+    valkey_server.start()
+    site.context.redis.connection_pool.disconnect()
+    site.context.limiter.reset()  # the hold of an unknown server, 8 s here, is another test's
+    held = site.context.redis.zrange(site.context.keys.leases, 0, -1)
+    assert held, "the call's items are leased still"
+    site.context.redis.zadd(site.context.keys.leases, {str(symbol): 1 for symbol in held})
+    provider.configure()
+    eventually(lambda: set(site.events()) == set(SYMBOLS), 30, what="resumed")
+    assert [one.process.poll() for one in all_] == [None] * 3, "nobody ended"
+    quiet(*all_)
+    assert failed_ticks(site.context.settings.redis_url) == []
+    end_all(*all_)
+
+
+def test_a_frozen_redis_holds_nobody_up_who_is_to_end(
+    site: Site, start: START, valkey_server: ValkeyServer
+) -> None:
+    """A worker idle, a drain that waits, a scheduler, and the web process."""
+    site.ask("EURUSD")
+    site.context.limiter.block(600_000, "nobody may call")
+    all_ = [start(), start(), start("scheduler"), start("web", PORT=str(free_port()))]
+    in_the_books(site, "worker", 2)
+    in_the_books(site, "scheduler")
+    eventually(lambda: site.context.redis.exists(site.context.keys.waiter), 20)
+    with ExitStack() as stack:
+        freeze(valkey_server.pid, stack)
+        end_all(*all_)
+    quiet(*all_)
+    assert site.where("EURUSD") == "queue"
+
+
+def test_a_start_without_redis_waits(site: Site, start: START, valkey_server: ValkeyServer) -> None:
+    valkey_server.kill()
+    one, other, scheduler = start(), start(), start("scheduler")
+    for running in (one, other):
+        running.until("redis.away")
+    scheduler.until("scheduler.redis")
+    assert other.terminate(within_s=10) == 0
+    valkey_server.start()
+    site.context.redis.connection_pool.disconnect()
+    in_the_books(site, "worker")
+    in_the_books(site, "scheduler")
+    quiet(one, other, scheduler)
+    end_all(one, scheduler)
+
+
+# --- SIGTERM to all at once
+
+
+def test_sigterm_to_all_while_the_provider_hangs(
+    site: Site, start: START, provider: SandboxServer
+) -> None:
+    provider.configure({"kind": "hang"})
+    all_ = [start(), start(), start("scheduler"), start("web", PORT=str(free_port()))]
+    eventually(provider.arrivals, 20, what="a call under way")
+    end_all(*all_)
+    quiet(*all_)
+    assert {site.where(symbol) for symbol in SYMBOLS} <= {"queue", "delayed"}
+    assert failed_ticks(site.context.settings.redis_url) == []
+
+
+def test_sigterm_to_all_while_postgresql_is_frozen(
+    site: Site, start: START, provider: SandboxServer, pg_server: PostgresServer
+) -> None:
+    provider.configure({"kind": "delay", "min_s": 1.0, "max_s": 1.0})
+    all_ = [start(), start(), start("scheduler"), start("web", PORT=str(free_port()))]
+    eventually(provider.arrivals, 20, what="a call under way")
+    with ExitStack() as stack, connect(site.context.settings.database_url) as other:
+        rows = other.execute(
+            b"SELECT pid FROM pg_stat_activity WHERE application_name = 'assetq'"
+        ).fetchall()
+        for pid in (pg_server.pid, *(row[0] for row in rows)):  # the server and its backends
+            freeze(pid, stack)
+        end_all(*all_)
+    quiet(*all_)
+    for symbol in SYMBOLS:
+        assert site.where(symbol) in ("queue", "delayed"), symbol
+    assert failed_ticks(site.context.settings.redis_url) == []
+
+
+# --- PostgreSQL
+
+
+def test_postgresql_away_makes_no_noise_and_no_calls(
+    site: Site, start: START, provider: SandboxServer, pg_server: PostgresServer
+) -> None:
+    all_ = [start(), start("scheduler")]
+    in_the_books(site, "worker")
+    eventually(lambda: len(set(site.events())) == len(SYMBOLS), 20)
+    calls, known = len(provider.arrivals()), site.asset("EURUSD")
+    pg_server.kill()
+    site.context.queue.enqueue([price_request(known)])
+    site.ticks.push(DRAIN)
+    all_[0].until("tick.database")
+    eventually(lambda: site.context.redis.exists(site.context.keys.outage))
+    eventually(lambda: not site.context.redis.exists(site.context.keys.outage), 10)
+    eventually(lambda: all_[0].output.count("tick.database") >= 2, 10)
+    assert all_[0].output.count("tick.database") <= 4
+    assert len(provider.arrivals()) == calls
+    pg_server.start()
+    eventually(lambda: site.context.queue.size == 0, 15, what="resumed")
+    quiet(*all_)
+    assert failed_ticks(site.context.settings.redis_url) == []
+    assert [one.process.poll() for one in all_] == [None, None]

@@ -1,0 +1,181 @@
+"""Outages as one drain meets them: a provider that fails, a lost PostgreSQL, an answer in hand."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+import pytest
+import redis
+
+from cli.embedded.postgres import PostgresServer
+from db.connection import connect
+from db.errors import DatabaseUnavailable
+from market.errors import BadAnswer, NotFound, ProviderDown, RateLimited, SendDeadlinePassed
+from market.sandbox import SandboxServer
+from tests import worker_kit
+from tests.waiting import eventually
+from tests.worker_kit import Site, settings_for
+from web.observe import Observer
+from web.report import report
+from worker import store
+from worker.context import SOCKET_TIMEOUT_S
+from worker.drain import LONGEST_WAIT_S, Drain
+from worker.reactions import provider_failed
+from worker.refresh import Refresher
+from worker.stopping import StopFlag
+
+
+@pytest.fixture
+def provider() -> Iterator[SandboxServer]:
+    with worker_kit.sandbox("starter") as server:
+        yield server
+
+
+@pytest.fixture
+def site(redis_url: str, migrated_url: str, provider: SandboxServer) -> Iterator[Site]:
+    given = settings_for(redis_url, migrated_url, provider.url, request_timeout_seconds=1)
+    with Site.open(given) as opened:
+        yield opened
+
+
+def drained(site: Site, *, patience_s: float | None = None) -> None:
+    """One drain as a tick runs it, which may open PostgreSQL again."""
+    url = site.context.settings.database_url
+    refresher = Refresher(
+        site.context,
+        site.client,
+        connect(url, patience_s=patience_s),
+        site.plan,
+        reconnect=lambda: connect(url, patience_s=patience_s),
+        stop=StopFlag(),
+    )
+    name, stop = "d", StopFlag()
+    first = refresher.connection
+    try:
+        Drain(
+            site.context,
+            site.ticks,
+            refresher,
+            site.plan,
+            first,
+            name=name,
+            stop=stop,
+            slice_s=3,
+        ).run()
+    finally:
+        refresher.close()
+        first.close()
+
+
+# --- the provider
+
+
+def test_a_dead_provider_is_left_alone_until_a_probe_finds_it(
+    site: Site, provider: SandboxServer
+) -> None:
+    site.plan.refuse("snapshot_v3", "one asset per call, please")
+    symbols = ["GBPUSD", "USDJPY", "ETHUSDT", "SOLUSD", "XAUUSD", "EURUSD", "BTCUSD"]
+    site.ask(*symbols)
+    provider.configure({"kind": "server_error", "status": 503})
+    drained(site)
+    assert len(provider.arrivals()) == 5
+    breaker = site.context.limiter.status().breaker
+    assert breaker.open
+    assert "503" in (breaker.reason or "")
+    _, _, body = report(Observer(site.context.settings))
+    assert body["status"] != "healthy"
+    assert any("The provider fails" in reason for reason in body["reasons"])
+    assert body["quota"]["next_probe"]
+    assert site.context.queue.stats().hint.reason in ("breaker", "delayed")
+
+    def probe() -> None:
+        site.context.redis.hset(site.context.keys.quota, "open_until", site.context.redis_now_ms())
+        drained(site)
+
+    probe()
+    assert len(provider.arrivals()) == 6
+    assert [site.item(s).attempts for s in symbols] == [1, 1, 1, 1, 0, 0, 0]
+    provider.configure()
+    probe()
+    assert not site.context.limiter.status().breaker.open
+    assert set(site.events()) == {"XAUUSD", "EURUSD", "BTCUSD"}
+
+
+def test_what_counts_as_a_failure_of_the_provider() -> None:
+    assert provider_failed(ProviderDown(), 10) is True
+    assert provider_failed(BadAnswer(status=200), 10) is True
+    assert provider_failed(NotFound(status=404), 10) is False
+    assert provider_failed(RateLimited(status=429), 10) is False
+    assert provider_failed(SendDeadlinePassed(), 4_000) is True, "could not be reached"
+    assert provider_failed(SendDeadlinePassed(), 0) is None, "we were late ourselves"
+
+
+# --- PostgreSQL
+
+
+def test_an_answer_in_hand_waits_for_postgresql(
+    site: Site, provider: SandboxServer, pg_server: PostgresServer
+) -> None:
+    provider.configure({"kind": "delay", "min_s": 0.7, "max_s": 0.7})
+    site.ask("EURUSD")
+
+    # The drain in the thread: a server dies with the thread that started it.
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(drained, site)
+        eventually(provider.arrivals)
+        pg_server.stop()
+        threading.Event().wait(1.0)  # away while the answer comes
+        pg_server.start()
+        running.result(20)
+    assert len(provider.arrivals()) == 1
+    assert site.events() == ["EURUSD"]
+    assert site.where("EURUSD") == "nowhere"
+    with connect(site.context.settings.database_url) as other:
+        row = other.execute(b"SELECT count(*) FROM data_sources.api_calls").fetchone()
+    assert row == (1,)
+
+
+def test_an_answer_is_not_kept_for_ever(
+    site: Site,
+    provider: SandboxServer,
+    pg_server: PostgresServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(store, "KEEP_S", 1.0)
+    provider.configure({"kind": "delay", "min_s": 0.5, "max_s": 0.5})
+    site.ask("EURUSD")
+    killer = threading.Thread(target=lambda: (eventually(provider.arrivals), pg_server.kill()))
+    killer.start()
+    with pytest.raises(DatabaseUnavailable):
+        drained(site)
+    killer.join()
+    assert site.where("EURUSD") == "delayed"
+    assert site.item("EURUSD").attempts == 0
+    assert not site.context.limiter.status().breaker.failures, "the provider did answer"
+
+
+def test_a_frozen_postgresql_does_not_hold_a_drain(site: Site, r: redis.Redis) -> None:
+    with ExitStack() as stack:
+        connection = stack.enter_context(
+            connect(site.context.settings.database_url, patience_s=0.5)
+        )
+        os.kill(connection.info.backend_pid, signal.SIGSTOP)
+        stack.callback(os.kill, connection.info.backend_pid, signal.SIGCONT)
+        refresher = Refresher(site.context, site.client, connection, site.plan)
+        site.ask("EURUSD")
+        with pytest.raises(DatabaseUnavailable):
+            refresher.refresh(site.claim())
+        assert connection.closed
+    assert site.where("EURUSD") == "delayed"
+
+
+# --- Redis
+
+
+def test_no_wait_on_the_server_outlasts_the_socket() -> None:
+    assert LONGEST_WAIT_S + 1 < SOCKET_TIMEOUT_S
