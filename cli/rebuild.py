@@ -59,6 +59,7 @@ def rebuild(json_: bool) -> None:
     with open_database(settings) as connection, open_context(settings) as context:
         done = restore(context, connection)
         if done.pending:
+            context.queue.wake()  # a drain may wait in a queue that was lost under it
             start_work(context)
         facts = _standing(context)
     if json_:
