@@ -111,13 +111,15 @@ def retry(symbols: tuple[str, ...], all_: bool, priority: int | None) -> None:
 
 
 def _requests(settings: Settings, letters: Sequence[DeadLetter]) -> list[Request]:
-    """The requests that died; those whose payload was lost are asked anew from the database."""
+    """The requests that died; those whose payload was lost, or is of a newer version than ours, are
+    asked anew from the database."""
     from cli.enqueue import find_assets
     from cli.session import open_database
-    from queueing import Request
+    from queueing import PriorityQueue, Request
     from worker.selection import price_request
 
-    lost = [letter.symbol for letter in letters if "ticker" not in letter.payload]
+    ours = PriorityQueue.item_version
+    lost = [a.symbol for a in letters if a.version > ours or "ticker" not in a.payload]
     found = {}
     if lost:
         with open_database(settings) as connection:

@@ -86,7 +86,8 @@ class Hint:
     now_ms: int
     next_at_ms: int | None = None
     reason: str | None = None
-    """free, window, reserved, blocked, hold, spacing, breaker, delayed or leased; None: no work."""
+    """free, window, reserved, blocked, hold, spacing, breaker, delayed, leased or version (what is
+    queued is for workers of a newer version); None: no work."""
     waiter: bool = False
     """This drain is the one that waits."""
     waiting: bool = False
@@ -277,6 +278,7 @@ class DeadLetter:
     crashes: int
     priority: int
     payload: dict[str, Any]
+    version: int = 1
 
 
 @dataclass(frozen=True)

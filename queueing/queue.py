@@ -35,6 +35,8 @@ from queueing.policy import Policy
 from queueing.scripts import Scripts
 
 ITEM_VERSION = 1
+"""Raise it when an item's payload or fields mean something that today's workers would misread;
+they then leave such items alone. Fields that they may ignore need no new version."""
 _SYMBOL = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
 _HOUR_MS = 3600 * 1000
 MAX_LEASE_MS = 600_000
@@ -50,6 +52,8 @@ class PriorityQueue:
     that was claimed and neither completed nor released comes back when its lease ends.
     Costs O(log n) per item in a queue of n, whatever is pending.
     """
+
+    item_version = ITEM_VERSION
 
     def __init__(
         self,
@@ -121,7 +125,7 @@ class PriorityQueue:
             items=items,
             priority=int(priority),
             max_size=self.max_size,
-            version=ITEM_VERSION,
+            version=self.item_version,
             revive=revive,
             invalid_ms=self.invalid_ms,
             batch=_batch_args(batch) if batch else None,
@@ -165,6 +169,7 @@ class PriorityQueue:
             lease_ms=self.lease_ms,
             max_items=max_items,
             poison_after=self.poison_after,
+            version=self.item_version,
             drain=drain,
             max_wait_ms=max_wait_ms,
             idle_mark=idle_mark,
@@ -474,6 +479,7 @@ def _dead_letter(symbol: str, text: str | bytes | None) -> DeadLetter | None:
             crashes=int(raw["crashes"]),
             priority=int(raw["priority"]),
             payload=read_payload(raw.get("payload")),
+            version=int(raw.get("version") or 1),
         )
     except (ValueError, TypeError, KeyError, OverflowError):
         return None

@@ -1,6 +1,7 @@
 -- include: quota work
 -- Takes the call that is free now and leases the most urgent item(s) to it, in one step.
--- args: policy, token (also the call id), lease_ms, max_items, poison_after, drain?, max_wait_ms?, idle_mark?
+-- args: policy, token (also the call id), lease_ms, max_items, poison_after, version (the newest that this worker
+--   knows), drain?, max_wait_ms?, idle_mark?
 -- Returns JSON: status granted | wait | empty; granted: items (most urgent first), token, lease_until_ms,
 -- send_by_ms (grant + send budget); always now_ms, and where work exists next_at_ms, next_reason,
 -- waiter (this drain waits now), waiting (another one does), poisoned? (see reap).
@@ -9,8 +10,13 @@ local q = quota_state()
 heal_clock(q)
 check_epoch(q, args.idle_mark)
 
-local heads = sound_heads(args.max_items)
+local heads, newer = known_heads(args.max_items)
 local first = heads[1]
+if not first and newer then -- nothing for this worker: it must neither wait for these nor turn in a circle
+  stop_waiting(args.drain)
+  count('waits:version')
+  return cjson.encode({ status = 'wait', now_ms = now, next_at_ms = now + NEWER_MS, next_reason = 'version', poisoned = poisoned })
+end
 if not first then
   local reply = { status = redis.call('SCARD', PENDING) > 0 and 'wait' or 'empty', poisoned = poisoned }
   return with_hint(reply, q)

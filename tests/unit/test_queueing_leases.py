@@ -477,7 +477,7 @@ def test_large_amounts_go_in_steps_that_do_not_stop_redis(kit: Kit) -> None:
 
 def test_fields_of_a_newer_version_survive_an_older_worker(kit: Kit) -> None:
     kit.put("A")
-    raw = kit.item("A") | {"version": 2, "novelty": "kept"}
+    raw = kit.item("A") | {"novelty": "kept"}
     kit.redis.hset(kit.keys.items, "A", json.dumps(raw))
     kit.queue.give_back(kit.take(), "A", answered=True)
     assert kit.item("A")["novelty"] == "kept"

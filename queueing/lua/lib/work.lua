@@ -62,7 +62,7 @@ local function bury_item(symbol, item, kind, reason)
   redis.call('ZADD', DEAD, ms(now), symbol)
   redis.call('HSET', DEAD_ITEMS, symbol, cjson.encode({
     kind = kind, reason = reason, died_at_ms = now, attempts = item.attempts,
-    crashes = item.crashes, priority = item.priority, payload = item.payload,
+    crashes = item.crashes, priority = item.priority, payload = item.payload, version = item.version,
   }))
   count('buried:' .. kind)
 end
@@ -182,6 +182,25 @@ local function sound_heads(n)
     if sound then return heads end
   end
   return {}
+end
+
+-- The same without items of a newer version than args.version: workers that know it will take them.
+-- Also returns whether there are such items (bounded). A worker that tells no version takes all.
+local NEWER_MS, LOOK_AHEAD = 2000, 300
+local function known_heads(n)
+  local function known(heads)
+    local mine = {}
+    for _, head in ipairs(heads) do
+      if (tonumber(head.item.version) or 1) <= (args.version or math.huge) then mine[#mine + 1] = head end
+    end
+    return mine
+  end
+  local heads = sound_heads(n)
+  local mine = known(heads)
+  if #mine == #heads then return mine, false end
+  mine = known(sound_heads(n + LOOK_AHEAD))
+  while #mine > n do table.remove(mine) end
+  return mine, true
 end
 
 local function queued_in(first, last)
