@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ SHIPPED = Path(__file__).resolve().parents[1] / "config" / "catalogue.csv"
 REQUIRED = ("symbol", "polygon_ticker", "asset_type")
 OPTIONAL = ("name", "priority", "update_frequency_seconds")
 _SHOWN_PROBLEMS = 10
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 class CatalogueError(Exception):
@@ -44,6 +46,13 @@ class _Row(BaseModel):
     name: str | None = Field(None, max_length=200)
     priority: Priority = Priority.MEDIUM
     update_frequency_seconds: int | None = Field(None, ge=1, le=30 * 86_400)
+
+    @field_validator("asset_type", "name")
+    @classmethod
+    def _storable(cls, value: str | None) -> str | None:
+        if value and _UNSTORABLE.search(value):
+            raise ValueError("holds a character that PostgreSQL cannot store")
+        return value
 
     @field_validator("symbol")
     @classmethod

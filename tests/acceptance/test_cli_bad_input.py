@@ -84,6 +84,10 @@ def test_a_command_line_that_makes_no_sense(
         (HEADER + "A,C:AAABBB,forex,2\nB,C:BBBCCC,,2\n", "line 3: asset_type"),
         (HEADER + "A,C:AAABBB,forex,2\nA,C:AAABBB,forex,2\n", "line 3: A is listed twice"),
         ("symbol,name\nA,B\n", "line 1: the columns symbol, polygon_ticker, asset_type are needed"),
+        (
+            HEADER + "A,C:AAABBB,fo\0rex,2\n",
+            "line 2: asset_type: holds a character that PostgreSQL",
+        ),
         ("", "line 1: the columns"),
         (HEADER, "lists no asset"),
         (b"\xff\xfe\x00", "cannot be read: not UTF-8 text"),
@@ -98,8 +102,11 @@ def test_a_bad_catalogue_imports_nothing(cli: Cli, content: str | bytes, told: s
     assert "Nothing was imported" in done.complaints[-1]
 
 
-def test_broken_yaml_imports_nothing(cli: Cli) -> None:
-    (cli.cwd / "bad.yml").write_text("- symbol: [")
+@pytest.mark.parametrize(
+    "content", ["- symbol: [", "- {symbol: !!int ''}", "- 2026-13-45", "[" * 1500 + "]" * 1500]
+)
+def test_broken_yaml_imports_nothing(cli: Cli, content: str) -> None:
+    (cli.cwd / "bad.yml").write_text(content)
     done = cli.here("symbols", "import", "bad.yml")
     assert done.code == 2
     assert "bad.yml: not valid YAML" in done.complaints[0]
@@ -124,6 +131,23 @@ def test_settings_that_make_no_sense(cli: Cli, variables: dict[str, str], told: 
     report = cli.here("doctor", **variables)
     assert report.code == 1
     assert report.out.startswith("fail  settings")
+
+
+@pytest.mark.parametrize(
+    ("variables", "dotenv", "told"),
+    [
+        ({"ASSETQ_CONFIG": "c.yml"}, b"", "c.yml: not valid YAML: a value that is not what it"),
+        ({}, b"WEB_PASSWORD=\xff", ".env: is not UTF-8 text"),
+        ({"ASSETQ_CONFIG": "none.yml", "WEB_PASSWORD": "ab\udcffcd"}, b"", "none.yml"),
+    ],
+    ids=["YAML with a false tag", ".env in Latin-1", "a password that is no UTF-8"],
+)
+def test_bytes_and_tags_that_no_reader_expects(
+    cli: Cli, variables: dict[str, str], dotenv: bytes, told: str
+) -> None:
+    (cli.cwd / "c.yml").write_text("queue:\n  max_size: !!timestamp x\n")
+    (cli.cwd / ".env").write_bytes(dotenv)
+    cli.here("queue", "stats", **variables).failed(3, told)
 
 
 def test_without_a_key_nothing_is_refreshed_and_the_name_is_told(cli: Cli) -> None:
