@@ -21,6 +21,10 @@ LOST = (
     "dead letters, counts of attempts, batch records and counters",
 )
 """What PostgreSQL does not hold."""
+UNCOUNTED = (
+    "waits for one window and the send budget, as Redis lost count of calls; not so if PostgreSQL "
+    "proves that nobody called"
+)
 LEARNED = "what the API key's plan refuses: learned again, with one call for each refused feed"
 
 
@@ -110,11 +114,13 @@ def _standing(context: Context) -> dict[str, Any]:
     from cli.waits import call_wait
     from scheduler.process import schedule
 
-    wait = call_wait(context.limiter.status(), urgent=True)
+    status = context.limiter.status()
+    wait = call_wait(status, urgent=True)
     return {
         "schedule": {row["id"]: row["next_run"] for row in schedule(context)},
         "schedulers": len(living(context, "scheduler")),
         "workers": len(living(context, "worker")),
+        "calls_unknown": status.limit is not None and not status.epoch_known,
         "wait": wait,
     }
 
@@ -158,7 +164,7 @@ def _tell(done: Rebuilt, facts: dict[str, Any]) -> None:
         ("malformed", f"{done.malformed}: `assetq doctor` names them" if done.malformed else None),
         ("queue now", f"{done.pending} items"),
         ("schedule", schedule),
-        ("next call", f"waits for {facts['wait'].text()}"),
+        ("next call", UNCOUNTED if facts["calls_unknown"] else f"waits for {facts['wait'].text()}"),
         ("learned again", LEARNED),
         *(("not restored", text) for text in LOST),
     ]

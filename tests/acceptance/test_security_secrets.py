@@ -125,7 +125,7 @@ def test_no_secret_is_seen_whatever_goes_wrong(
         site.context.queue.wake()
         eventually(lambda: "tick.database" in worker.output, 20)
         with redis.Redis.from_url(redis_url) as plain:
-            for key, value in everything_in(plain):
+            for key, value in eventually(lambda: list(everything_in(plain)), 5):
                 clean(f"Redis key {key}", f"{key} {value}")
         r.execute_command("ACL", "SETUSER", USER, "resetpass", ">other")  # type: ignore[no-untyped-call]
         r.client_kill_filter(_type="normal", user=USER)
