@@ -132,3 +132,31 @@ def test_a_missing_right_is_one_line_with_its_remedy(
     cli.here("queue", "stats").failed(4, "evalsha", "`assetq acl`")
     cli.here("queue", "stats", ASSETQ_DEBUG="1")
     assert REDIS_PASSWORD not in "".join(cli.said)
+
+
+def test_the_docs_hold_the_line(project_root: Path) -> None:
+    text = (project_root / "docs" / "reliability.md").read_text()
+    assert f"\n{acl_line('massive')}\n" in text
+
+
+def test_a_consumer_of_the_events_needs_as_little_as_the_docs_say(
+    r: redis.Redis, project_root: Path
+) -> None:
+    text = (project_root / "docs" / "reliability.md").read_text()
+    [line] = re.findall(r"`(ACL SETUSER reader [^`]+)`", text)
+    r.execute_command(line.replace(">…", f">{REDIS_PASSWORD}"))  # type: ignore[no-untyped-call]
+    r.xadd(Keys().updates, {"event": "{}"})
+    try:
+        port = r.connection_pool.connection_kwargs["port"]
+        url = f"redis://reader:{REDIS_PASSWORD}@127.0.0.1:{port}/0"
+        with redis.Redis.from_url(url) as reader:
+            assert reader.xread({Keys().updates: "0"})
+            pubsub = reader.pubsub()  # type: ignore[no-untyped-call]
+            pubsub.psubscribe("asset:update:*")
+            assert pubsub.get_message(timeout=5)["type"] == "psubscribe"
+            pubsub.close()
+            for refused in (f"HGETALL {Keys().items}", f"DEL {Keys().updates}"):
+                with pytest.raises(NoPermissionError):
+                    reader.execute_command(*refused.split())  # type: ignore[no-untyped-call]
+    finally:
+        r.acl_deluser("reader")
