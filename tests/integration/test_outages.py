@@ -65,7 +65,7 @@ def drained(site: Site, *, patience_s: float | None = None) -> None:
             first,
             name=name,
             stop=stop,
-            slice_s=3,
+            slice_s=1,
         ).run()
     finally:
         refresher.close()
