@@ -11,7 +11,7 @@ from redis.exceptions import NoPermissionError
 from cli.doctor.finding import Finding, fail, ok, warn
 from worker.context import Context
 
-_LEAST_VERSION = (6, 2)
+_LEAST_VERSION = (7, 0)  # EXPIRE with NX
 _SKEW_S = 60
 _MOST_KEYS = 100_000
 _SHOWN = 5
@@ -44,7 +44,7 @@ def server(context: Context) -> Iterator[Finding]:
         name = f"Valkey {info['valkey_version']}, speaks as Redis"
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
     if numbers < _LEAST_VERSION:
-        yield fail("redis", f"{name} {version} is too old", "Use Redis 6.2 or newer, or Valkey.")
+        yield fail("redis", f"{name} {version} is too old", "Use Redis 7.0 or newer, or Valkey.")
     else:
         yield ok("redis", f"{redis_at()}: {name} {version}")
     if info.get("role") != "master":

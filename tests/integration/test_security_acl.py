@@ -59,7 +59,7 @@ def test_it_may_not_do_more(least: redis.Redis, r: redis.Redis, forbidden: str) 
 
 def test_a_script_may_not_do_more_either(least: redis.Redis) -> None:
     script = least.register_script("return redis.call('SET', 'others', '1')")
-    with pytest.raises(redis.ResponseError, match="ACL|permission|access"):
+    with pytest.raises(redis.ResponseError, match=r"ACL|permission|access"):
         script()
 
 
