@@ -94,6 +94,7 @@ class ValkeyServer(Server):
     def answers(self, pid: int) -> bool:
         with redis.Redis(port=self.port, socket_timeout=2, socket_connect_timeout=2) as client:
             try:
+                client.ping()  # refused while the append-only file is being loaded
                 return int(client.info("server")["process_id"]) == pid
             except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError):
                 return False
