@@ -6,7 +6,7 @@
 #   make soak    five minutes of kills, delays and flushes against the quota (SECONDS=, SEED=)
 #   make chaos   two minutes in which everything is killed, frozen, cut and restarted (SECONDS=, SEED=)
 #   make chaos-long   the same with ten seeds of five minutes
-#   make sentinel   a failover by Redis Sentinel with work running
+#   make outages   servers away under all processes, and a failover by Redis Sentinel
 #   make fuzz    10,000 damaged answers and 10,000 random inputs (COUNT=, SEED=)
 #   make lock    pin the dependencies of pyproject.toml anew · make clean: as after a clone
 #
@@ -14,7 +14,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup data run test lint bench soak fuzz chaos chaos-long sentinel lock clean
+.PHONY: help setup data run test lint bench soak fuzz chaos chaos-long outages lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -111,8 +111,9 @@ fuzz: $(STAMP)
 bench: $(STAMP)
 	@exec $(BIN)/python -m bench $(ARGS)
 
-sentinel: $(STAMP)
-	@SENTINEL=1 exec $(BIN)/python -m pytest -s tests/chaos/test_sentinel.py
+outages: $(STAMP)
+	@OUTAGES=1 exec $(BIN)/python -m pytest -s tests/acceptance/test_outages.py \
+	  tests/chaos/test_sentinel.py
 
 # Needs uv (https://docs.astral.sh/uv/), which nothing else here does.
 lock:

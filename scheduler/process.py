@@ -24,8 +24,8 @@ from scheduler.entries import Entry, entries
 from worker import alive
 from worker.context import Context, process_name
 from worker.patience import hurry
-from worker.redis_client import away
 from worker.points import Point, reached
+from worker.redis_client import away
 from worker.ticks import BATCH, JOB_TIMEOUT_S, RQ_QUEUE, Ticks
 
 log = structlog.get_logger(__name__)

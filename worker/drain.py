@@ -29,8 +29,8 @@ log = structlog.get_logger(__name__)
 SLICE_S = 50.0
 SUCCESSOR_WITHIN_MS = 60_000
 LONGEST_WAIT_S = 10.0
-"""Then it looks around even if nobody woke it (a signal may be lost), without another claim. Shorter
-than the socket's time-out, which in turn bounds how long a frozen Redis holds a process that ends."""
+"""Then it looks around even if nobody woke it (a signal may be lost), without another claim.
+Shorter than the socket's time-out, which bounds how long a frozen Redis holds up an end."""
 SLOW_S = 0.25
 """A drain whose calls take longer asks for help when more is free; the others are quick enough."""
 

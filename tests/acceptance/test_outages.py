@@ -30,6 +30,7 @@ BUDGET_S = 25.0
 """What a host leaves a process between SIGTERM and SIGKILL, and a little less."""
 SYMBOLS = [asset.symbol for asset in (*CRITICAL, *OTHERS)]
 START = Callable[..., Running]
+long = pytest.mark.skipif("OUTAGES" not in os.environ, reason="run by make outages")
 
 
 @pytest.fixture
@@ -180,6 +181,7 @@ def test_sigterm_to_all_while_the_provider_hangs(
     assert failed_ticks(site.context.settings.redis_url) == []
 
 
+@long
 def test_sigterm_to_all_while_postgresql_is_frozen(
     site: Site, start: START, provider: SandboxServer, pg_server: PostgresServer
 ) -> None:
@@ -202,6 +204,7 @@ def test_sigterm_to_all_while_postgresql_is_frozen(
 # --- PostgreSQL
 
 
+@long
 def test_postgresql_away_makes_no_noise_and_no_calls(
     site: Site, start: START, provider: SandboxServer, pg_server: PostgresServer
 ) -> None:

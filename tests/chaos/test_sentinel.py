@@ -1,4 +1,4 @@
-"""A failover by Sentinel with work running: `make sentinel` (half a minute).
+"""A failover by Sentinel with work running: `make outages`.
 
 One master, one replica, three sentinels on this machine; the master is killed while two workers and
 a scheduler work under a host that starts again whatever ends.
@@ -26,7 +26,7 @@ from tests.waiting import eventually
 from tests.worker_kit import CRITICAL, OTHERS, Site, process_env, settings_for
 from worker.redis_client import open_redis
 
-pytestmark = pytest.mark.skipif("SENTINEL" not in os.environ, reason="run by make sentinel")
+pytestmark = pytest.mark.skipif("OUTAGES" not in os.environ, reason="run by make outages")
 LIMIT, WINDOW_S = 5, 4.0
 WITHIN_S = 30.0
 
