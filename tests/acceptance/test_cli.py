@@ -175,7 +175,7 @@ def test_the_limiter_by_hand(cli: Cli, redis_url: str) -> None:
 def test_a_batch_without_workers_is_done_here_within_the_quota(
     cli: Cli, assets: None, sandbox: SandboxServer
 ) -> None:
-    watch = cli.start("watch", "--json", "--for", "20")
+    watch = cli.start("watch", "--json", "--for", "120")
     try:
         eventually(lambda: redis.Redis.from_url(cli.env["REDIS_URL"]).pubsub_numpat() == 1, 10)
         done = cli("batch", "--json")

@@ -25,6 +25,7 @@ LIMIT, WINDOW_S = 20, 1.0
 ALL = [a.symbol for a in (*CRITICAL, *OTHERS)]
 WEB_PASSWORD = "MarkWeb85"
 RARE = {
+    "script|load": "a script that the server does not know yet",
     "select": "REDIS_URL names another database than 0",
     "discard": "a transaction is given up",
     "lpop": "RQ cleans its list of jobs under way",

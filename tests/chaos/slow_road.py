@@ -44,12 +44,13 @@ class Road:
     def cut(self, *, close: bool = False) -> None:
         """Resets every connection; with `close` new ones too, until `open` is called."""
 
-        def now() -> None:
+        async def now() -> None:
             self._closed = close
             for transport in list(self._transports):
                 transport.abort()
+            await asyncio.sleep(0)  # an abort takes effect in the loop's next round
 
-        self._loop.call_soon_threadsafe(now)
+        asyncio.run_coroutine_threadsafe(now(), self._loop).result(10)
 
     def open(self) -> None:
         """New connections pass again."""
