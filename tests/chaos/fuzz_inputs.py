@@ -152,8 +152,8 @@ class Fuzz:
     def _command(self, given: Input) -> Ended:
         folder = self._folder / "here"
         folder.mkdir(exist_ok=True)
-        for name in list(folder.iterdir()):
-            name.unlink()
+        for left in list(folder.iterdir()):
+            left.unlink()
         for name, content in given.files.items():
             (folder / name).write_bytes(content)
         out, err = _terminal("strict"), _terminal("backslashreplace")
@@ -167,7 +167,8 @@ class Fuzz:
         rows = self._database.execute(
             "SELECT md5(string_agg(s::text, '|' ORDER BY symbol)) FROM trading.symbols s"
         ).fetchone()
-        return self._redis.execute_command("DEBUG", "DIGEST"), rows
+        redis: Any = self._redis
+        return redis.execute_command("DEBUG", "DIGEST"), rows
 
     def _reset(self) -> None:
         self._redis.flushdb()

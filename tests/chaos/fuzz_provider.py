@@ -19,7 +19,7 @@ import time
 import traceback
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -38,6 +38,7 @@ from market.aggregates import Aggregates
 from market.feeds import Feed
 from market.sandbox import SandboxServer
 from market.snapshots import Snapshot, SnapshotV3
+from market.tickers import asset_kind
 from market.transport import SendDeadline
 from queueing import Claimed
 from tests.chaos.mutation import Reply, damaged
@@ -118,18 +119,12 @@ def shapes(now: datetime) -> list[Shape]:
             body = ask(f"/v2/snapshot/locale/global/markets/{market}/tickers/{ticker}")
             found.append(Shape(single, (symbol,), json.dumps(body).encode()))
             for feed in (day, today):
-                first, last = feed.days(feed_kind(ticker), now)
+                first, last = feed.days(asset_kind(ticker), now)
                 body = ask(f"/v2/aggs/ticker/{ticker}/range/5/minute/{first}/{last}?sort=desc")
                 body["results"] = body["results"][:BARS_SHOWN]
                 raw = json.dumps(body).encode()
                 found += [Shape(feed, (symbol,), raw), Shape(feed, (symbol,), raw, bars=True)]
     return found
-
-
-def feed_kind(ticker: str) -> Any:
-    from market.tickers import asset_kind
-
-    return asset_kind(ticker)
 
 
 class Fuzz:
@@ -210,7 +205,7 @@ class Fuzz:
         done = yield from self._check_items(claimed)
         yield from self._check_rows(shape, tree, done, now)
 
-    def _check_items(self, claimed: Claimed) -> Iterator[str]:
+    def _check_items(self, claimed: Claimed) -> Generator[str, None, list[str]]:
         """Where each item is now; returns the assets of those that are done."""
         keys, done = self._site.context.keys, []
         pipe = self._site.context.redis.pipeline()
@@ -248,10 +243,9 @@ class Fuzz:
             "SELECT symbol::text, metadata #>> '{last_update}' FROM trading.symbols"
             " WHERE metadata IS NOT NULL"
         ).fetchall()
-        events = {
-            json.loads(entry["event"])["symbol"]: json.loads(entry["event"], parse_float=Decimal)
-            for _, entry in site.context.redis.xrange(site.context.keys.updates)
-        }
+        entries: Any = site.context.redis.xrange(site.context.keys.updates)
+        told = [json.loads(entry["event"], parse_float=Decimal) for _, entry in entries]
+        events = {event["symbol"]: event for event in told}
         stored = {symbol: _stored(text) for symbol, text in rows}
         for symbol in {*done, *stored, *events}:
             if not (symbol in done and symbol in stored and symbol in events):

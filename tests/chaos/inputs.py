@@ -91,7 +91,7 @@ def make_input(random: Random) -> Input:
 @cache
 def _commands() -> list[tuple[tuple[str, ...], click.Command]]:
     """Every command by its path."""
-    found = []
+    found: list[tuple[tuple[str, ...], click.Command]] = []
     context = click.Context(assetq)
     for name in assetq.list_commands(context):
         command = assetq.get_command(context, name)

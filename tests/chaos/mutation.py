@@ -129,7 +129,17 @@ def _quoted(random: Random, tree: Any, where: Any, at: int) -> None:
 
 
 def _type(random: Random, tree: Any, where: Any, at: int) -> None:
-    others = (None, True, False, [], Obj([]), [[]], Obj([["t", 1]]), [1, 2, 3], "x")
+    others: tuple[Any, ...] = (
+        None,
+        True,
+        False,
+        [],
+        Obj([]),
+        [[]],
+        Obj([["t", 1]]),
+        [1, 2, 3],
+        "x",
+    )
     _put(where, at, random.choice(others))
 
 

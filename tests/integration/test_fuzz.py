@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import market.reading
 import market.snapshots
 from cli.embedded.valkey import ValkeyServer
 from db.refresh import RefreshWriter
@@ -46,7 +47,7 @@ def test_damaged_answers_break_nothing_and_store_no_lie(provider: fuzz_provider.
 def test_a_price_that_no_answer_states_is_noticed(
     provider: fuzz_provider.Fuzz, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    observe = market.snapshots.observe
+    observe = market.reading.observe
 
     def lie(*args: Any, **named: Any) -> Any:
         seen = observe(*args, **named)
