@@ -72,6 +72,15 @@ def in_the_books(site: Site, role: str, count: int = 1) -> None:
     eventually(seen, 20, what=f"{count} {role}")
 
 
+def up(site: Site, *running: Running) -> None:
+    """All have begun: a signal that comes before a process knows what to do with it kills it."""
+    for one in running:
+        if one.log.stem.startswith("web"):
+            one.until("Listening at")
+    in_the_books(site, "worker", 2)
+    in_the_books(site, "scheduler")
+
+
 def end_all(*running: Running) -> float:
     """SIGTERM to every process at once, work-horses included, as Heroku sends it."""
     began = time.monotonic()
@@ -141,8 +150,7 @@ def test_a_frozen_redis_holds_nobody_up_who_is_to_end(
     site.ask("EURUSD")
     site.context.limiter.block(600_000, "nobody may call")
     all_ = [start(), start(), start("scheduler"), start("web", PORT=str(free_port()))]
-    in_the_books(site, "worker", 2)
-    in_the_books(site, "scheduler")
+    up(site, *all_)
     eventually(lambda: site.context.redis.exists(site.context.keys.waiter), 20)
     with ExitStack() as stack:
         freeze(valkey_server.pid, stack)
@@ -175,6 +183,8 @@ def test_sigterm_to_all_while_the_provider_hangs(
     provider.configure({"kind": "hang"})
     all_ = [start(), start(), start("scheduler"), start("web", PORT=str(free_port()))]
     eventually(provider.arrivals, 20, what="a call under way")
+    up(site, *all_)
+    assert any(one.horses() for one in all_[:2]), "still under way"
     end_all(*all_)
     quiet(*all_)
     assert {site.where(symbol) for symbol in SYMBOLS} <= {"queue", "delayed"}
@@ -187,6 +197,7 @@ def test_sigterm_to_all_while_postgresql_is_frozen(
 ) -> None:
     provider.configure({"kind": "delay", "min_s": 1.0, "max_s": 1.0})
     all_ = [start(), start(), start("scheduler"), start("web", PORT=str(free_port()))]
+    up(site, *all_)
     eventually(provider.arrivals, 20, what="a call under way")
     with ExitStack() as stack, connect(site.context.settings.database_url) as other:
         rows = other.execute(
