@@ -71,14 +71,15 @@ class RefreshWriter:
         known = self._lock({*refreshed, *failed})
         refused = _refusals(known, refreshed, failed)
         good = [item for symbol, item in refreshed.items() if symbol not in refused]
-        changed = self._write_prices(observed_at_ms, good)
+        priced = [item for item in good if not item.bars_only]
+        changed = self._write_prices(observed_at_ms, priced)
         bars_written = self._write_bars(observed_at_ms, good)
         errors = {**failed, **refused}
         self._write_status(
             observed_at_ms,
             {
                 **{symbol: errors[symbol] for symbol in errors if symbol in known},
-                **{item.symbol: None for item in good},
+                **{item.symbol: None for item in priced},
             },
         )
         insert_call(self._connection, self._provider, call)

@@ -95,6 +95,8 @@ class SymbolRefresh:
     symbol: str
     price: PriceLike
     bars: Sequence[BarLike] = ()
+    bars_only: bool = False
+    """The price only tells the source of the bars; it and the sync status are left as they are."""
 
 
 @dataclass(frozen=True)

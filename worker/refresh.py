@@ -125,7 +125,8 @@ class Refresher:
             ticker, symbol = _ticker(item), _asset(item)
             if seen := answer.observations.get(ticker):
                 event = AssetUpdated.of(symbol, item, call.claimed, seen.price)
-                rows.append(SymbolRefresh(symbol=symbol, price=seen.price, bars=seen.bars))
+                bars_only = bool(item.payload.get("bars"))
+                rows.append(SymbolRefresh(symbol, seen.price, seen.bars, bars_only))
                 done.append(Done(item.symbol, channel(symbol), event.model_dump_json()))
             elif ticker not in answer.missing and answer.next_cursor:  # cut off by a page
                 back.append(GiveBack(item.symbol))

@@ -137,6 +137,8 @@ def test_bars_are_an_item_of_their_own(opened: OPEN) -> None:
     count = site.one("SELECT count(*) FROM market_data.ohlcv_5m")
     assert count > 200
     assert site.where("BTCUSD/5m") == "nowhere"
+    assert site.events() == [], "the price has an item of its own"
+    assert site.asset("BTCUSD").last_price is None
 
 
 # --- refusals
