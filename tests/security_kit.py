@@ -18,6 +18,7 @@ import redis
 from cli.acl import USER, acl_line
 from db.queries import sql
 from tests.integration.db_data import run
+from tests.roads import Road
 
 REDIS_PASSWORD = "MarkRedisAcl83"
 ROLE, ROLE_PASSWORD = "assetq_least", "MarkRole84"
@@ -98,51 +99,11 @@ def certificate(folder: Path) -> tuple[Path, Path]:
     return crt, key
 
 
-class TlsFront:
-    """Ends TLS in front of a server that has none."""
+class TlsFront(Road):
+    """Ends TLS in front of a server that has none, with a certificate that nobody signed."""
 
     def __init__(self, folder: Path, behind_port: int) -> None:
         self.certificate, key = certificate(folder)
-        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.load_cert_chain(self.certificate, key)
-        self._behind = behind_port
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._listener.getsockname()[1])
-        self.accepted = 0
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                raw, _ = self._listener.accept()
-            except OSError:
-                return  # closed
-            threading.Thread(target=self._serve, args=(raw,), daemon=True).start()
-
-    def _serve(self, raw: socket.socket) -> None:
-        try:
-            near = self._context.wrap_socket(raw, server_side=True)
-        except (ssl.SSLError, OSError):
-            raw.close()  # the other side did not trust us
-            return
-        self.accepted += 1
-        far = socket.create_connection(("127.0.0.1", self._behind))
-        threading.Thread(target=_copy, args=(far, near), daemon=True).start()
-        _copy(near, far)
-
-    def close(self) -> None:
-        self._listener.close()
-
-
-def _copy(source: socket.socket, sink: socket.socket) -> None:
-    try:
-        while data := source.recv(65536):
-            sink.sendall(data)
-    except OSError:
-        pass
-    finally:
-        for one in (source, sink):
-            try:
-                one.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.certificate, key)
+        super().__init__(behind_port, tls=context)

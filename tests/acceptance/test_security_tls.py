@@ -26,8 +26,9 @@ def provider() -> Iterator[SandboxServer]:
 @pytest.fixture
 def front(r: redis.Redis, tmp_path: Path) -> Iterator[TlsFront]:
     one = TlsFront(tmp_path, int(r.connection_pool.connection_kwargs["port"]))
+    one.start()
     yield one
-    one.close()
+    one.stop()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from redis import Redis
 from cli.embedded.server import Server
 from tests.chaos.evidence import PREFIX
 from tests.chaos.fleet import Fleet, send
-from tests.chaos.slow_road import Road
+from tests.roads import Road
 
 KINDS = (
     "kill worker and work-horse",

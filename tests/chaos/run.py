@@ -38,8 +38,8 @@ from tests.chaos.checker import judge, summary
 from tests.chaos.evidence import PREFIX, Evidence, Rules, gather, note_history
 from tests.chaos.faults import KILLS, Hand, plan
 from tests.chaos.fleet import PYTHON, ROOT, Fleet
-from tests.chaos.slow_road import Road
 from tests.chaos.watch import Client, LeaseWatch, running
+from tests.roads import Road
 
 CRITICAL = (("XAUUSD", "C:XAUUSD"), ("EURUSD", "C:EURUSD"), ("BTCUSD", "X:BTCUSD"))
 SANDBOX_FAULTS = (

@@ -30,7 +30,7 @@ from db.migrate import migrate
 from db.symbols import SymbolRepository
 from queueing import Keys
 from tests.chaos.fleet import PYTHON, ROOT, Fleet
-from tests.chaos.slow_road import SlowRoad
+from tests.roads import SlowRoad
 
 
 @dataclass(frozen=True)

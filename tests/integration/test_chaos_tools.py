@@ -12,7 +12,7 @@ import redis
 
 from cli.embedded.valkey import ValkeyServer
 from tests.chaos.faults import KINDS, plan
-from tests.chaos.slow_road import Road
+from tests.roads import Road
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import ssl
 import threading
 from collections.abc import Callable
 from typing import Self
@@ -11,7 +12,8 @@ class Road:
     """Forwards loopback connections to `target_port`, and can be cut and slowed down while it runs.
 
     `delay_s` is asked for each chunk from the client (and back, if `both_ways`); chunks keep their
-    order. It runs in a thread of its own.
+    order. With `tls` it ends TLS in front of a server that has none. It runs in one thread of its
+    own: OpenSSL's connections must not be read in one thread and written in another.
     """
 
     def __init__(
@@ -20,8 +22,10 @@ class Road:
         *,
         delay_s: Callable[[], float] = lambda: 0.0,
         both_ways: bool = True,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._target_port = target_port
+        self._tls = tls
         self._both_ways = both_ways
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
@@ -29,6 +33,8 @@ class Road:
         self._closed = False
         self.delay_s = delay_s
         self.port = 0
+        self.accepted = 0
+        """Connections, after the handshake where there is one."""
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
     def start(self) -> Self:
@@ -59,13 +65,14 @@ class Road:
     def _serve(self) -> None:
         asyncio.set_event_loop(self._loop)
         server = self._loop.run_until_complete(
-            asyncio.start_server(self._connected, "127.0.0.1", 0, backlog=512)
+            asyncio.start_server(self._connected, "127.0.0.1", 0, backlog=512, ssl=self._tls)
         )
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         self._loop.run_forever()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.accepted += 1
         if self._closed:
             writer.transport.abort()
             return
