@@ -22,7 +22,8 @@ STAMP := $(VENV)/installed
 FOR ?=
 PLAN ?=
 WORKERS ?=
-# Two processes: the tests wait for servers more than they compute.
+# Two processes: the tests wait for servers more than they compute. One that crashes ends the run:
+# xdist would wait for ever for the rest of its file.
 TEST_PROCESSES ?= 2
 ARGS ?=
 
@@ -78,7 +79,7 @@ run: $(STAMP)
 	  $(if $(WORKERS),--workers $(WORKERS))
 
 test: $(STAMP)
-	@exec $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
+	@exec $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --max-worker-restart 0 $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

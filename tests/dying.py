@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from cli.embedded.process import dying_with_us
 from tests.worker_kit import Running, procfile
 from worker.points import Point
 
@@ -85,6 +86,7 @@ class Dying(Running):
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=dying_with_us(),
             )
 
 

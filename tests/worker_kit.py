@@ -16,6 +16,7 @@ from typing import Any, Self
 
 import redis
 
+from cli.embedded.process import dying_with_us
 from cli.embedded.programs import read_procfile
 from db.connection import Connection, connect
 from db.symbols import Asset, SymbolRepository
@@ -238,6 +239,7 @@ class Running:
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=dying_with_us(),
             )
 
     @property

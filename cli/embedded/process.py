@@ -58,7 +58,6 @@ class Child:
         self.command = command
         command.log.parent.mkdir(parents=True, exist_ok=True)
         _rotate(command.log)
-        parent = os.getpid()
         with command.log.open("ab") as log:
             self._popen = subprocess.Popen(
                 command.argv,
@@ -68,7 +67,7 @@ class Child:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=lambda: _die_with(parent, command.stop_signal),
+                preexec_fn=dying_with_us(command.stop_signal),
             )
 
     @property
@@ -107,13 +106,18 @@ class Child:
                 os.kill(pid, signal.SIGKILL)
 
 
-def _die_with(parent: int, number: int) -> None:
-    """Runs in the child between fork and exec."""
-    if _LIBC is None:
-        return
-    _LIBC.prctl(PR_SET_PDEATHSIG, number)
-    if os.getppid() != parent:  # it died before the line above: no signal will come any more
-        os._exit(1)
+def dying_with_us(number: int = signal.SIGKILL) -> Callable[[], None]:
+    """For a child between fork and exec (`preexec_fn`): it gets this signal when we die (Linux)."""
+    parent = os.getpid()
+
+    def prepare() -> None:
+        if _LIBC is None:
+            return
+        _LIBC.prctl(PR_SET_PDEATHSIG, number)
+        if os.getppid() != parent:  # it died before the line above: no signal will come any more
+            os._exit(1)
+
+    return prepare
 
 
 def _rotate(log: Path) -> None:

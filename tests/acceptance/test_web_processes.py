@@ -14,6 +14,7 @@ import pytest
 import requests
 
 from cli.catalogue import read_assets
+from cli.embedded.process import dying_with_us
 from cli.embedded.programs import program_env, read_procfile
 from cli.embedded.server import free_port
 from db.connection import connect
@@ -47,6 +48,7 @@ class Processes:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=dying_with_us(),
             )
         return self._running[kind]
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cli.embedded.process import all_pids, command_line
+from cli.embedded.process import all_pids, command_line, dying_with_us
 from tests.waiting import eventually
 
 # What a developer's shell may hold, and a user's clone does not.
@@ -55,6 +56,7 @@ class UpRun:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            preexec_fn=dying_with_us(signal.SIGTERM),
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

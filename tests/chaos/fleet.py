@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from cli.embedded.process import session_members
+from cli.embedded.process import dying_with_us, session_members
 from cli.embedded.programs import read_procfile
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,7 +46,13 @@ class Fleet:
     def _start(self, command: list[str]) -> Process:
         env = self._env | {"SOAK_SKEW_S": str(self._random.choice(self._skews))}
         return subprocess.Popen(
-            command, env=env, cwd=ROOT, stdout=self._log, stderr=self._log, start_new_session=True
+            command,
+            env=env,
+            cwd=ROOT,
+            stdout=self._log,
+            stderr=self._log,
+            start_new_session=True,
+            preexec_fn=dying_with_us(),
         )
 
     def _again(self, number: int) -> None:
