@@ -30,7 +30,8 @@ from queueing import Keys
 from queueing.scripts import source
 from tests.chaos.fleet import ROOT, procfile
 
-DRAIN = ("claim", "complete", "release", "retire", "extend")
+SCHEDULER = ("reap", "plan_batch")
+"""The scripts of its pass; all others are a drain's."""
 ASSETS = 2000
 
 
@@ -39,10 +40,10 @@ def classify(command: str, scripts: dict[str, str], keys: Keys) -> str:
     words = command.split(" ", 3)
     name = words[0].upper()
     if name == "EVALSHA":
-        script = scripts.get(words[1], "")
-        if script in DRAIN:
-            return "queue and quota"
-        return "scheduler" if script else "RQ"
+        script = scripts.get(words[1])
+        if script is None:
+            return "RQ"
+        return "scheduler" if script in SCHEDULER else "queue and quota"
     if name == "BLPOP":
         return "queue and quota" if keys.wake in command else "RQ"
     if f"{keys.named('scheduler')}" in command or keys.outage in command:

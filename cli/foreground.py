@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -25,14 +25,6 @@ class _PatientTicks(Ticks):
     """A worker's drain makes room for other ticks; this process has nobody to make room for."""
 
     def others_waiting(self) -> bool:
-        return False
-
-
-class _NoWait(StopFlag):
-    """Ends a drain instead of letting it wait."""
-
-    def wait(self, block: Callable[[], bool]) -> bool:
-        self.set()
         return False
 
 
@@ -63,34 +55,29 @@ def open_bench(settings: Settings) -> Iterator[Bench]:
 
 def drain_now(one: Bench) -> Outcome:
     """Takes the calls that are free now, and does not wait for more."""
-    return _drain(one, _NoWait(), SLICE_S)
+    return _drain(one, SLICE_S, patient=False)
 
 
 def drain_for(one: Bench, seconds: float) -> Outcome:
     """Refreshes as calls become free until the time is over or nothing is pending."""
-    return _drain(one, StopFlag(), seconds)
+    return _drain(one, seconds, patient=True)
 
 
-def _drain(one: Bench, stop: StopFlag, seconds: float) -> Outcome:
+def _drain(one: Bench, seconds: float, *, patient: bool) -> Outcome:
     """Slices as short as a worker's: the proof that nobody called relies on their length."""
-    outcome, end_s = Outcome(), time.monotonic() + seconds
+    outcome, stop, end_s = Outcome(), StopFlag(), time.monotonic() + seconds
     with _signals_stop(stop, outcome):
         while (left_s := end_s - time.monotonic()) > 0 and not stop.is_set():
-            drained = one.drain(stop=stop, slice_s=min(left_s, SLICE_S))
+            drained = one.drain(stop=stop, slice_s=min(left_s, SLICE_S), patient=patient)
             outcome.calls += drained.calls
             if drained.ended == "empty" and one.context.queue.next_at().next_at_ms is None:
                 break
-            if drained.ended in ("another", "empty"):
-                if isinstance(stop, _NoWait):
+            if drained.ended in ("another", "empty", "wait"):
+                if not patient:
                     break
                 # Somebody else waits for the next call, or refreshes the last items.
-                stop.wait(lambda: _pause(min(_AGAIN_S, max(0.0, left_s))))
+                stop.sleep(min(_AGAIN_S, left_s))
     return outcome
-
-
-def _pause(seconds: float) -> bool:
-    time.sleep(seconds)
-    return True
 
 
 @contextmanager

@@ -15,6 +15,15 @@ class ProviderRepository:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
+    def last_active_ago(self, code: str = "polygon") -> timedelta | None:
+        """Time since last_active_at on the server's clock. None: there was none."""
+        with translated_errors(self._connection):
+            row = self._connection.execute(sql("last_active_ago"), {"code": code}).fetchone()
+        if row is None:
+            raise _absent(code)
+        ago: timedelta | None = row[0]
+        return ago
+
     def swap_last_active(self, code: str = "polygon") -> timedelta | None:
         """Sets last_active_at to the server's clock and returns the time since the former one.
 

@@ -127,6 +127,8 @@ class NotNow:
     """No call now: wait as the hint says, or leave if nothing is pending."""
 
     hint: Hint
+    held_by: str | None = None
+    """Why the most urgent item got no call, as in `Hint.reason`; None: nothing is queued."""
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,13 @@
 import json
 import re
 import secrets
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
 from redis import Redis
+from redis.exceptions import TimeoutError
 
 from queueing.errors import InvalidRequest, LeaseLost
 from queueing.keys import Keys
@@ -43,6 +45,9 @@ MAX_LEASE_MS = 600_000
 MAX_DELAY_MS = 24 * _HOUR_MS
 MAX_STEP = 5000
 _MAX_ERROR = 1000
+LOOK_S = 0.2
+WAIT_SLACK_S = 5.0
+"""How late the answer to a wait may be before the server counts as gone."""
 
 
 class PriorityQueue:
@@ -177,7 +182,7 @@ class PriorityQueue:
         self._tell_batches(reply)
         hint = Hint.from_reply(reply)
         if reply["status"] != "granted":
-            return NotNow(hint)
+            return NotNow(hint, reply.get("held_by"))
         return Claimed(
             token=reply["token"],
             items=tuple(Item.from_reply(raw) for raw in reply["items"]),
@@ -336,9 +341,21 @@ class PriorityQueue:
         reply = self._run("retire", drain=drain)
         return bool(reply["woken"]), Hint.from_reply(reply)
 
-    def wait(self, timeout_s: float) -> bool:
-        """Waits in place until there may be something to do; True: woken before the time."""
-        return self.redis.blpop([self.keys.wake], timeout=max(0.001, timeout_s)) is not None
+    def wait(self, timeout_s: float, *, stop: Callable[[], bool] = lambda: False) -> bool:
+        """Waits in place until there may be something to do; True: woken before the time.
+
+        One command, however long; `stop` is asked several times a second and ends the wait.
+        Raises RedisError if the server goes away or does not answer when the time is over.
+        """
+        pool = self.redis.connection_pool
+        connection: Any = pool.get_connection()
+        try:
+            return _blocking_pop(connection, self.keys.wake, max(0.001, timeout_s), stop)
+        except BaseException:
+            connection.disconnect()  # a reply may be under way
+            raise
+        finally:
+            pool.release(connection)
 
     def wake(self) -> None:
         """Makes the waiting drain look up, whatever it waits for."""
@@ -398,6 +415,19 @@ class PriorityQueue:
     def drop_dead(self, symbols: Sequence[str]) -> int:
         """Removes dead letters; returns how many there were."""
         return int(self._run("dead_drop", symbols=list(symbols)))
+
+
+def _blocking_pop(connection: Any, key: str, timeout_s: float, stop: Callable[[], bool]) -> bool:
+    """BLPOP, with looks at `stop` and at the clock instead of the connection's own time-out."""
+    connection.send_command("BLPOP", key, f"{timeout_s:.3f}")
+    ends_at = time.monotonic() + timeout_s + WAIT_SLACK_S
+    while not connection.can_read(timeout=LOOK_S):
+        if stop():
+            connection.disconnect()  # takes the pop back
+            return False
+        if time.monotonic() > ends_at:
+            raise TimeoutError(f"no answer {WAIT_SLACK_S:g} s after the end of a wait")
+    return connection.read_response() is not None
 
 
 def _checked(symbol: str) -> str:

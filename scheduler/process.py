@@ -8,7 +8,6 @@ that fell between is made up for.
 
 import contextlib
 import signal
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from types import FrameType
@@ -26,6 +25,7 @@ from worker.context import Context, process_name
 from worker.patience import hurry
 from worker.points import Point, reached
 from worker.redis_client import away
+from worker.stopping import StopFlag
 from worker.ticks import BATCH, JOB_TIMEOUT_S, RQ_QUEUE, Ticks
 
 log = structlog.get_logger(__name__)
@@ -64,7 +64,7 @@ class TickScheduler(Scheduler):
         self._lock = self.connection.lock(self.scheduler_lock_key, timeout=LOCK_S, blocking=False)
         self._pushed: dict[str, tuple[int, int]] = {}
         self._overdue = 0
-        self._asked_to_end = threading.Event()
+        self._stop = StopFlag()
 
     # --- rq-scheduler's own verbs, on Redis' clock and with an owner
 
@@ -180,7 +180,7 @@ class TickScheduler(Scheduler):
         self._install_signal_handlers()
         log.info("scheduler.started", name=self.name, entries=sorted(self._entries))
         pause_s = float(INTERVAL_S)
-        while not self._asked_to_end.is_set():
+        while not self._stop.is_set():
             try:
                 self._guarded_pass()
                 pause_s = float(INTERVAL_S)
@@ -189,7 +189,7 @@ class TickScheduler(Scheduler):
                 log.error("scheduler.redis", detail=str(error), retry_in_s=pause_s)
             if burst:
                 break
-            self._asked_to_end.wait(pause_s)
+            self._stop.sleep(pause_s)
         self._end()
 
     def _guarded_pass(self) -> None:
@@ -214,7 +214,7 @@ class TickScheduler(Scheduler):
 
     def _install_signal_handlers(self) -> None:
         def end(signum: int, frame: FrameType | None) -> None:
-            self._asked_to_end.set()
+            self._stop.set()
 
         signal.signal(signal.SIGINT, end)
         signal.signal(signal.SIGTERM, end)

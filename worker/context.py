@@ -15,8 +15,8 @@ from queueing import Keys, Policy, PriorityQueue, QuotaLimiter
 from settings import Settings
 from worker.redis_client import open_redis
 
-# Longer than any blocking wait on the server (a drain's), and short enough that a process can end
-# in time while Redis is frozen.
+# Longer than RQ's blocking pops (a drain's wait has a clock of its own), and short enough that a
+# process can end in time while Redis is frozen.
 SOCKET_TIMEOUT_S = 12.0
 
 

@@ -5,8 +5,8 @@ scheduler's pass) and a doubled one nothing. At most one drain waits per provide
 """
 
 import time
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from datetime import timedelta
 
 import structlog
 from redis.exceptions import RedisError
@@ -26,18 +26,18 @@ from worker.ticks import JOB_TIMEOUT_S, Ticks
 
 log = structlog.get_logger(__name__)
 
-SLICE_S = 50.0
-SUCCESSOR_WITHIN_MS = 60_000
-LONGEST_WAIT_S = 10.0
-"""Then it looks around even if nobody woke it (a signal may be lost), without another claim.
-Shorter than the socket's time-out, which bounds how long a frozen Redis holds up an end."""
+SLICE_S = 75.0
+"""No call begins later. Long enough for a wait of one window, so that a full quota costs one
+drain a window; the last call and RQ's time limit (JOB_TIMEOUT_S) leave room for no more."""
+SUCCESSOR_WITHIN_MS = int(SLICE_S * 1000)
 SLOW_S = 0.25
 """A drain whose calls take longer asks for help when more is free; the others are quick enough."""
 
 
 @dataclass(frozen=True)
 class Drained:
-    """What one drain did, and why it ended: stop, slice, tick, another, empty, version, error."""
+    """What one drain did, and why it ended: stop, slice, tick, another, empty, wait, version or
+    error."""
 
     calls: int
     ended: str
@@ -57,7 +57,9 @@ class Drain:
         name: str,
         stop: StopFlag,
         slice_s: float = SLICE_S,
+        patient: bool = True,
     ) -> None:
+        """A drain that is not `patient` ends where it would have to wait."""
         self._context = context
         self._ticks = ticks
         self._refresher = refresher
@@ -65,9 +67,11 @@ class Drain:
         self._connection = connection
         self._name = name
         self._stop = stop
+        self._patient = patient
         self._ends_at = time.monotonic() + slice_s
         self._calls = 0
         self._known_active = False
+        self._asked_for_key = False
         self._took_s = 0.0
 
     def run(self) -> Drained:
@@ -75,7 +79,6 @@ class Drain:
 
         Raises DatabaseError when PostgreSQL is away (nothing is claimed without it), RedisError.
         """
-        self._lift_old_key_block()
         try:
             while not (reason := self._must_end()):
                 hint = self._once()
@@ -105,6 +108,8 @@ class Drain:
             idle_mark=mark,
         )
         if not isinstance(answer, Claimed):
+            if answer.held_by == "blocked" and self._lift_old_key_block():
+                return replace(answer.hint, next_at_ms=answer.hint.now_ms)
             return answer.hint
         reached(Point.CLAIMED)
         self._calls += 1
@@ -126,12 +131,15 @@ class Drain:
             return None
         if not hint.waiter:
             return "version" if hint.reason == "version" else "another"
+        if not self._patient:
+            return "wait"
         reached(Point.WAIT_BEFORE)
-        until = time.monotonic() + min(hint.wait_ms, self._left_ms()) / 1000
-        while not self._must_end() and (left_s := until - time.monotonic()) > 0:
-            block = partial(self._context.queue.wait, min(left_s, LONGEST_WAIT_S))
-            if self._stop.wait(block):
-                break  # woken
+        # Looked for after it became the one that waits: a tick that came before is seen here, one
+        # that comes later leaves a token.
+        if reason := self._must_end():
+            return reason
+        wait_s = min(hint.wait_ms, self._left_ms()) / 1000
+        self._context.queue.wait(wait_s, stop=self._stop.is_set)
         return None
 
     def _must_end(self) -> str | None:
@@ -147,8 +155,6 @@ class Drain:
     def _leave(self, ended: str) -> None:
         """Retires; if something is due soon a successor takes over, so that no call lies idle."""
         if self._stop.is_set():
-            # The wait may have been cut in the middle of a reply: start on a fresh connection.
-            self._context.redis.connection_pool.disconnect()
             hurry(self._context.redis)
             self._ticks.hurry()
         reached(Point.RETIRE_BEFORE)
@@ -167,15 +173,23 @@ class Drain:
         Asked just before the first claim: the answer also says that this drain may call from now.
         """
         self._known_active = True
-        mark = self._context.queue.mark()
-        ago = ProviderRepository(self._refresher.connection).swap_last_active()
+        providers = ProviderRepository(self._refresher.connection)
         longest_s = JOB_TIMEOUT_S + self._context.queue.policy.horizon_ms / 1000
-        return mark if ago is None or ago.total_seconds() > longest_s else None
 
-    def _lift_old_key_block(self) -> None:
-        """A block for an unknown key ends when another key is set."""
-        status = self._context.limiter.status()
-        reason = status.blocked_reason or ""
-        blocked = status.blocked_until_ms > status.now_ms and reason.startswith("401")
-        if blocked and reason != unauthorized_reason(self._context):
-            self._context.limiter.block(0, "a new API key", force=True)
+        def long(ago: timedelta | None) -> bool:
+            return ago is None or ago.total_seconds() > longest_s
+
+        mark = self._context.queue.mark() if long(providers.last_active_ago()) else None
+        # What counts is learned after the mark.
+        return mark if long(providers.swap_last_active()) else None
+
+    def _lift_old_key_block(self) -> bool:
+        """A block for an unknown key ends when another key is set; asked once. True: it did."""
+        if self._asked_for_key:
+            return False
+        self._asked_for_key = True
+        reason = self._context.limiter.status().blocked_reason or ""
+        if not reason.startswith("401") or reason == unauthorized_reason(self._context):
+            return False
+        self._context.limiter.block(0, "a new API key", force=True)
+        return True

@@ -1,49 +1,38 @@
 """How a running drain learns that it should end."""
 
-import threading
-from collections.abc import Callable
+import time
 
-
-class StopWaiting(Exception):
-    """A stop was asked for while the drain waited."""
+LOOK_S = 0.2
+"""How often a wait looks up: the latest that a stop ends it."""
 
 
 class StopFlag:
-    """Set by a signal handler. Work goes on to its next natural end; a wait ends at once."""
+    """Set by a signal handler. Work goes on to its next natural end; a wait ends soon.
+
+    A plain attribute: an Event's lock may be held by the very line that the signal interrupts.
+    """
 
     def __init__(self) -> None:
-        self._asked = threading.Event()
-        self._waiting = False
+        self._asked = False
 
     def set(self) -> None:
-        """Asks for the end. Called by a signal handler in the main thread."""
-        self._asked.set()
-        if self._waiting:
-            self._waiting = False
-            raise StopWaiting
+        """Asks for the end. Safe in a signal handler."""
+        self._asked = True
 
     def clear(self) -> None:
         """Takes the request back: a work-horse starts afresh after its fork."""
-        self._asked.clear()
-        self._waiting = False
+        self._asked = False
 
     def is_set(self) -> bool:
         """Has the end been asked for?"""
-        return self._asked.is_set()
+        return self._asked
 
-    def wait(self, block: Callable[[], bool]) -> bool:
-        """Runs a blocking wait that a stop interrupts; False then.
-
-        After a stop the connection that waited may be in the middle of a reply: drop it.
-        """
-        try:
-            try:
-                self._waiting = True
-                return False if self._asked.is_set() else block()
-            finally:  # a signal may strike until this line is done, so it is caught outside
-                self._waiting = False
-        except StopWaiting:
-            return False
+    def sleep(self, seconds: float) -> bool:
+        """Waits; False as soon as the end is asked for."""
+        ends_at = time.monotonic() + seconds
+        while not self._asked and (left_s := ends_at - time.monotonic()) > 0:
+            time.sleep(min(left_s, LOOK_S))
+        return not self._asked
 
 
 STOP = StopFlag()

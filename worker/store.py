@@ -67,7 +67,7 @@ class Store:
                     raise
                 if pause_s == _FIRST_PAUSE_S:
                     log.warning("database.away", detail=str(error), keep_s=KEEP_S)
-            self._pause(pause_s)
+            self._stop.sleep(pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
             keep()
 
@@ -85,10 +85,3 @@ class Store:
         except DatabaseUnavailable:
             self.connection.close()
             raise
-
-    def _pause(self, pause_s: float) -> None:
-        def pause() -> bool:
-            time.sleep(pause_s)
-            return True
-
-        self._stop.wait(pause)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import structlog
 from redis.exceptions import RedisError
@@ -14,7 +13,7 @@ from market.client import MarketClient
 from settings import Settings
 from worker.batch import begin, slot_of
 from worker.context import Context, process_name
-from worker.drain import Drain, Drained
+from worker.drain import SLICE_S, Drain, Drained
 from worker.logs import configure
 from worker.plan import Plan
 from worker.points import Point, reached
@@ -40,7 +39,9 @@ class Bench:
     ticks: Ticks
     plan: Plan
 
-    def drain(self, *, stop: StopFlag = STOP, slice_s: float | None = None) -> Drained:
+    def drain(
+        self, *, stop: StopFlag = STOP, slice_s: float = SLICE_S, patient: bool = True
+    ) -> Drained:
         """Drains in this process."""
         settings = self.context.settings
         with MarketClient(
@@ -56,7 +57,6 @@ class Bench:
                 reconnect=lambda: open_database(settings),
                 stop=stop,
             )
-            limits: dict[str, Any] = {} if slice_s is None else {"slice_s": slice_s}
             drain = Drain(
                 self.context,
                 self.ticks,
@@ -65,7 +65,8 @@ class Bench:
                 self.connection,
                 name=process_name("drain"),
                 stop=stop,
-                **limits,
+                slice_s=slice_s,
+                patient=patient,
             )
             try:
                 return drain.run()

@@ -4,7 +4,8 @@
 --   knows), drain?, max_wait_ms?, idle_mark?
 -- Returns JSON: status granted | wait | empty; granted: items (most urgent first), token, lease_until_ms,
 -- send_by_ms (grant + send budget); always now_ms, and where work exists next_at_ms, next_reason,
--- waiter (this drain waits now), waiting (another one does), poisoned? (see reap).
+-- waiter (this drain waits now), waiting (another one does), held_by? (why the most urgent item got no call),
+-- poisoned? (see reap).
 local _, poisoned = reap()
 local q = quota_state()
 heal_clock(q)
@@ -28,7 +29,7 @@ local free_at, reason = call_free_at(q, busy, critical)
 if free_at > now then
   if critical and reason ~= 'breaker' then redis.call('HSETNX', QUOTA, 'critical_waits_since', ms(now)) end
   count('waits:' .. reason)
-  return with_hint({ status = 'wait', poisoned = poisoned }, q)
+  return with_hint({ status = 'wait', held_by = reason, poisoned = poisoned }, q)
 end
 
 -- Slot-seconds in which this call was free, work was there, and nobody took it.

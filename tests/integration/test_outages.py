@@ -13,6 +13,7 @@ import pytest
 import redis
 
 from cli.embedded.postgres import PostgresServer
+from cli.embedded.valkey import ValkeyServer
 from db.connection import connect
 from db.errors import DatabaseUnavailable
 from market.errors import BadAnswer, NotFound, ProviderDown, RateLimited, SendDeadlinePassed
@@ -24,7 +25,7 @@ from web.observe import Observer
 from web.report import report
 from worker import store
 from worker.context import SOCKET_TIMEOUT_S
-from worker.drain import LONGEST_WAIT_S, Drain
+from worker.drain import Drain
 from worker.reactions import provider_failed
 from worker.refresh import Refresher
 from worker.stopping import StopFlag
@@ -177,5 +178,34 @@ def test_a_frozen_postgresql_does_not_hold_a_drain(site: Site, r: redis.Redis) -
 # --- Redis
 
 
-def test_no_wait_on_the_server_outlasts_the_socket() -> None:
-    assert LONGEST_WAIT_S + 1 < SOCKET_TIMEOUT_S
+def test_a_wait_on_a_frozen_redis_ends_by_a_stop_and_by_its_time(
+    site: Site, valkey_server: ValkeyServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that is longer than the socket's time-out, which is for ordinary commands."""
+    queue, stop = site.context.queue, StopFlag()
+    monkeypatch.setattr("queueing.queue.WAIT_SLACK_S", 0.5)
+    with ThreadPoolExecutor() as pool:
+        long = pool.submit(queue.wait, 3 * SOCKET_TIMEOUT_S, stop=stop.is_set)
+        short = pool.submit(queue.wait, 0.5)
+        eventually(lambda: site.context.redis.info("clients")["blocked_clients"] == 2, 5)
+        assert valkey_server.pid
+        os.kill(valkey_server.pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(redis.TimeoutError):
+                short.result(5)
+            stop.set()
+            assert long.result(2) is False
+        finally:
+            os.kill(valkey_server.pid, signal.SIGCONT)
+
+
+def test_a_stopped_wait_takes_no_token_that_comes_later(site: Site) -> None:
+    queue, stop = site.context.queue, StopFlag()
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(queue.wait, 30, stop=stop.is_set)
+        eventually(lambda: site.context.redis.info("clients")["blocked_clients"] == 1, 5)
+        stop.set()
+        assert waiting.result(2) is False
+    eventually(lambda: site.context.redis.info("clients")["blocked_clients"] == 0, 5)
+    queue.wake()
+    assert queue.wait(5) is True

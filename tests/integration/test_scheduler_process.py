@@ -462,6 +462,6 @@ def test_it_stops_between_two_passes(new: NEW) -> None:
     thread = threading.Thread(target=one.run, daemon=True)
     thread.start()
     eventually(lambda: BATCH in one.listed())
-    one._asked_to_end.set()
+    one._stop.set()
     thread.join(2)
     assert not thread.is_alive()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ from tests import worker_kit
 from tests.waiting import eventually
 from tests.worker_kit import Site, settings_for
 from worker.drain import SLOW_S, Drained
-from worker.stopping import StopFlag, StopWaiting
+from worker.stopping import StopFlag
 from worker.ticks import BATCH, DRAIN
 
 OPEN = Callable[..., Site]
@@ -47,10 +46,8 @@ class Fleet:
         return site
 
     def stop(self, name: str) -> None:
-        """As a signal would; but a thread cannot be interrupted while it waits, so it is woken."""
-        with contextlib.suppress(StopWaiting):  # raised where the handler runs: here
-            self.stops[name].set()
-        self.open_().context.queue.wake()
+        """As a signal would."""
+        self.stops[name].set()
 
     def join(self, timeout_s: float = 10.0) -> None:
         for thread in self.threads:
@@ -263,20 +260,22 @@ def test_more_hands_are_called_while_calls_are_free_and_slow(
     assert site.drain().run() == Drained(0, "empty")
 
 
-def test_a_lost_wake_up_is_found_when_it_retires(opened: OPEN) -> None:
+def test_a_lost_wake_up_is_found_when_it_retires(
+    opened: OPEN, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A token that came while it was about to leave: a successor looks at it."""
     site = opened()
     site.ask("EURUSD")
     site.context.limiter.block(300_000, "nobody may call")
     keys, r = site.context.keys, site.context.redis
 
-    class Last(StopFlag):
-        def wait(self, block: Callable[[], bool]) -> bool:
-            threading.Event().wait(0.3)
-            r.lpush(keys.wake, "late")
-            return False
+    def late(timeout_s: float, *, stop: Callable[[], bool]) -> bool:
+        threading.Event().wait(timeout_s)
+        r.lpush(keys.wake, "late")
+        return False
 
-    assert site.drain(slice_s=0.2, stop=Last()).run().ended == "slice"
+    monkeypatch.setattr(site.context.queue, "wait", late)
+    assert site.drain(slice_s=0.2).run().ended == "slice"
     assert ticks_waiting(site) == [DRAIN]
 
 
