@@ -12,11 +12,11 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from config.files import parse_yaml
 from db.connection import Connection
 from db.symbols import Asset, ImportCounts, SymbolRepository
 from market.tickers import check_symbol, check_ticker
 from queueing import Priority
-from settings import parse_yaml
 
 SHIPPED = Path(__file__).resolve().parents[1] / "config" / "catalogue.csv"
 REQUIRED = ("symbol", "polygon_ticker", "asset_type")

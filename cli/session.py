@@ -104,7 +104,7 @@ def confirm(question: str, *, yes: bool) -> None:
 
 def redis_at() -> str:
     """Where Redis is, for people."""
-    from settings import redacted_url
+    from config.urls import redacted_url
 
     return f"Redis at {redacted_url(_loaded[0].redis_url)}" if _loaded else "Redis"
 

@@ -13,12 +13,13 @@ from cli.catalogue import read_assets
 from cli.embedded.errors import EmbeddedError
 from cli.embedded.local import LocalRun
 from cli.watching import SandboxView
+from config.urls import redacted_url
 from db.connection import connect
 from db.migrate import migrate
 from db.symbols import SymbolRepository
 from market.sandbox.sources import DATA_DIR
 from market.tiers import TIERS, Tier
-from settings import Settings, redacted_url
+from settings import Settings
 
 TIER_OF_PLAN = {"spec": "free", "free": "free", "starter": "starter"}
 """The sandbox's plans, and the tier of ours that fits each."""

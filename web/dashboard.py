@@ -18,7 +18,8 @@ from redis import Redis
 from rq import Queue, Worker
 from rq.job import Job
 
-from settings import Settings, redacted_url
+from config.urls import redacted_url
+from settings import Settings
 from web.security import ask_for_login, from_elsewhere, logged_in, new_nonce
 from worker.redis_client import open_redis
 

@@ -16,7 +16,7 @@ from redis.exceptions import (
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
-from settings import SentinelUrl
+from config.urls import SentinelUrl
 
 SENTINEL_TIMEOUT_S = 2.0
 _MISCONFIGURED = (AuthenticationError, AuthorizationError)

@@ -12,8 +12,9 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 import worker.tasks  # noqa: F401 - imported before the fork, so that ticks start quickly
+from config.urls import SentinelUrl
 from queueing import Keys
-from settings import SentinelUrl, Settings, SettingsError
+from settings import Settings, SettingsError
 from worker.logs import configure
 from worker.patience import wait_for_redis
 from worker.redis_client import open_redis, sentinel_options

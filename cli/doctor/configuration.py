@@ -11,7 +11,8 @@ from dotenv import dotenv_values
 from pydantic import AliasChoices
 
 from cli.doctor.finding import Finding, fail, ok, warn
-from settings import Settings, read_yaml
+from config.files import read_yaml
+from settings import Settings
 
 ENV_FILE = Path(".env")
 _OTHERS = {

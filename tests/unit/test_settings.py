@@ -12,8 +12,9 @@ from pydantic import ValidationError
 from redis import Redis
 from rich.pretty import pretty_repr
 
+from config.urls import redacted_url
 from market.tiers import Tier
-from settings import Settings, SettingsError, redacted_url
+from settings import Settings, SettingsError
 
 SECRET = "Hunter2-not-to-be-shown"
 

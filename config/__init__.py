@@ -1,0 +1,1 @@
+"""How configuration is read: URLs, YAML, `.env`, and what to say of a mistake."""
