@@ -1,15 +1,12 @@
 """The priority queue: dedup, leases, retries and dead letters, under one quota."""
 
 import json
-import re
 import secrets
-import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from redis import Redis
-from redis.exceptions import TimeoutError
 
 from queueing.errors import InvalidRequest, LeaseLost
 from queueing.keys import Keys
@@ -31,23 +28,27 @@ from queueing.models import (
     Request,
     Retry,
     Stats,
-    read_payload,
 )
 from queueing.policy import Policy
 from queueing.scripts import Scripts
+from queueing.waiting import blocking_pop
+from queueing.wire import (
+    MAX_LEASE_MS,
+    back_args,
+    batch_args,
+    checked_priority,
+    checked_span,
+    checked_symbol,
+    dead_letter,
+    rows_of,
+    text_of,
+)
 
 ITEM_VERSION = 1
 """Raise it when an item's payload or fields mean something that today's workers would misread;
 they then leave such items alone. Fields that they may ignore need no new version."""
-_SYMBOL = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
-_HOUR_MS = 3600 * 1000
-MAX_LEASE_MS = 600_000
-MAX_DELAY_MS = 24 * _HOUR_MS
+_DAY_MS = 24 * 3600 * 1000
 MAX_STEP = 5000
-_MAX_ERROR = 1000
-LOOK_S = 0.2
-WAIT_SLACK_S = 5.0
-"""How late the answer to a wait may be before the server counts as gone."""
 
 
 class PriorityQueue:
@@ -69,11 +70,11 @@ class PriorityQueue:
         max_size: int = 1000,
         lease_ms: int = 30_000,
         poison_after: int = 3,
-        invalid_ms: int = 24 * _HOUR_MS,
+        invalid_ms: int = _DAY_MS,
         stream_max: int = 10_000,
         now_ms: int | None = None,
     ) -> None:
-        _checked_span("lease_ms", lease_ms, 1, MAX_LEASE_MS)
+        checked_span("lease_ms", lease_ms, 1, MAX_LEASE_MS)
         self.redis = redis
         self.policy = policy
         self.keys = keys or Keys()
@@ -108,13 +109,13 @@ class PriorityQueue:
         """
         items = [
             {
-                "symbol": _checked(r.symbol),
+                "symbol": checked_symbol(r.symbol),
                 "payload": json.dumps(dict(r.payload)),
                 **({"solo": True} if r.solo else {}),
             }
             for r in requests
         ]
-        _checked_priority(priority)
+        checked_priority(priority)
         step = len(items) if batch else MAX_STEP
         parts = [items[at : at + step] for at in range(0, len(items), step or 1)] or [[]]
         replies = [self._ask(part, priority, revive, batch) for part in parts]
@@ -133,13 +134,13 @@ class PriorityQueue:
             version=self.item_version,
             revive=revive,
             invalid_ms=self.invalid_ms,
-            batch=_batch_args(batch) if batch else None,
+            batch=batch_args(batch) if batch else None,
         )
         if reply.get("exists"):
             return Enqueued((), reply["now_ms"], self.size, waiting=False, exists=True)
         results = tuple(
             (row[0], Outcome(row[1]), row[2] if len(row) > 2 else None)
-            for row in _rows(reply["results"])
+            for row in rows_of(reply["results"])
         )
         return Enqueued(results, reply["now_ms"], reply["size"], reply["waiting"])
 
@@ -243,7 +244,7 @@ class PriorityQueue:
             "release",
             "back",
             claimed,
-            [_back_args(b) for b in back],
+            [back_args(b) for b in back],
             sent=sent,
             answered=answered,
             failed=failed,
@@ -293,7 +294,7 @@ class PriorityQueue:
                 continue
             arguments.pop("failed", None)  # one call fails once, whatever it carried
             rows = [row for row in rows if row not in now]
-            lost += _rows(reply["lost"])
+            lost += rows_of(reply["lost"])
             hint = Hint.from_reply(reply)
         if lost:
             raise LeaseLost(lost)
@@ -305,16 +306,16 @@ class PriorityQueue:
 
     def pending(self) -> list[str]:
         """Every symbol that is queued, delayed or leased, in no order."""
-        return [_text(symbol) for symbol in self.redis.smembers(self.keys.pending)]
+        return [text_of(symbol) for symbol in self.redis.smembers(self.keys.pending)]
 
     def extend(self, claimed: Claimed, *, lease_ms: int | None = None) -> int:
         """Prolongs the lease from now on; returns its new end. Raises LeaseLost."""
-        _checked_span("lease_ms", lease_ms or self.lease_ms, 1, MAX_LEASE_MS)
+        checked_span("lease_ms", lease_ms or self.lease_ms, 1, MAX_LEASE_MS)
         symbols = [item.symbol for item in claimed.items]
         reply = self._run(
             "extend", token=claimed.token, symbols=symbols, lease_ms=lease_ms or self.lease_ms
         )
-        if lost := _rows(reply["lost"]):
+        if lost := rows_of(reply["lost"]):
             raise LeaseLost(lost)
         return int(reply["lease_until_ms"])
 
@@ -329,7 +330,7 @@ class PriorityQueue:
 
         Whoever dies before this leaves an asset without outcome, as one that nobody refreshed.
         """
-        for symbol, slot, error in _rows(reply.get("poisoned")):
+        for symbol, slot, error in rows_of(reply.get("poisoned")):
             self._run("outcome", slot=slot, failed=[[symbol, error]])
 
     def next_at(self) -> Hint:
@@ -350,7 +351,7 @@ class PriorityQueue:
         pool = self.redis.connection_pool
         connection: Any = pool.get_connection()
         try:
-            return _blocking_pop(connection, self.keys.wake, max(0.001, timeout_s), stop)
+            return blocking_pop(connection, self.keys.wake, max(0.001, timeout_s), stop)
         except BaseException:
             connection.disconnect()  # a reply may be under way
             raise
@@ -371,7 +372,7 @@ class PriorityQueue:
         Changes nothing. Bounded, because Redis does nothing else meanwhile.
         """
         reply = self._run("peek", n=min(max(1, count), MAX_STEP))
-        return [Item.from_reply(raw) for raw in _rows(reply.get("items"))]
+        return [Item.from_reply(raw) for raw in rows_of(reply.get("items"))]
 
     @property
     def size(self) -> int:
@@ -383,7 +384,7 @@ class PriorityQueue:
         reply = self._run("stats")
         oldest = reply.get("oldest_enqueued_at_ms")
         return Stats(
-            queued=dict(zip(Priority, _rows(reply["queued"]), strict=True)),
+            queued=dict(zip(Priority, rows_of(reply["queued"]), strict=True)),
             delayed=reply["delayed"],
             leased=reply["leased"],
             dead=reply["dead"],
@@ -397,119 +398,21 @@ class PriorityQueue:
         raw = self.redis.hgetall(self.keys.batch(slot))
         if not raw:
             return None
-        return BatchRecord.from_hash({_text(k): _text(v) for k, v in raw.items()})
+        return BatchRecord.from_hash({text_of(k): text_of(v) for k, v in raw.items()})
 
     def batches(self, count: int = 1) -> list[BatchRecord]:
         """The records of the newest batches, newest first."""
-        slots = [_text(s) for s in self.redis.zrevrange(self.keys.batches, 0, count - 1)]
+        slots = [text_of(s) for s in self.redis.zrevrange(self.keys.batches, 0, count - 1)]
         return [record for slot in slots if (record := self.batch_record(slot))]
 
     def dead(self) -> list[DeadLetter]:
         """The dead letters, oldest first."""
-        order = [_text(s) for s in self.redis.zrange(self.keys.dead, 0, -1)]
+        order = [text_of(s) for s in self.redis.zrange(self.keys.dead, 0, -1)]
         raw = self.redis.hgetall(self.keys.dead_items)
-        letters = {_text(symbol): value for symbol, value in raw.items()}
-        found = [_dead_letter(symbol, letters.get(symbol)) for symbol in order]
+        letters = {text_of(symbol): value for symbol, value in raw.items()}
+        found = [dead_letter(symbol, letters.get(symbol)) for symbol in order]
         return [letter for letter in found if letter]
 
     def drop_dead(self, symbols: Sequence[str]) -> int:
         """Removes dead letters; returns how many there were."""
         return int(self._run("dead_drop", symbols=list(symbols)))
-
-
-def _blocking_pop(connection: Any, key: str, timeout_s: float, stop: Callable[[], bool]) -> bool:
-    """BLPOP, with looks at `stop` and at the clock instead of the connection's own time-out."""
-    connection.send_command("BLPOP", key, f"{timeout_s:.3f}")
-    ends_at = time.monotonic() + timeout_s + WAIT_SLACK_S
-    while not connection.can_read(timeout=LOOK_S):
-        if stop():
-            connection.disconnect()  # takes the pop back
-            return False
-        if time.monotonic() > ends_at:
-            raise TimeoutError(f"no answer {WAIT_SLACK_S:g} s after the end of a wait")
-    return connection.read_response() is not None
-
-
-def _checked(symbol: str) -> str:
-    if not _SYMBOL.fullmatch(symbol):
-        raise InvalidRequest(
-            f"symbol {symbol[:70]!r}: use 1 to 64 letters, digits or one of '. _ : / -'"
-        )
-    return symbol
-
-
-def _checked_priority(priority: int) -> int:
-    if priority not in set(Priority):
-        raise InvalidRequest(f"priority {priority!r}: use 1 (CRITICAL) to 4 (LOW)")
-    return int(priority)
-
-
-def _checked_span(name: str, span_ms: int, least: int, most: int) -> int:
-    if not least <= span_ms <= most:
-        raise InvalidRequest(f"{name} {span_ms}: {least} to {most}")
-    return int(span_ms)
-
-
-def _rows(value: Any) -> list[Any]:
-    """A list from Lua: an empty one arrives as an empty object."""
-    return list(value) if value else []
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
-
-
-def _batch_args(batch: Batch) -> dict[str, Any]:
-    return {
-        "slot": batch.slot,
-        "planned_at_ms": batch.planned_at_ms,
-        "next_at_ms": batch.next_at_ms,
-        "interval_ms": batch.interval_ms,
-        "next_calls": batch.next_calls,
-        "ttl_ms": batch.ttl_ms,
-        "assets": list(batch.assets),
-        "outcomes": {symbol: asdict(outcome) for symbol, outcome in batch.outcomes.items()},
-    }
-
-
-def _back_args(back: Retry | GiveBack | Bury) -> dict[str, Any]:
-    match back:
-        case Retry(symbol, delay_ms, priority, error):
-            return {
-                "symbol": symbol,
-                "verb": "retry",
-                "delay_ms": _checked_span("delay_ms", delay_ms, 0, MAX_DELAY_MS),
-                "priority": _checked_priority(priority),
-                "error": error[:_MAX_ERROR],
-            }
-        case GiveBack(symbol, cursor, delay_ms, reason):
-            delay_ms = _checked_span("delay_ms", delay_ms, 0, MAX_DELAY_MS)
-            row = {"symbol": symbol, "verb": "give_back", "delay_ms": delay_ms}
-            given = {"cursor": cursor, "error": reason and reason[:_MAX_ERROR]}
-            return row | {k: v for k, v in given.items() if v is not None}
-        case Bury(symbol, kind, error):
-            return {
-                "symbol": symbol,
-                "verb": "bury",
-                "kind": kind.value,
-                "error": error[:_MAX_ERROR],
-            }
-
-
-def _dead_letter(symbol: str, text: str | bytes | None) -> DeadLetter | None:
-    """None for an entry that no script wrote: nobody rests because of it either."""
-    try:
-        raw = json.loads(text or "")
-        return DeadLetter(
-            symbol=symbol,
-            kind=Death(raw["kind"]),
-            reason=str(raw["reason"]),
-            died_at_ms=int(raw["died_at_ms"]),
-            attempts=int(raw["attempts"]),
-            crashes=int(raw["crashes"]),
-            priority=int(raw["priority"]),
-            payload=read_payload(raw.get("payload")),
-            version=int(raw.get("version") or 1),
-        )
-    except (ValueError, TypeError, KeyError, OverflowError):
-        return None

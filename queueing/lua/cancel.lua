@@ -1,4 +1,4 @@
--- include: quota work
+-- include: quota items waiting
 -- Takes requests back: queued and delayed items are forgotten, leased ones are left to end.
 -- args: policy, symbols. Returns the number that were taken back.
 local cancelled = 0

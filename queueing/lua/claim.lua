@@ -1,4 +1,4 @@
--- include: quota work
+-- include: quota items order waiting
 -- Takes the call that is free now and leases the most urgent item(s) to it, in one step.
 -- args: policy, token (also the call id), lease_ms, max_items, poison_after, version (the newest that this worker
 --   knows), drain?, max_wait_ms?, idle_mark?

@@ -1,4 +1,4 @@
--- include: quota work
+-- include: quota items waiting
 -- Asks for items. A pending one is only raised; a new one is bounded by max_size unless critical.
 -- args: policy, items = [{symbol, payload, solo?}], priority, max_size, version, revive (dead ones too: asked by hand),
 --   invalid_ms (how long an invalid one rests),

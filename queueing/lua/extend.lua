@@ -1,4 +1,4 @@
--- include: quota work
+-- include: quota items
 -- Prolongs the leases of one token.
 -- args: policy, token, symbols, lease_ms. Returns JSON: lost (no longer leased to this token), lease_until_ms, now_ms.
 local lost, until_ms = {}, now + args.lease_ms

@@ -1,4 +1,4 @@
--- include: quota work
+-- include: quota items ending
 -- Writes what became of items into the record of their batch, where another script buried them.
 -- args: policy, slot, failed = [[symbol, error]]. Returns 1.
 for _, row in ipairs(args.failed) do

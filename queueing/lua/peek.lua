@@ -1,4 +1,4 @@
--- include: quota work
+-- include: quota items order
 -- Read only: the next n items in the order in which calls would take them.
 -- args: policy, n. Returns JSON: items, now_ms.
 local items = {}

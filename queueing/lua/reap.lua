@@ -1,4 +1,4 @@
--- include: quota work
+-- include: quota items waiting
 -- What time alone makes due, done by whoever passes: expired leases, delayed items, a clock that stepped back.
 -- args: policy, poison_after. Returns JSON: moved, waiting (a drain waits), now_ms, next_at_ms, next_reason,
 -- poisoned? = [[symbol, slot, error]], what the records of their batches must be told.

@@ -1,4 +1,4 @@
--- include: quota work breaker
+-- include: quota items waiting ending breaker
 -- Ends leased items otherwise: retry later, give back unchanged, or bury. One verb per item.
 -- args: policy, token, granted_at_ms, sent, answered, failed?, slot?, drain?, max_wait_ms?, back = [{symbol, verb, ...}] with
 --   verb retry:     delay_ms, priority, error   (counts an attempt; runs again later, with a new score)
@@ -8,22 +8,14 @@
 -- breaker. While that is open items come back as they were: waiting for the provider is no error of theirs.
 -- Returns JSON as complete does: lost, hint; or {slot, symbol} alone, nothing done.
 local q = quota_state()
-local mine, lost = {}, {}
-for _, back in ipairs(args.back) do
-  local item = load_item(back.symbol)
-  if item and item.token == args.token then
-    if item.batch and item.batch ~= args.slot then return cjson.encode({ slot = item.batch, symbol = back.symbol }) end
-    mine[#mine + 1] = { back = back, item = item }
-  else
-    lost[#lost + 1] = back.symbol
-  end
-end
+local mine, lost, other = own_rows(args.back)
+if other then return other end
 note_reservation(q)
 if args.sent then settle(args.token, args.answered) end
 local waits = judge_call(q, args.failed, args.back[1] and args.back[1].error)
 batch_call(mine)
 for _, m in ipairs(mine) do
-  local back, item, symbol = m.back, m.item, m.back.symbol
+  local back, item, symbol = m.row, m.item, m.row.symbol
   if back.error then item.last_error = back.error end
   end_lease(symbol, item)
   if waits and (back.verb == 'retry' or back.kind == 'transient') then back = { verb = 'give_back' } end

@@ -1,4 +1,4 @@
--- include: quota work
+-- include: quota items waiting
 -- A drain leaves. It looks at tokens and queue in the same step, so that no wake-up falls between.
 -- args: policy, drain. Returns JSON: woken (it was the waiting one and tokens were there, now taken), waiting (another
 -- one waits, and was told of what this one leaves), now_ms,

@@ -1,4 +1,4 @@
--- include: quota work
+-- include: quota items waiting
 -- Read only: how much waits, by priority, and since when.
 -- args: policy. Returns JSON: queued (per priority), delayed, leased, dead, pending, oldest_enqueued_at_ms, now_ms, hint.
 local queued, oldest = {}, nil

@@ -183,7 +183,7 @@ def test_a_wait_on_a_frozen_redis_ends_by_a_stop_and_by_its_time(
 ) -> None:
     """Also one that is longer than the socket's time-out, which is for ordinary commands."""
     queue, stop = site.context.queue, StopFlag()
-    monkeypatch.setattr("queueing.queue.WAIT_SLACK_S", 0.5)
+    monkeypatch.setattr("queueing.waiting.WAIT_SLACK_S", 0.5)
     with ThreadPoolExecutor() as pool:
         long = pool.submit(queue.wait, 3 * SOCKET_TIMEOUT_S, stop=stop.is_set)
         short = pool.submit(queue.wait, 0.5)

@@ -163,8 +163,8 @@ MUTATIONS = [
     ),
     Mutation(
         "token-not-checked",
-        "item.token == args.token then\n    if item.batch",
-        "true then\n    if item.batch",
+        "if not item or item.token ~= args.token then",
+        "if not item then",
         scenarios.leases_are_owned,
         "lease",
     ),

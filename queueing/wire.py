@@ -1,0 +1,105 @@
+"""What goes to the scripts and comes back: arguments that are checked, replies that are read."""
+
+import json
+import re
+from dataclasses import asdict
+from typing import Any
+
+from queueing.errors import InvalidRequest
+from queueing.models import Batch, Bury, DeadLetter, Death, GiveBack, Priority, Retry, read_payload
+
+MAX_LEASE_MS = 600_000
+MAX_DELAY_MS = 24 * 3600 * 1000
+_MAX_ERROR = 1000
+_SYMBOL = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
+
+
+def checked_symbol(symbol: str) -> str:
+    """The symbol; InvalidRequest for what is none."""
+    if not _SYMBOL.fullmatch(symbol):
+        raise InvalidRequest(
+            f"symbol {symbol[:70]!r}: use 1 to 64 letters, digits or one of '. _ : / -'"
+        )
+    return symbol
+
+
+def checked_priority(priority: int) -> int:
+    """The priority; InvalidRequest for what is none."""
+    if priority not in set(Priority):
+        raise InvalidRequest(f"priority {priority!r}: use 1 (CRITICAL) to 4 (LOW)")
+    return int(priority)
+
+
+def checked_span(name: str, span_ms: int, least: int, most: int) -> int:
+    """The span; InvalidRequest beyond its bounds."""
+    if not least <= span_ms <= most:
+        raise InvalidRequest(f"{name} {span_ms}: {least} to {most}")
+    return int(span_ms)
+
+
+def rows_of(value: Any) -> list[Any]:
+    """A list from Lua: an empty one arrives as an empty object."""
+    return list(value) if value else []
+
+
+def text_of(value: Any) -> str:
+    """A text, whether the client decodes or not."""
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def batch_args(batch: Batch) -> dict[str, Any]:
+    """A batch as enqueue.lua reads it."""
+    return {
+        "slot": batch.slot,
+        "planned_at_ms": batch.planned_at_ms,
+        "next_at_ms": batch.next_at_ms,
+        "interval_ms": batch.interval_ms,
+        "next_calls": batch.next_calls,
+        "ttl_ms": batch.ttl_ms,
+        "assets": list(batch.assets),
+        "outcomes": {symbol: asdict(outcome) for symbol, outcome in batch.outcomes.items()},
+    }
+
+
+def back_args(back: Retry | GiveBack | Bury) -> dict[str, Any]:
+    """A row as release.lua reads it. Raises InvalidRequest."""
+    match back:
+        case Retry(symbol, delay_ms, priority, error):
+            return {
+                "symbol": symbol,
+                "verb": "retry",
+                "delay_ms": checked_span("delay_ms", delay_ms, 0, MAX_DELAY_MS),
+                "priority": checked_priority(priority),
+                "error": error[:_MAX_ERROR],
+            }
+        case GiveBack(symbol, cursor, delay_ms, reason):
+            delay_ms = checked_span("delay_ms", delay_ms, 0, MAX_DELAY_MS)
+            row = {"symbol": symbol, "verb": "give_back", "delay_ms": delay_ms}
+            given = {"cursor": cursor, "error": reason and reason[:_MAX_ERROR]}
+            return row | {k: v for k, v in given.items() if v is not None}
+        case Bury(symbol, kind, error):
+            return {
+                "symbol": symbol,
+                "verb": "bury",
+                "kind": kind.value,
+                "error": error[:_MAX_ERROR],
+            }
+
+
+def dead_letter(symbol: str, text: str | bytes | None) -> DeadLetter | None:
+    """A dead letter as it is kept; None for an entry that no script wrote: nobody rests because of it either."""
+    try:
+        raw = json.loads(text or "")
+        return DeadLetter(
+            symbol=symbol,
+            kind=Death(raw["kind"]),
+            reason=str(raw["reason"]),
+            died_at_ms=int(raw["died_at_ms"]),
+            attempts=int(raw["attempts"]),
+            crashes=int(raw["crashes"]),
+            priority=int(raw["priority"]),
+            payload=read_payload(raw.get("payload")),
+            version=int(raw.get("version") or 1),
+        )
+    except (ValueError, TypeError, KeyError, OverflowError):
+        return None
