@@ -87,7 +87,7 @@ def back_args(back: Retry | GiveBack | Bury) -> dict[str, Any]:
 
 
 def dead_letter(symbol: str, text: str | bytes | None) -> DeadLetter | None:
-    """A dead letter as it is kept; None for an entry that no script wrote: nobody rests because of it either."""
+    """A dead letter as it is kept; None for an entry that no script wrote: nobody rests for it."""
     try:
         raw = json.loads(text or "")
         return DeadLetter(

@@ -26,7 +26,7 @@ from worker.patience import hurry
 from worker.points import Point, reached
 from worker.redis_client import away
 from worker.stopping import StopFlag
-from worker.ticks import BATCH, JOB_TIMEOUT_S, RQ_QUEUE, Ticks
+from worker.ticks import BATCH, JOB_TIMEOUT_S, Ticks
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +51,7 @@ class TickScheduler(Scheduler):
         self.scheduler_lock_key = f"{prefix}:lock"
         self.scheduled_jobs_key = entries_key(context.keys)
         super().__init__(
-            queue_name=RQ_QUEUE,
+            queue_name=ticks.queue.name,
             queue=ticks.queue,
             connection=ticks.queue.connection,
             interval=INTERVAL_S,

@@ -19,7 +19,7 @@ from worker.logs import configure
 from worker.patience import wait_for_redis
 from worker.redis_client import open_redis, sentinel_options
 from worker.rq_classes import TickWorker
-from worker.ticks import RQ_QUEUE
+from worker.ticks import rq_queue
 
 try:
     _settings = Settings.load()
@@ -30,7 +30,7 @@ except SettingsError as error:
 configure(_settings)
 TickWorker.keys = Keys(_settings.provider)
 
-QUEUES = [RQ_QUEUE]
+QUEUES = [rq_queue(TickWorker.keys)]
 if _sentinel := SentinelUrl.parse(_settings.redis_url):
     SENTINEL = {
         "INSTANCES": list(_sentinel.hosts),

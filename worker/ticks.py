@@ -17,11 +17,15 @@ from worker.patience import hurry
 from worker.redis_client import twin_for_rq
 from worker.rq_classes import TickJob
 
-RQ_QUEUE = "assetq"
 JOB_TIMEOUT_S = 120  # RQ's signal strikes at any line, so it must be well beyond a drain's slice
 RESULT_TTL_S = 600
 DRAIN, BATCH, SECONDARY = "drain", "batch", "secondary"
 _LOOK_AT = 64
+
+
+def rq_queue(keys: Keys) -> str:
+    """RQ's queue of one provider: workers of another one must not take its ticks."""
+    return f"assetq-{keys.provider}"
 
 
 class Ticks:
@@ -32,7 +36,10 @@ class Ticks:
         self._redis = twin_for_rq(redis)
         self._keys = keys
         self.queue = Queue(
-            RQ_QUEUE, connection=self._redis, serializer=JSONSerializer, job_class=TickJob
+            rq_queue(keys),
+            connection=self._redis,
+            serializer=JSONSerializer,
+            job_class=TickJob,
         )
 
     def close(self) -> None:

@@ -82,13 +82,13 @@ def test_enqueue_raises_keeps_and_tells_who_waits(cli: Cli, assets: None, r: red
         {"symbol": "ETHUSDT", "priority": "MEDIUM", "outcome": "enqueued", "detail": None},
     ]
     assert "no worker is alive" in first.err
-    assert r.llen("rq:queue:assetq") == 1  # one drain tick, however often one asks
+    assert r.llen("rq:queue:assetq-massive") == 1  # one drain tick, however often one asks
     again = cli.here("enqueue", "ETHUSDT", "GBPUSD", "ETHUSDT", "--priority", "high")
     assert [line.split() for line in again.out.splitlines()[1:]] == [
         ["ETHUSDT", "HIGH", "raised"],
         ["GBPUSD", "HIGH", "pending"],
     ]
-    assert r.llen("rq:queue:assetq") == 1
+    assert r.llen("rq:queue:assetq-massive") == 1
 
     listed = cli.here("queue", "list", "--json").json
     assert [(row["symbol"], row["priority"], row["state"]) for row in listed] == [

@@ -101,7 +101,7 @@ def quiet(*running: Running) -> None:
 
 def failed_ticks(url: str) -> list[str]:
     with redis.Redis.from_url(url) as raw:
-        registry = FailedJobRegistry("assetq", connection=raw, serializer=JSONSerializer)
+        registry = FailedJobRegistry("assetq-massive", connection=raw, serializer=JSONSerializer)
         return list(registry.get_job_ids())
 
 

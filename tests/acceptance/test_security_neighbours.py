@@ -108,9 +108,9 @@ def test_neighbours_neither_disturb_nor_are_disturbed(
         # Their failed job is theirs, and ours goes on after they requeue everything they see.
         failed = FailedJobRegistry("default", connection=raw)
         eventually(lambda: broken.id in failed.get_job_ids(), 15)
-        assert FailedJobRegistry("assetq", connection=raw).get_job_ids() == []
-        evil = Queue("assetq", connection=raw).enqueue(os.mkdir, str(tmp_path / "it-ran"))
-        refused = FailedJobRegistry("assetq", connection=raw)
+        assert FailedJobRegistry("assetq-massive", connection=raw).get_job_ids() == []
+        evil = Queue("assetq-massive", connection=raw).enqueue(os.mkdir, str(tmp_path / "it-ran"))
+        refused = FailedJobRegistry("assetq-massive", connection=raw)
         eventually(lambda: evil.id in refused.get_job_ids(), 20, what="refused")
         for registry in (refused, failed):
             for job_id in registry.get_job_ids():
@@ -119,7 +119,7 @@ def test_neighbours_neither_disturb_nor_are_disturbed(
         session = stack.enter_context(requests.Session())
         session.trust_env, session.auth = False, ("admin", WEB_PASSWORD)
         base = f"http://127.0.0.1:{env['PORT']}/rq"
-        for queue in ("default", "assetq"):
+        for queue in ("default", "assetq-massive"):
             jobs = session.get(f"{base}/0/data/jobs/{queue}/failed/50/asc/1.json", timeout=5)
             assert jobs.ok
             assert session.get(f"{base}/0/data/job/{evil.id}.json", timeout=5).ok
@@ -186,7 +186,7 @@ def test_nothing_of_a_job_is_ever_unpickled(
         session.get(f"{base}/jobs/assetq/queued/50/asc/1.json", timeout=5)
         worker = Running(project_root, "worker", env, tmp_path / "worker.log")
         stack.callback(worker.end)
-        eventually(lambda: raw.llen("rq:queue:assetq") == 0, 15)
+        eventually(lambda: raw.llen("rq:queue:assetq-massive") == 0, 15)
         site.ticks.push("drain")
         eventually(lambda: site.events() == ["EURUSD"], 15)
         session.get(f"{base}/jobs/assetq/failed/50/asc/1.json", timeout=5)

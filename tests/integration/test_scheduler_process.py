@@ -325,10 +325,10 @@ def test_a_foreign_pickled_job_under_rq_scheduler_is_nobodys_business(
 def test_a_foreign_job_in_our_list_does_not_stop_the_pass(new: NEW) -> None:
     one = new()
     with redis.Redis.from_url(given_url(new)) as raw:
-        Queue("assetq", connection=raw).enqueue(print, "hello", job_id="theirs")
-        raw.rpush("rq:queue:assetq", "no-such-job", b"\xc3\xa9-\xe2\x82\xac")
+        Queue("assetq-massive", connection=raw).enqueue(print, "hello", job_id="theirs")
+        raw.rpush("rq:queue:assetq-massive", "no-such-job", b"\xc3\xa9-\xe2\x82\xac")
         one.run_once()
-        ids = [i.decode() for i in raw.lrange("rq:queue:assetq", 0, -1)]
+        ids = [i.decode() for i in raw.lrange("rq:queue:assetq-massive", 0, -1)]
         assert len(ids) == 5
         assert ids[0].startswith("batch-"), "urgent, before theirs"
 

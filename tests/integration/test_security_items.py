@@ -254,7 +254,8 @@ def test_foreign_entries_in_our_schedule_are_cleared_and_stock_ones_left(
     raw = site.ticks.queue.connection
     for job_id in ("evil", "every-batch"):
         raw.hset(
-            f"rq:job:{job_id}", mapping={"data": data, "origin": "assetq", "status": "scheduled"}
+            f"rq:job:{job_id}",
+            mapping={"data": data, "origin": "assetq-massive", "status": "scheduled"},
         )
         raw.zadd(entries_key(site.context.keys), {job_id: 1})
     stock = {"theirs": 1.0}
@@ -270,7 +271,9 @@ def test_foreign_entries_in_our_schedule_are_cleared_and_stock_ones_left(
     assert r.zrange("rq:scheduler:scheduled_jobs", 0, -1, withscores=True) == [("theirs", 1.0)]
     assert r.get("rq:scheduler:scheduler_lock") == "their-lock"
     assert r.lrange("rq:queue:default", 0, -1) == ["theirs"]
-    ticks = [job for job in r.lrange("rq:queue:assetq", 0, -1) if not job.startswith("drain")]
+    ticks = [
+        job for job in r.lrange("rq:queue:assetq-massive", 0, -1) if not job.startswith("drain")
+    ]
     assert len(ticks) == 2
 
 

@@ -86,11 +86,11 @@ def pages(app: Flask, job_id: str, queue: str) -> list[str]:
 
 def test_without_a_password_there_is_no_dashboard(redis_url: str) -> None:
     client = create_app(settings_of(redis_url)).test_client()
-    for path in ("/rq", "/rq/", "/rq/0/view/workers", "/rq/queue/assetq/queued/empty"):
+    for path in ("/rq", "/rq/", "/rq/0/view/workers", "/rq/queue/assetq-massive/queued/empty"):
         answer = client.get(path, headers=LOGIN)
         assert answer.status_code == 404
         assert "set WEB_PASSWORD" in answer.text
-    assert client.post("/rq/queue/assetq/queued/empty", headers=LOGIN).status_code in (404, 405)
+    assert client.post("/rq/queue/assetq-massive/queued/empty", headers=LOGIN).status_code in (404, 405)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,12 @@ def test_nothing_without_the_login(app: Flask, ticks: Ticks, login: str) -> None
     tick = ticks.push("drain")
     client = app.test_client()
     headers = {"Authorization": login} if login else {}
-    for path in [*pages(app, tick, "assetq"), "/rq", "/rq/static/css/main.css", "/rq/nothing"]:
+    for path in [
+        *pages(app, tick, "assetq-massive"),
+        "/rq",
+        "/rq/static/css/main.css",
+        "/rq/nothing",
+    ]:
         answer = client.get(path, headers=headers)
         assert answer.status_code == 401, path
         assert answer.headers["WWW-Authenticate"].startswith("Basic")
@@ -136,16 +141,16 @@ def test_lists_the_ticks_and_the_workers(
     worker.set_state("busy")
 
     workers = client.get("/rq/0/data/workers.json", headers=LOGIN).get_json()["workers"]
-    assert [(w["queues"], w["state"]) for w in workers] == [(["assetq"], "busy")]
+    assert [(w["queues"], w["state"]) for w in workers] == [(["assetq-massive"], "busy")]
     assert workers[0]["current_job"]["call_string"] == "worker.tasks.batch('1764000000')"
     queues = client.get("/rq/0/data/queues.json", headers=LOGIN).get_json()["queues"]
     assert [(q["name"], q["count"], q["started_job_registry_count"]) for q in queues] == [
-        ("assetq", 1, 1)
+        ("assetq-massive", 1, 1)
     ]
-    path = "/rq/0/data/jobs/assetq/queued/8/asc/1.json"
+    path = "/rq/0/data/jobs/assetq-massive/queued/8/asc/1.json"
     jobs = client.get(path, headers=LOGIN).get_json()["jobs"]
     assert [(j["id"], j["description"]) for j in jobs] == [(waiting, "drain")]
-    for path in pages(app, running, "assetq"):
+    for path in pages(app, running, "assetq-massive"):
         assert get(client, path).status_code == 200, path
     worker.register_death()
 
@@ -193,7 +198,7 @@ def test_a_failed_tick_is_requeued_as_it_was(client: FlaskClient, ticks: Ticks) 
     job = TickJob.fetch(tick, connection=ticks.queue.connection)
     ticks.queue.remove(job)
     ticks.queue.failed_job_registry.add(job, ttl=60)
-    answer = client.post("/rq/requeue/assetq", headers=LOGIN)
+    answer = client.post("/rq/requeue/assetq-massive", headers=LOGIN)
     assert answer.get_json() == {"status": "OK", "count": 1}
     again = TickJob.fetch(tick, connection=ticks.queue.connection)
     assert (again.func_name, again.args) == ("worker.tasks.batch", ["1764000000"])
@@ -213,7 +218,7 @@ def test_a_page_of_another_site_changes_nothing(
     client: FlaskClient, ticks: Ticks, sent: dict[str, str]
 ) -> None:
     ticks.push("drain")
-    empty = "/rq/queue/assetq/queued/empty"
+    empty = "/rq/queue/assetq-massive/queued/empty"
     assert client.post(empty, headers={**LOGIN, **sent}).status_code == 403
     assert ticks.waiting("drain")
     ours = {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
@@ -222,7 +227,7 @@ def test_a_page_of_another_site_changes_nothing(
 
 
 def test_a_link_changes_nothing(client: FlaskClient) -> None:
-    assert client.get("/rq/requeue/assetq", headers=LOGIN).status_code == 405
+    assert client.get("/rq/requeue/assetq-massive", headers=LOGIN).status_code == 405
 
 
 def test_no_page_shows_a_password(r: Redis, ticks: Ticks) -> None:
@@ -236,7 +241,7 @@ def test_no_page_shows_a_password(r: Redis, ticks: Ticks) -> None:
         ):
             app = create_app(settings_of(url, WEB_PASSWORD=PASSWORD))
             client = app.test_client()
-            for path in [*pages(app, tick, "assetq"), "/health/batch", "/metrics", "/"]:
+            for path in [*pages(app, tick, "assetq-massive"), "/health/batch", "/metrics", "/"]:
                 answer = get(client, path)
                 assert answer.status_code in (200, 503), path
                 assert "heim" not in answer.text, path
@@ -272,7 +277,7 @@ def test_what_is_not_there_is_a_sentence(client: FlaskClient) -> None:
         ("/rq/0/view/job/gone", 404),
         ("/rq/0/data/job/gone.json", 404),
         ("/rq/9/data/queues.json", 404),
-        ("/rq/0/data/jobs/assetq/none/8/asc/1.json", 404),
+        ("/rq/0/data/jobs/assetq-massive/none/8/asc/1.json", 404),
     ):
         answer = client.get(path, headers=LOGIN)
         assert answer.status_code == code, path

@@ -78,7 +78,7 @@ def ready(site: Site, count: int = 1) -> None:
 
 def failed(raw: redis.Redis) -> dict[str, str]:
     """Failed jobs and why."""
-    registry = FailedJobRegistry("assetq", connection=raw, serializer=JSONSerializer)
+    registry = FailedJobRegistry("assetq-massive", connection=raw, serializer=JSONSerializer)
     found = {}
     for job_id in registry.get_job_ids():
         job = Job.fetch(job_id, connection=raw, serializer=JSONSerializer)
@@ -116,7 +116,7 @@ def test_a_foreign_function_is_refused_and_ends_as_failed(
     site: Site, start: START, raw: redis.Redis, tmp_path: Path
 ) -> None:
     trap = tmp_path / "it-ran"
-    theirs = Queue("assetq", connection=raw, serializer=JSONSerializer)
+    theirs = Queue("assetq-massive", connection=raw, serializer=JSONSerializer)
     theirs.enqueue("os.mkdir", str(trap), job_id="foreign")
     theirs.enqueue("builtins.open", str(trap), "w", job_id="foreign-2", on_failure=None)
     one = start()
@@ -135,12 +135,14 @@ def test_a_foreign_function_is_refused_and_ends_as_failed(
 def test_a_pickled_job_and_garbage_do_not_stop_the_worker(
     site: Site, start: START, raw: redis.Redis, tmp_path: Path
 ) -> None:
-    Queue("assetq", connection=raw).enqueue(os.mkdir, str(tmp_path / "ran"), job_id="pickled")
-    raw.rpush("rq:queue:assetq", "no-such-job")
+    Queue("assetq-massive", connection=raw).enqueue(
+        os.mkdir, str(tmp_path / "ran"), job_id="pickled"
+    )
+    raw.rpush("rq:queue:assetq-massive", "no-such-job")
     raw.hset("rq:job:torn", mapping={"data": b"\xff\x00", "created_at": "yesterday"})
-    raw.rpush("rq:queue:assetq", "torn")
+    raw.rpush("rq:queue:assetq-massive", "torn")
     raw.hset("rq:job:odd", mapping={"data": zlib.compress(json.dumps({"a": 1}).encode())})
-    raw.rpush("rq:queue:assetq", "odd")
+    raw.rpush("rq:queue:assetq-massive", "odd")
     workers = [start(), start()]
     ready(site, 2)
     site.ask("EURUSD")
@@ -152,7 +154,7 @@ def test_a_pickled_job_and_garbage_do_not_stop_the_worker(
     assert "odd" in output
     assert "tick.unreadable" in output
     assert not (tmp_path / "ran").exists()
-    assert raw.llen("rq:queue:assetq:intermediate") <= 2, "what RQ found no job for"
+    assert raw.llen("rq:queue:assetq-massive:intermediate") <= 2, "what RQ found no job for"
     assert [w.process.poll() for w in workers] == [None, None]
 
 
@@ -225,7 +227,7 @@ def test_sigterm_at_any_moment_of_a_start(
 def test_a_stop_that_logging_swallowed_is_kept(site: Site, busy: bool) -> None:
     """RQ raises it in the signal handler: if that strikes while a line is logged, it is lost."""
     with redis.Redis.from_url(site.context.settings.redis_url) as connection:
-        queue = Queue("assetq", connection=connection, serializer=JSONSerializer)
+        queue = Queue("assetq-massive", connection=connection, serializer=JSONSerializer)
         one = TickWorker([queue], connection=connection, serializer=JSONSerializer)
         one.register_birth()  # type: ignore[no-untyped-call]
         one._shutdown_requested_date = datetime.now(UTC)
@@ -244,7 +246,7 @@ def test_a_stop_before_the_fork_reaches_the_work_horse(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with redis.Redis.from_url(site.context.settings.redis_url) as connection:
-        queue = Queue("assetq", connection=connection, serializer=JSONSerializer)
+        queue = Queue("assetq-massive", connection=connection, serializer=JSONSerializer)
         one = TickWorker([queue], connection=connection, serializer=JSONSerializer)
         horse = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
 

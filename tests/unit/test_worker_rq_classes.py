@@ -17,7 +17,7 @@ from rq.webhook import Webhook
 import worker.tasks
 from queueing import Keys
 from worker.rq_classes import TICK_FUNCTIONS, ForeignJob, TickJob, check_ours
-from worker.ticks import BATCH, DRAIN, JOB_TIMEOUT_S, RQ_QUEUE, SECONDARY, Ticks
+from worker.ticks import BATCH, DRAIN, JOB_TIMEOUT_S, SECONDARY, Ticks, rq_queue
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_a_pickle_is_never_opened(connection: fakeredis.FakeRedis) -> None:
 
 
 def test_a_job_cannot_bring_callbacks_or_addresses(connection: fakeredis.FakeRedis) -> None:
-    queue = Queue(RQ_QUEUE, connection=connection, serializer=JSONSerializer)
+    queue = Queue(rq_queue(Keys()), connection=connection, serializer=JSONSerializer)
     queue.enqueue(
         "worker.tasks.drain",
         job_id="trap",
