@@ -257,6 +257,8 @@ class GiveBack:
     cursor: str | None = None
     delay_ms: int = 0
     error: str | None = None
+    solo: bool = False
+    """It shares no further call: to find out whose fault a failure is."""
 
 
 @dataclass(frozen=True)

@@ -72,10 +72,11 @@ def back_args(back: Retry | GiveBack | Bury) -> dict[str, Any]:
                 "priority": checked_priority(priority),
                 "error": error[:_MAX_ERROR],
             }
-        case GiveBack(symbol, cursor, delay_ms, reason):
+        case GiveBack(symbol, cursor, delay_ms, reason, solo):
             delay_ms = checked_span("delay_ms", delay_ms, 0, MAX_DELAY_MS)
             row = {"symbol": symbol, "verb": "give_back", "delay_ms": delay_ms}
-            given = {"cursor": cursor, "error": reason and reason[:_MAX_ERROR]}
+            why = reason and reason[:_MAX_ERROR]
+            given = {"cursor": cursor, "error": why, "solo": solo or None}
             return row | {k: v for k, v in given.items() if v is not None}
         case Bury(symbol, kind, error):
             return {

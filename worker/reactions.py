@@ -35,12 +35,13 @@ class RetryRules:
 
 
 def after_error(
-    item: Item, error: MarketError, *, feed: str, rules: RetryRules
+    item: Item, error: MarketError, *, feed: str, rules: RetryRules, shared: bool = False
 ) -> Retry | GiveBack | Bury:
-    """The reaction to an error of the whole call.
+    """The reaction to an error of the whole call, which may have been `shared` with other items.
 
     Waiting for quota, a plan's refusal and a call that was never sent are nobody's fault and
-    count no attempt. A snapshot's 404 may only mean "unknown now", so it is tried again.
+    count no attempt. A snapshot's 404 may only mean "unknown now", so it is tried again. A request
+    that is refused as malformed is the fault of one item: each goes alone then.
     """
     text = str(error)
     match error:
@@ -50,6 +51,8 @@ def after_error(
             return GiveBack(item.symbol, error=text)
         case NotYetPublished():
             return GiveBack(item.symbol, delay_ms=PUBLISHED_LATER_MS, error=text)
+        case BadRequest() if shared:
+            return GiveBack(item.symbol, error=text, solo=True)
         case BadRequest() | InvalidTicker():
             return Bury(item.symbol, Death.INVALID, text)
         case NotFound() if not feed.startswith("snapshot"):

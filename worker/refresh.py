@@ -165,10 +165,11 @@ class Refresher:
         )
         self._provider_wide(error, call.feed)
         reached(Point.PROVIDER_TOLD)
+        shared = len(call.claimed.items) > 1
         back = [
             Bury(item.symbol, Death.INVALID, why)
             if (why := flaw_of(item))
-            else after_error(item, error, feed=call.feed.name, rules=self._rules)
+            else after_error(item, error, feed=call.feed.name, rules=self._rules, shared=shared)
             for item in call.claimed.items
         ]
         failed = provider_failed(error, audit.latency_ms)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import structlog
 from redis.exceptions import RedisError
 
+from db.calls import CallLog
 from db.connection import Connection, connect
 from db.errors import DatabaseError
 from market.client import MarketClient
@@ -26,6 +27,8 @@ from worker.ticks import Ticks
 log = structlog.get_logger(__name__)
 
 STATEMENT_S = 5.0
+KEEP_CALLS_DAYS = 30
+"""How long the audit of the calls is kept: 7,200 rows a day at 5 calls a minute."""
 OUTAGE_MS = 5_000
 """After PostgreSQL was found away, no drain is started for so long."""
 
@@ -144,6 +147,7 @@ def secondary(planned: str = "") -> None:
         context.redis.set(context.keys.secondary, str(slot), px=24 * 3600 * 1000)
         reached(Point.SECONDARY_NOTED)
         b.ticks.ensure_drain()
+        CallLog(b.connection).prune(KEEP_CALLS_DAYS)
 
     _tick(work)
 

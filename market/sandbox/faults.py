@@ -26,6 +26,7 @@ Kind = Literal[
     "nan",  # prices are NaN, which is not JSON
     "wrong_types",  # prices are words, lists of results are objects
     "zeros",  # prices are 0, as when the provider clears its snapshots
+    "bad_request",  # 400, as for a parameter that makes no sense
     "refusal",  # 200 whose body says NOT_AUTHORIZED
     "empty",  # 200 without a body
     "redirect",  # 302 to another host
@@ -178,6 +179,7 @@ _TURNS: Final[dict[str, Callable[[Reply, Fault], Reply]]] = {
     "nan": lambda reply, _: _with_prices(reply, float("nan")),
     "wrong_types": lambda reply, _: _with_prices(reply, ["not", "a", "price"]),
     "zeros": lambda reply, _: _with_prices(reply, 0),
+    "bad_request": lambda _, fault: answers.bad_request("The parameters make no sense."),
     "refusal": lambda _, fault: replace(answers.not_entitled(), status=200),
     "empty": lambda _, fault: Reply(200),
     "redirect": lambda _, fault: Reply(

@@ -2,7 +2,7 @@
 -- Ends leased items otherwise: retry later, give back unchanged, or bury. One verb per item.
 -- args: policy, token, granted_at_ms, sent, answered, failed?, slot?, drain?, max_wait_ms?, back = [{symbol, verb, ...}] with
 --   verb retry:     delay_ms, priority, error   (counts an attempt; runs again later, with a new score)
---   verb give_back: delay_ms?, cursor?, error?  (no attempt counted; the original score)
+--   verb give_back: delay_ms?, cursor?, error?, solo?  (no attempt counted; the original score)
 --   verb bury:      kind, error                 (into the dead letters, out of the dedup)
 -- failed: the call failed for reasons that are not its items' (true), or showed that calls work (false); feeds the
 -- breaker. While that is open items come back as they were: waiting for the provider is no error of theirs.
@@ -33,6 +33,7 @@ for _, m in ipairs(mine) do
       count('retried')
     else
       item.cursor = back.cursor or item.cursor
+      item.solo = back.solo or item.solo
       count('given_back')
     end
     apply_wanted(item)

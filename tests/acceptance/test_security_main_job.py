@@ -47,7 +47,7 @@ COMMAND_LINES = (
 )
 PAGES = (
     *("/health/batch", "/metrics", "/rq/", "/rq/0/view/queues", "/rq/0/data/queues.json"),
-    *("/rq/0/data/workers.json", "/rq/0/data/jobs/assetq/finished/50/asc/1.json"),
+    *("/rq/0/data/workers.json", "/rq/0/data/jobs/assetq-massive/finished/50/asc/1.json"),
 )
 
 

@@ -120,8 +120,8 @@ def test_from_a_lonely_web_process_to_healthy_and_back(processes: Processes) -> 
     assert session.get(f"{url}/rq/", timeout=5).status_code == 401
     session.auth = ("admin", PASSWORD)
     workers = session.get(f"{url}/rq/0/data/workers.json", timeout=5).json()["workers"]
-    assert [worker["queues"] for worker in workers] == [["assetq"]]
-    page = f"{url}/rq/0/data/jobs/assetq/finished/50/asc/1.json"
+    assert [worker["queues"] for worker in workers] == [["assetq-massive"]]
+    page = f"{url}/rq/0/data/jobs/assetq-massive/finished/50/asc/1.json"
     started = page.replace("finished", "started")
 
     def ticks() -> set[str]:

@@ -244,6 +244,18 @@ def test_a_plan_without_any_feed_does_not_turn_in_a_circle(
     assert not site.plan.gives_bars()
 
 
+def test_one_asset_that_makes_a_request_malformed_is_buried_alone(
+    opened: OPEN, provider: SandboxServer
+) -> None:
+    site = opened(provider=provider)
+    provider.configure({"kind": "bad_request", "tickers": ["C:GBPUSD"]})
+    site.ask("EURUSD", "GBPUSD", "BTCUSD")
+    assert site.drain(slice_s=10).run().calls == 4, "together, then each alone"
+    assert sorted(site.events()) == ["BTCUSD", "EURUSD"]
+    (letter,) = site.context.queue.dead()
+    assert (letter.symbol, letter.kind) == ("GBPUSD", Death.INVALID)
+
+
 def test_a_day_that_is_not_published_yet_waits_without_an_attempt(opened: OPEN) -> None:
     def two_in_the_morning() -> int:  # in New York it is still yesterday
         return (int(time.time()) // 86_400 * 86_400 + 7_200) * 1000

@@ -97,6 +97,20 @@ def test_the_procfile_names_one_queue_json_and_our_classes(project_root: Path) -
     assert "--queue-class" not in command
 
 
+def test_a_secondary_round_forgets_calls_of_long_ago(site: Site, start: START) -> None:
+    site.refresh("EURUSD")
+    site.refresh("BTCUSD")
+    site.connection.execute(
+        b"""UPDATE data_sources.api_calls SET started_at = now() - interval '31 days'
+            WHERE tickers = '{C:EURUSD}'"""
+    )
+    start()
+    site.ticks.push(SECONDARY, "1")
+    old = "SELECT count(*) FROM data_sources.api_calls WHERE tickers = '{C:EURUSD}'"
+    eventually(lambda: site.one(old) == 0, 20)
+    assert site.one("SELECT count(*) FROM data_sources.api_calls WHERE tickers = '{X:BTCUSD}'")
+
+
 def test_ticks_run_and_leave_nothing_that_stays(site: Site, start: START, raw: redis.Redis) -> None:
     one = start()
     for kind in (BATCH, SECONDARY, DRAIN):

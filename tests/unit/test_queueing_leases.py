@@ -283,6 +283,16 @@ def test_a_lease_of_many_that_expired_sends_each_alone(kit: Kit) -> None:
     assert [item.symbol for item in kit.take(max_items=3).items] == ["D"]
 
 
+def test_items_given_back_to_go_alone_do_so(kit: Kit) -> None:
+    kit.put("A", "B")
+    claimed = kit.take(max_items=2)
+    back = [GiveBack("A", solo=True), GiveBack("B", solo=True)]
+    kit.queue.release(claimed, back, answered=True)
+    for name in "AB":
+        assert [item.symbol for item in kit.take(max_items=2).items] == [name]
+        assert kit.item(name)["attempts"] == 0
+
+
 def test_a_lone_suspect_does_not_join_a_lease_of_others(kit: Kit) -> None:
     kit.put("A", "B")
     kit.take(max_items=2)

@@ -84,6 +84,13 @@ def test_reaction(kind: type[MarketError], feed: str, attempts: int) -> None:
     assert "because" in reaction.error
 
 
+def test_whose_fault_a_malformed_request_is_shows_when_each_goes_alone() -> None:
+    error = errors.BadRequest("because")
+    reaction = after_error(item(), error, feed="snapshot_v3", rules=RULES, shared=True)
+    assert reaction == GiveBack("EURUSD", error="because", solo=True)
+    assert told(after_error(item(), error, feed="snapshot_v3", rules=RULES)) == INVALID
+
+
 def test_no_retries_at_all_if_the_settings_say_so() -> None:
     once = RetryRules(max_attempts=0, delay_ms=1)
     assert (
