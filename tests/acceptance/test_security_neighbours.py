@@ -183,12 +183,12 @@ def test_nothing_of_a_job_is_ever_unpickled(
 
         eventually(answers, 15)
         session.get(f"{base}/job/{tick}.json", timeout=5)
-        session.get(f"{base}/jobs/assetq/queued/50/asc/1.json", timeout=5)
+        session.get(f"{base}/jobs/assetq-massive/queued/50/asc/1.json", timeout=5)
         worker = Running(project_root, "worker", env, tmp_path / "worker.log")
         stack.callback(worker.end)
         eventually(lambda: raw.llen("rq:queue:assetq-massive") == 0, 15)
         site.ticks.push("drain")
         eventually(lambda: site.events() == ["EURUSD"], 15)
-        session.get(f"{base}/jobs/assetq/failed/50/asc/1.json", timeout=5)
+        session.get(f"{base}/jobs/assetq-massive/failed/50/asc/1.json", timeout=5)
         assert worker.process.poll() is None
     assert not trap.exists()

@@ -30,7 +30,7 @@ MARKS = ("MarkKey", "MarkWeb", "MarkRedis", "MarkRole")
 PAGES = (
     *("/", "/health/batch", "/metrics", "/healthz", "/nothing", "/rq/", "/rq/0/view/queues"),
     *("/rq/0/view/workers", "/rq/0/data/workers.json", "/rq/0/data/queues.json", "/rq/0/data/x"),
-    *("/rq/0/data/jobs/assetq/finished/50/asc/1.json", "/rq/0/data/job/none.json"),
+    *("/rq/0/data/jobs/assetq-massive/finished/50/asc/1.json", "/rq/0/data/job/none.json"),
 )
 
 
