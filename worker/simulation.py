@@ -35,7 +35,7 @@ class Scenario:
     workers: int = 2
     answer_ms: tuple[int, int] = (60, 300)
     tick_ms: tuple[int, int] = (100, 1200)
-    """How late a tick begins its work: the scheduler's pass and the worker's fork."""
+    """How late a tick begins its work: the scheduler's pass and the worker's fork; or how early."""
     skip_every: int = 0
     """Every so many slots no worker is there for the batch; 0: always one."""
     seed: int = 1
@@ -108,7 +108,7 @@ class Simulation:
             self._limiter.plan_batch(
                 START_MS, self._scenario.batch_minutes * MINUTE_MS, self._scenario.critical
             )
-        self._at(START_MS, self._batch)
+        self._at(START_MS, lambda: self._batch(START_MS))
         self._at(START_MS, self._secondary)
         span = self._end - START_MS
         for part in range(SAMPLES):
@@ -185,14 +185,15 @@ class Simulation:
             ages = [self._now - self._seen[s] for s, p in self._band_of.items() if p is priority]
             band.ages.append(sum(ages) / len(ages) / 1000 if ages else 0.0)
 
-    def _batch(self) -> None:
-        slot, interval = self._now, self._scenario.batch_minutes * MINUTE_MS
-        self._at(slot + interval, self._batch)
+    def _batch(self, slot: int) -> None:
+        interval = self._scenario.batch_minutes * MINUTE_MS
+        following, early = slot + interval, min(0, self._scenario.tick_ms[0])
+        self._at(following + early, lambda: self._batch(following))
         number = (slot - START_MS) // interval
         if self._scenario.skip_every and number % self._scenario.skip_every == 1:
             return
         late = self._random.randint(*self._scenario.tick_ms)
-        self._at(slot + late, lambda: self._begin(slot, interval))
+        self._at(max(self._now, slot + late), lambda: self._begin(slot, interval))
 
     def _begin(self, slot: int, interval: int) -> None:
         symbols = self._of(Priority.CRITICAL)

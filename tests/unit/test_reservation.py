@@ -20,27 +20,32 @@ def simulate(scenario: Scenario, limit: int) -> Result:
 
 
 CASES = [
-    # critical, limit, batch minutes, a tick's greatest lateness in ms, every so many slots skipped
-    (0, 5, 5, 1000, 0),
-    (1, 1, 5, 1000, 0),
-    (1, 2, 1, 1000, 0),
-    (2, 5, 1, 4000, 0),
-    (3, 5, 1, 1000, 3),
-    (3, 5, 5, 4000, 0),
-    (3, 5, 5, 1000, 3),
-    (4, 5, 2, 0, 0),
-    (5, 5, 3, 2000, 0),
-    (7, 5, 5, 1000, 0),
-    (7, 3, 7, 1000, 0),
-    (3, 20, 2, 1000, 0),
-    (7, 50, 1, 1000, 0),
-    (3, 2, 30, 1000, 0),
+    # critical, limit, batch minutes, a tick's lateness in ms, every so many slots skipped
+    (0, 5, 5, (0, 1000), 0),
+    (1, 1, 5, (0, 1000), 0),
+    (1, 2, 1, (0, 1000), 0),
+    (2, 5, 1, (0, 4000), 0),
+    (3, 5, 1, (0, 1000), 3),
+    (3, 5, 5, (0, 4000), 0),
+    (3, 5, 5, (0, 1000), 3),
+    (4, 5, 2, (0, 0), 0),
+    (5, 5, 3, (0, 2000), 0),
+    (7, 5, 5, (0, 1000), 0),
+    (7, 3, 7, (0, 1000), 0),
+    (3, 20, 2, (0, 1000), 0),
+    (7, 50, 1, (0, 1000), 0),
+    (3, 2, 30, (0, 1000), 0),
+    (3, 5, 60, (0, 1000), 0),
+    (3, 5, 60, (0, 1000), 2),
+    (3, 5, 5, (-2000, 500), 0),  # early ones too
+    (2, 2, 1, (-1500, 1500), 0),
+    (7, 20, 1, (-3000, 0), 4),
 ]
 
 
-@pytest.mark.parametrize(("critical", "limit", "batch_minutes", "late_ms", "skip_every"), CASES)
+@pytest.mark.parametrize(("critical", "limit", "batch_minutes", "tick_ms", "skip_every"), CASES)
 def test_batches_start_in_time_and_the_rest_is_used(
-    critical: int, limit: int, batch_minutes: int, late_ms: int, skip_every: int
+    critical: int, limit: int, batch_minutes: int, tick_ms: tuple[int, int], skip_every: int
 ) -> None:
     minutes = min(4 * batch_minutes + 1, 60 // limit + batch_minutes + 2)
     scenario = Scenario(
@@ -49,7 +54,7 @@ def test_batches_start_in_time_and_the_rest_is_used(
         hours=minutes / 60,
         batch_minutes=batch_minutes,
         endless=True,
-        tick_ms=(0, late_ms),
+        tick_ms=tick_ms,
         skip_every=skip_every,
     )
     result = simulate(scenario, limit)
