@@ -20,6 +20,7 @@ from db.symbols import SymbolRepository
 from market.sandbox.sources import DATA_DIR
 from market.tiers import TIERS, Tier
 from settings import Settings
+from worker.context import Context
 
 TIER_OF_PLAN = {"spec": "free", "free": "free", "starter": "starter"}
 """The sandbox's plans, and the tier of ours that fits each."""
@@ -89,6 +90,13 @@ def _check_redis(settings: Settings) -> None:
             f"REDIS_URL {redacted_url(url)} does not answer ({type(error).__name__}): start that "
             "server, or remove REDIS_URL from the environment and .env to use an embedded one"
         ) from error
+
+
+def resume_quota(run: LocalRun, settings: Settings) -> None:
+    """An embedded Valkey that ended in order still knows every call: the window goes on."""
+    if run.valkey_before is not None:
+        with Context.open(settings) as context:
+            context.limiter.resume(run.valkey_before)
 
 
 def prepare_database(settings: Settings) -> dict[str, str]:

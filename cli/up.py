@@ -26,6 +26,7 @@ from cli.live import View, choose_view, span
 from cli.starting import (
     TIER_OF_PLAN,
     prepare_database,
+    resume_quota,
     say,
     start_sandbox,
     start_servers,
@@ -118,6 +119,7 @@ def _run(run: LocalRun, settings: Settings, options: Options) -> int:
     sandbox = start_sandbox(run, settings, options.plan)
     os.environ.update(run.values)
     settings = Settings.load()
+    resume_quota(run, settings)
     tickers = prepare_database(settings)
     pages = run.start_programs(options.workers, port_is_given=port_is_given)
     say(f"{options.workers} workers, scheduler and web started; logs in {run.data.log}")

@@ -152,6 +152,14 @@ class QuotaLimiter:
         """
         return int(self._run("reset"))
 
+    def resume(self, run_id: str) -> bool:
+        """Spares the hold after a restart of Redis in which nothing was lost.
+
+        `run_id` is that of the server which ended, in order and with its data on disk. False, and
+        nothing done, if the calls that are known are not that server's.
+        """
+        return bool(self._run("resume", epoch=run_id))
+
     def plan_batch(self, batch_at_ms: int, interval_ms: int, calls: int) -> None:
         """Keeps `calls` free for the batch at `batch_at_ms`; interval 0 ends the reservation."""
         self._run("plan_batch", batch_at_ms=batch_at_ms, interval_ms=interval_ms, calls=calls)

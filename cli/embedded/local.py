@@ -41,6 +41,8 @@ class LocalRun:
         self.values: dict[str, str] = {}
         self._on_wait, self._on_stop = on_wait, on_stop
         self.orderly: bool | None = None  # known after the end
+        self.valkey_before: str | None = None
+        """run_id of the Valkey of the last run, if it ended in order."""
         self._last: dict[str, str] = {}
 
     def __enter__(self) -> Self:
@@ -63,6 +65,7 @@ class LocalRun:
         server = ValkeyServer(
             self.data.valkey, prefer_port=self._last_port("REDIS_URL"), log=self._log("valkey")
         )
+        self.valkey_before = server.ended_in_order()
         self._start(server)
         return self._tell("REDIS_URL", server.url)
 

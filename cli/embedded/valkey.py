@@ -54,10 +54,18 @@ class ValkeyServer(Server):
         self._extra = tuple(extra)
         self._executable = find_valkey()
         self._pid_file = self.data_dir / "valkey.pid"
+        self._run_id_file = self.data_dir / "valkey.run-id"
 
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
+
+    def ended_in_order(self) -> str | None:
+        """The run_id of the last server on this data if nothing of it was lost; asked before the
+        start. A server that ends in order syncs its data and takes its pid file away."""
+        if self._pid_file.exists() or not self._run_id_file.exists():
+            return None
+        return self._run_id_file.read_text()
 
     def prepare(self) -> None:
         self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -95,6 +103,10 @@ class ValkeyServer(Server):
         with redis.Redis(port=self.port, socket_timeout=2, socket_connect_timeout=2) as client:
             try:
                 client.ping()  # refused while the append-only file is being loaded
-                return int(client.info("server")["process_id"]) == pid
+                server = client.info("server")
             except (redis.ConnectionError, redis.TimeoutError, redis.BusyLoadingError):
                 return False
+        if int(server["process_id"]) != pid:
+            return False
+        self._run_id_file.write_text(server["run_id"])
+        return True

@@ -43,6 +43,23 @@ def test_valkey_keeps_its_data_over_a_stop_and_a_kill(tmp_path: Path) -> None:
         server.kill()
 
 
+def test_valkey_says_whether_all_of_it_is_there(tmp_path: Path) -> None:
+    server = ValkeyServer(tmp_path)
+    assert server.ended_in_order() is None, "there was none"
+    server.start()
+    try:
+        with redis.Redis.from_url(server.url) as client:
+            run_id = client.info("server")["run_id"]
+        assert server.ended_in_order() is None, "it runs"
+        server.stop()
+        assert server.ended_in_order() == run_id
+        server.start()
+        server.kill()
+        assert server.ended_in_order() is None, "it was killed"
+    finally:
+        server.kill()
+
+
 def test_a_server_that_a_crash_left_behind_is_ended_first(tmp_path: Path) -> None:
     left, ours = ValkeyServer(tmp_path), ValkeyServer(tmp_path)
     left.start()

@@ -289,6 +289,25 @@ def test_a_proof_against_what_is_remembered_proves_nothing(kit: Kit) -> None:
     assert isinstance(kit.limiter.acquire(idle_mark=kit.limiter.mark()), Hint), "nor lifts the hold"
 
 
+def test_a_restart_in_which_nothing_was_lost_spares_the_hold(kit: Kit) -> None:
+    acquire(kit)
+    kit.redis.hset(kit.keys.quota, "epoch", "the-server-before")
+    assert not kit.limiter.resume("another-one")
+    assert kit.limiter.resume("the-server-before")
+    assert not kit.limiter.resume("the-server-before"), "its books have another owner now"
+    acquire(kit)
+    assert refused(kit)[0] == "window", "and the calls before it count"
+    assert kit.counter("holds") == 0
+
+
+def test_a_hold_that_stands_outlasts_such_a_restart(connection: Redis) -> None:
+    kit = Kit(connection, limited())
+    assert refused(kit)[0] == "hold"
+    epoch: Any = kit.redis.hget(kit.keys.quota, "epoch")
+    assert kit.limiter.resume(epoch.decode() if isinstance(epoch, bytes) else epoch)
+    assert refused(kit)[0] == "hold"
+
+
 # --- a clock that steps back
 
 
