@@ -29,6 +29,12 @@ def newest_allowed_day(now: datetime, kind: AssetKind) -> date:
     return last_trading_day(kind, now.astimezone(UTC).date())
 
 
+def day_before(now: datetime) -> datetime:
+    """The last instant of the UTC day before `now`."""
+    midnight = datetime.combine(now.astimezone(UTC).date(), time.min, UTC)
+    return midnight - timedelta(microseconds=1)
+
+
 def nothing_newer(
     ticker: str,
     stored_as_of: datetime | None,

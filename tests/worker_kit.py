@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -102,7 +103,7 @@ class Site:
             finally:
                 ticks.close()
 
-    @property
+    @cached_property
     def plan(self) -> Plan:
         return Plan(self.context)
 

@@ -58,7 +58,7 @@ def begin(context: Context, connection: Connection, plan: Plan, *, by_hand: bool
     outcomes |= {
         asset.symbol: BatchOutcome("current", CURRENT)
         for asset in found
-        if is_current(asset, feed, now)
+        if is_current(asset, feed, plan.seen_at(asset.polygon_ticker, feed, now))
     }
     batch = Batch(
         slot=slot,

@@ -1,11 +1,20 @@
-"""What the plan of this API key refuses, learned from the answers and remembered for a day."""
+"""What the plan of this API key gives, learned from the answers and remembered for a while."""
+
+from datetime import datetime
 
 from market.feeds import Feed, choose_feed, feeds_for
+from market.freshness import day_before
+from market.quotes import Delay
+from market.tickers import market_of
 from market.tiers import TIERS, Tier
 from queueing import Item
 from worker.context import Context, fingerprint
 
 REMEMBER_S = 24 * 3600
+UNPUBLISHED_MS = 35 * 60 * 1000
+"""So long a market's newest day is not asked for again once it was found not to be published. A
+little more than a secondary round, so that the few critical assets find out when it is."""
+_UNPUBLISHED = "unpublished:"
 
 
 class Plan:
@@ -15,10 +24,17 @@ class Plan:
         self._redis = context.redis
         self._feeds = feeds_for(TIERS[Tier(context.settings.polygon_tier)])
         self._key = f"{context.keys.plan}:{fingerprint(context.settings.api_key)}"
+        self._unpublished_until_ms: dict[str, int] = {}
 
     def refused(self) -> dict[str, str]:
         """feed → the provider's words."""
-        return {str(k): str(v) for k, v in self._redis.hgetall(self._key).items()}
+        found = {str(k): str(v) for k, v in self._redis.hgetall(self._key).items()}
+        self._unpublished_until_ms = {
+            name.removeprefix(_UNPUBLISHED): int(value)
+            for name, value in found.items()
+            if name.startswith(_UNPUBLISHED)
+        }
+        return {k: v for k, v in found.items() if not k.startswith(_UNPUBLISHED)}
 
     def feed(self) -> Feed:
         """The best feed that was not refused."""
@@ -32,9 +48,26 @@ class Plan:
         """The feed of a claimed item: bars have one of their own."""
         return self._feeds[-1] if item.payload.get("bars") else feed
 
+    def seen_at(self, ticker: str, feed: Feed, now: datetime) -> datetime:
+        """`now` for what this feed can give: while the newest completed day of a market is not
+        published, it is still the day before. As it was known at the last look at `refused`."""
+        until_ms = self._unpublished_until_ms.get(market_of(ticker), 0)
+        if feed.delay is Delay.END_OF_DAY and now.timestamp() * 1000 < until_ms:
+            return day_before(now)
+        return now
+
+    def not_published(self, ticker: str, now: datetime) -> None:
+        """Remembers that the newest day of this ticker's market is still to come."""
+        until_ms = int(now.timestamp() * 1000) + UNPUBLISHED_MS
+        self._unpublished_until_ms[market_of(ticker)] = until_ms
+        self._remember(f"{_UNPUBLISHED}{market_of(ticker)}", str(until_ms))
+
     def refuse(self, feed: str, message: str) -> None:
         """Remembers a refusal; after a day everything is tried again, as plans change."""
+        self._remember(feed, message[:300])
+
+    def _remember(self, name: str, what: str) -> None:
         pipe = self._redis.pipeline(transaction=True)  # never a key without its end
-        pipe.hset(self._key, feed, message[:300])
+        pipe.hset(self._key, name, what)
         pipe.expire(self._key, REMEMBER_S, nx=True)
         pipe.execute()

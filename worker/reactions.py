@@ -35,12 +35,20 @@ class RetryRules:
 
 
 def after_error(
-    item: Item, error: MarketError, *, feed: str, rules: RetryRules, shared: bool = False
+    item: Item,
+    error: MarketError,
+    *,
+    feed: str,
+    rules: RetryRules,
+    shared: bool = False,
+    day_before: bool = False,
 ) -> Retry | GiveBack | Bury:
     """The reaction to an error of the whole call, which may have been `shared` with other items.
+    `day_before`: it had asked for the day before the newest one.
 
     Waiting for quota, a plan's refusal and a call that was never sent are nobody's fault and
-    count no attempt. A snapshot's 404 may only mean "unknown now", so it is tried again. A request
+    count no attempt. Where the newest day is not published yet, the day before it has a price; bars
+    have time. A snapshot's 404 may only mean "unknown now", so it is tried again. A request
     that is refused as malformed is the fault of one item: each goes alone then.
     """
     text = str(error)
@@ -48,6 +56,8 @@ def after_error(
         case NotEntitled() if feed == LAST_FEED:  # nothing is left to ask: never in a circle
             return after_failure(item, text, rules=rules)
         case RateLimited() | Unauthorized() | NotEntitled() | SendDeadlinePassed():
+            return GiveBack(item.symbol, error=text)
+        case NotYetPublished() if not (day_before or item.payload.get("bars")):
             return GiveBack(item.symbol, error=text)
         case NotYetPublished():
             return GiveBack(item.symbol, delay_ms=PUBLISHED_LATER_MS, error=text)

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import structlog
 
@@ -10,7 +11,14 @@ from db.connection import Connection
 from db.errors import DatabaseError
 from db.rows import CallAudit, SymbolRefresh, WriteResult
 from market.client import MarketClient
-from market.errors import InvalidTicker, MarketError, NotEntitled, RateLimited, Unauthorized
+from market.errors import (
+    InvalidTicker,
+    MarketError,
+    NotEntitled,
+    NotYetPublished,
+    RateLimited,
+    Unauthorized,
+)
 from market.feeds import Feed
 from market.quotes import Answer
 from market.transport import SendDeadline
@@ -109,7 +117,8 @@ class Refresher:
         try:
             if not tickers:
                 raise InvalidTicker("no item of this call can be asked for")
-            answer = call.feed.fetch(self._client, tickers, now=granted_at, deadline=call.deadline)
+            seen_at = self._seen_at(call)
+            answer = call.feed.fetch(self._client, tickers, now=seen_at, deadline=call.deadline)
         except MarketError as error:
             return self._failed(call, error, audit(type(error).__name__, error))
         reached(Point.ANSWERED)
@@ -163,13 +172,21 @@ class Refresher:
             feed=call.feed.name,
             symbols=[item.symbol for item in call.claimed.items][:5],
         )
-        self._provider_wide(error, call.feed)
-        reached(Point.PROVIDER_TOLD)
         shared = len(call.claimed.items) > 1
+        day_before = self._seen_at(call) < audit.started_at
+        self._provider_wide(error, call.feed, audit)
+        reached(Point.PROVIDER_TOLD)
         back = [
             Bury(item.symbol, Death.INVALID, why)
             if (why := flaw_of(item))
-            else after_error(item, error, feed=call.feed.name, rules=self._rules, shared=shared)
+            else after_error(
+                item,
+                error,
+                feed=call.feed.name,
+                rules=self._rules,
+                shared=shared,
+                day_before=day_before,
+            )
             for item in call.claimed.items
         ]
         failed = provider_failed(error, audit.latency_ms)
@@ -178,7 +195,14 @@ class Refresher:
             plan_changed(self._context, self.connection, self._plan)
         return self._release(call, back, answered=error.answered, sent=error.sent, failed=failed)
 
-    def _provider_wide(self, error: MarketError, feed: Feed) -> None:
+    def _seen_at(self, call: Call) -> datetime:
+        """The instant to ask for: bars are wanted of the newest day and no other."""
+        first, granted_at = call.claimed.items[0], instant(call.claimed.granted_at_ms)
+        if first.payload.get("bars") or flaw_of(first):
+            return granted_at
+        return self._plan.seen_at(_ticker(first), call.feed, granted_at)
+
+    def _provider_wide(self, error: MarketError, feed: Feed, audit: CallAudit) -> None:
         """What concerns every worker is told first, before the items return."""
         context = self._context
         match error:
@@ -190,6 +214,8 @@ class Refresher:
                 context.limiter.block(UNAUTHORIZED_BLOCK_MS, reason)
             case NotEntitled():
                 self._plan.refuse(feed.name, str(error))
+            case NotYetPublished():
+                self._plan.not_published(audit.tickers[0], audit.started_at)
             case _:
                 return
 

@@ -11,7 +11,14 @@ from db.symbols import StoredAsset, SymbolRepository
 from queueing import Outcome, Priority
 from worker.context import Context
 from worker.plan import Plan
-from worker.selection import bars_request, instant, is_due, lacking_bars, price_request
+from worker.selection import (
+    bars_request,
+    instant,
+    is_current,
+    is_due,
+    lacking_bars,
+    price_request,
+)
 from worker.soundness import sound
 
 log = structlog.get_logger(__name__)
@@ -36,7 +43,12 @@ def enqueue_secondary(context: Context, connection: Connection, plan: Plan) -> R
     every = timedelta(minutes=settings.secondary_interval_minutes)
     critical = set(settings.priority_assets) if settings.priority_assets_enabled else set()
     others = sound(SymbolRepository(connection).stalest(exclude=sorted(critical)))
-    due = [asset for asset in others if is_due(asset, feed, now, every)]
+    due = [
+        asset
+        for asset in others
+        if not is_current(asset, feed, plan.seen_at(asset.polygon_ticker, feed, now))
+        and is_due(asset, feed, now, every)
+    ]
     results: list[tuple[str, Outcome, str | None]] = []
     # Where not all fit, the stalest do, of whatever band: else low ones might never find room.
     room = max(0, settings.queue_max_size - context.queue.size)

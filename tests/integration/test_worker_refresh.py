@@ -6,6 +6,8 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -15,6 +17,9 @@ from rq.timeouts import JobTimeoutException
 from db.calls import insert_call
 from db.errors import DatabaseError
 from db.symbols import Asset
+from market.aggregates import Aggregates
+from market.errors import NotYetPublished
+from market.quotes import Answer
 from market.sandbox import SandboxServer
 from market.transport import SendDeadline
 from queueing import Death, Priority
@@ -256,21 +261,54 @@ def test_one_asset_that_makes_a_request_malformed_is_buried_alone(
     assert (letter.symbol, letter.kind) == ("GBPUSD", Death.INVALID)
 
 
-def test_a_day_that_is_not_published_yet_waits_without_an_attempt(opened: OPEN) -> None:
-    def two_in_the_morning() -> int:  # in New York it is still yesterday
-        return (int(time.time()) // 86_400 * 86_400 + 7_200) * 1000
+def two_in_the_morning() -> int:
+    """In New York it is still yesterday."""
+    return (int(time.time()) // 86_400 * 86_400 + 7_200) * 1000
 
+
+@pytest.fixture
+def at_night(opened: OPEN) -> Iterator[tuple[Site, SandboxServer]]:
+    """A free plan whose newest day is not published yet, as the workers know after two refusals."""
     with worker_kit.sandbox(
         "free", now_ms=two_in_the_morning, day_turns_in_new_york=True
     ) as behind:
-        site = opened(provider=behind, polygon_tier="free")
+        site = opened(provider=behind, polygon_tier="free", polygon_rate_limit=1000)
         site.context.limiter.reset()
         for feed in ("snapshot_v3", "snapshot"):
             site.plan.refuse(feed, "not in this plan")
-        site.refresh("BTCUSD")
-        assert site.outcomes() == ["NotYetPublished"]
-        assert site.delay_ms("BTCUSD") == pytest.approx(PUBLISHED_LATER_MS, abs=2000)
-        assert site.item("BTCUSD").attempts == 0
+        yield site, behind
+
+
+def test_until_a_day_is_published_the_day_before_is_the_newest(
+    at_night: tuple[Site, SandboxServer],
+) -> None:
+    site, _ = at_night
+    site.ask("BTCUSD", "SOLUSD")
+    site.drain(slice_s=10).run()
+    assert site.outcomes() == ["NotYetPublished", "ok", "ok"], "one call finds out for the market"
+    assert sorted(site.events()) == ["BTCUSD", "SOLUSD"]
+    yesterday = datetime.fromtimestamp(two_in_the_morning() / 1000, UTC).date() - timedelta(days=1)
+    as_of = site.one(
+        "SELECT metadata#>>'{last_update,as_of}' FROM trading.symbols WHERE symbol='BTCUSD'"
+    )
+    assert datetime.fromisoformat(as_of).date() <= yesterday, "the midnight that ends its day"
+    assert site.one("SELECT count(*) FROM market_data.ohlcv_5m") > 200
+
+
+def test_a_day_before_that_is_not_there_either_waits_without_an_attempt(
+    at_night: tuple[Site, SandboxServer],
+) -> None:
+    site, _ = at_night
+
+    class Never(Aggregates):
+        def fetch(self, *_: object, **__: object) -> Answer:
+            raise NotYetPublished("before end of day", status=403)
+
+    site.plan.not_published("X:BTCUSD", datetime.now(UTC))
+    site.ask("BTCUSD")
+    site.refresher.refresh(replace(site.claim(), feed=Never()))
+    assert site.delay_ms("BTCUSD") == pytest.approx(PUBLISHED_LATER_MS, abs=2000)
+    assert site.item("BTCUSD").attempts == 0
 
 
 # --- trouble: a retry at LOW after the delay, then a dead letter

@@ -32,7 +32,7 @@ TABLE: dict[type[MarketError], dict[str, tuple[object, object]]] = {
         "snapshot": (AT_ONCE, AT_ONCE),
         "aggregates": (AGAIN, TRANSIENT),  # the last one: nothing to fall back to
     },
-    errors.NotYetPublished: SAME(FEEDS, (LATER, LATER)),
+    errors.NotYetPublished: SAME(FEEDS, (AT_ONCE, AT_ONCE)),
     errors.OutsidePlan: SAME(FEEDS, (AGAIN, TRANSIENT)),
     errors.NotFound: {
         "snapshot_v3": (AGAIN, INVALID),
@@ -82,6 +82,14 @@ def test_reaction(kind: type[MarketError], feed: str, attempts: int) -> None:
     assert told(reaction) == (late if attempts >= RULES.max_attempts else early)
     assert reaction.error is not None
     assert "because" in reaction.error
+
+
+def test_a_day_that_is_not_published_yet() -> None:
+    """Another call may have the day before; if that one is not there either, or bars, it waits."""
+    error = errors.NotYetPublished("because")
+    later = after_error(item(), error, feed="aggregates", rules=RULES, day_before=True)
+    assert told(later) == LATER
+    assert told(after_error(item(bars=True), error, feed="aggregates", rules=RULES)) == LATER
 
 
 def test_whose_fault_a_malformed_request_is_shows_when_each_goes_alone() -> None:
