@@ -159,6 +159,7 @@ class SandboxView:
         return {ticker: row["label"] for ticker, row in self._get("series").items()}
 
     def summary(self) -> SandboxSummary:
+        """What its socket has counted since it started."""
         raw = self._get("summary")
         return SandboxSummary(
             plan=raw["plan"],

@@ -52,6 +52,7 @@ class Keeper:
         self._unread = b""
 
     def run(self) -> None:
+        """Obeys, and looks after what it owns, until told to stop or left alone."""
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
             signal.signal(number, lambda *_: None)  # SIG_IGN would be inherited by the children
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "_stopping", True))

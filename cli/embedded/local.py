@@ -79,6 +79,7 @@ class LocalRun:
         return self._tell("DATABASE_URL", server.ensure_database())
 
     def start_sandbox(self, plan: str, *, limit: int | None, window_s: float) -> str:
+        """Starts the sandbox API, with a key of its own; returns its URL."""
         server = SandboxProcess(
             self.root,
             self._log("sandbox"),

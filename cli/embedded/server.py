@@ -94,6 +94,7 @@ def free_port() -> int:
 
 
 def port_is_free(port: int) -> bool:
+    """Whether this machine lets us listen there now; 0 is no port."""
     if not port:
         return False
     with socket.socket() as probe:

@@ -106,6 +106,7 @@ def number(value: float) -> float | int:
 
 
 def aggregate(bar: SandboxBar) -> JsonDict:
+    """A bar as the aggregates write it."""
     return {
         "v": number(bar.volume),
         "vw": number(bar.vwap),

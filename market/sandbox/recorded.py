@@ -31,6 +31,7 @@ class TickTrack:
     ticks: Ticks
 
     def day(self, day: int) -> Ticks:
+        """The ticks of one day: each bar drawn as a path through its four prices."""
         return self.ticks
 
 

@@ -69,6 +69,7 @@ class Reply:
     drip_s: float = 0.2
 
     def head(self, keeps_alive: bool) -> bytes:
+        """Status line and headers, as they go out."""
         lines = [
             f"HTTP/1.1 {self.status} {_phrase(self.status)}",
             "Server: nginx",
