@@ -135,8 +135,8 @@ MUTATIONS = [
     ),
     Mutation(
         "batch-calls-not-reserved",
-        "beyond + 1 + math.min(q.batch_calls, policy.limit)",
-        "beyond + 1",
+        "#beyond + 1 + math.min(q.batch_calls, policy.limit) - policy.limit",
+        "#beyond + 1 - policy.limit",
         in_time,
         "batch",
     ),

@@ -390,11 +390,21 @@ def test_a_call_that_is_over_before_the_batch_is_always_free(reserving: Kit) -> 
 def test_near_the_batch_its_calls_are_kept_free(reserving: Kit) -> None:
     reserving.now_ms += 5_000 + 50 - UNANSWERED_MS + 1
     acquire(reserving)
-    at_batch = 5_000 + 200 + 1 - (reserving.now_ms - NOW_MS)
-    assert refused(reserving) == ("reserved", at_batch)
-    assert reserving.limiter.status().background == (NOW_MS + 5_201, "reserved")
+    assert refused(reserving) == ("reserved", UNANSWERED_MS), "until this place is free again"
+    assert reserving.limiter.status().background == (NOW_MS + 5_051, "reserved")
     acquire(reserving, urgent=True)
     acquire(reserving, urgent=True)
+
+
+def test_a_batch_that_is_late_beyond_its_tolerance_keeps_no_more_than_its_calls(
+    reserving: Kit,
+) -> None:
+    reserving.now_ms += 5_000 + 50 - UNANSWERED_MS + 1
+    acquire(reserving)
+    reserving.now_ms += UNANSWERED_MS
+    acquire(reserving)
+    at_end = 5_000 + 200 + 1 - (reserving.now_ms - NOW_MS)
+    assert refused(reserving) == ("reserved", at_end), "then no batch is expected any more"
 
 
 def test_an_early_answer_frees_a_place_for_background_work(reserving: Kit) -> None:

@@ -106,12 +106,15 @@ local function call_free_at(q, busy, critical)
   -- Look ahead: by batch_at + tolerance the batch must find its places free.
   local deadline = q.batch_at + policy.tolerance_ms
   if at + horizon_ms() <= deadline then return at, reason end
-  local beyond = 0
+  local beyond = {}
   for _, time in ipairs(busy) do
-    if time > deadline then beyond = beyond + 1 end
+    if time > deadline then beyond[#beyond + 1] = time end
   end
-  if beyond + 1 + math.min(q.batch_calls, policy.limit) <= policy.limit then return at, reason end
-  not_before(q.batch_at + policy.grace_ms + 1, 'reserved')
+  local too_many = #beyond + 1 + math.min(q.batch_calls, policy.limit) - policy.limit
+  if too_many <= 0 then return at, reason end
+  -- Until no batch came, or, if it is late beyond its tolerance, until so many of these are free again.
+  local over = q.batch_at + policy.grace_ms + 1
+  not_before(math.min(over, beyond[too_many] or over), 'reserved')
   return at, reason
 end
 
