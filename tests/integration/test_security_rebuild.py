@@ -61,7 +61,7 @@ def test_after_a_flush_all_that_is_stale_is_asked_for_the_stalest_first(
 ) -> None:
     site.refresh(*ALL)
     r.flushall()
-    age(site, GBPUSD=2, USDJPY=5, ETHUSDT=3, BTCUSD=1, XAUUSD=6)
+    age(site, GBPUSD=102, USDJPY=105, ETHUSDT=103, BTCUSD=101, XAUUSD=106)  # before any weekend
     site.connection.execute(b"UPDATE trading.symbols SET priority = 2 WHERE symbol = 'ETHUSDT'")
     done = cli.here("rebuild")
     assert done.code == 0
