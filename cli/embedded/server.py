@@ -6,6 +6,7 @@ import importlib.util
 import os
 import socket
 import time
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 from cli.embedded.errors import StartFailed
@@ -15,7 +16,7 @@ _PORT_ATTEMPTS = 5
 _POLL_S = 0.02
 
 
-class Server:
+class Server(ABC):
     """A server on a loopback port: `port`, else `prefer_port` if that is free, else any."""
 
     name = "server"
@@ -30,12 +31,13 @@ class Server:
     def prepare(self) -> None:
         """Make the data directory ready. Called before every start."""
 
+    @abstractmethod
     def command(self) -> Command:
-        raise NotImplementedError
+        """What to run."""
 
+    @abstractmethod
     def answers(self, pid: int) -> bool:
         """True once the process `pid`, and not a stranger on the same port, serves requests."""
-        raise NotImplementedError
 
     @property
     def is_running(self) -> bool:
