@@ -28,7 +28,7 @@ class Server(ABC):
         self.log = log
         self._running: Running | None = None
 
-    def prepare(self) -> None:
+    def prepare(self) -> None:  # noqa: B027 - not every server needs it
         """Make the data directory ready. Called before every start."""
 
     @abstractmethod

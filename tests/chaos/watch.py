@@ -2,6 +2,7 @@
 
 import random
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -16,7 +17,7 @@ _ASK_EVERY_S = 0.5
 _AT_ONCE = 4
 
 
-class _Looper(threading.Thread):
+class _Looper(threading.Thread, ABC):
     """Calls `once` every so often until it is stopped; Redis may be away meanwhile."""
 
     def __init__(self, url: str, every_s: float) -> None:
@@ -38,8 +39,9 @@ class _Looper(threading.Thread):
         self._ended.set()
         self.join(10)
 
+    @abstractmethod
     def once(self) -> None:
-        raise NotImplementedError
+        """One round."""
 
     def away(self) -> None:
         """Redis did not answer."""
