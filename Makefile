@@ -71,7 +71,7 @@ setup: $(STAMP) data
 
 # Recorded prices for the sandbox; without them it generates some and says so.
 data: $(STAMP)
-	@$(BIN)/python -m market.sandbox.fetch || \
+	@$(BIN)/python -m local.sandbox.fetch || \
 	  echo "some recorded market data is not there: the sandbox generates those prices"
 
 run: $(STAMP)
@@ -85,6 +85,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 SEED ?= 1
 soak: SECONDS ?= 345

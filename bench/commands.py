@@ -21,11 +21,11 @@ from typing import Any
 
 from redis import Redis
 
-from cli.embedded.postgres import PostgresServer
-from cli.embedded.valkey import ValkeyServer
 from db.connection import connect
 from db.migrate import migrate
 from db.symbols import Asset, SymbolRepository
+from local.servers.postgres import PostgresServer
+from local.servers.valkey import ValkeyServer
 from queueing import Keys
 from queueing.scripts import source
 from tests.chaos.fleet import ROOT, procfile
@@ -62,7 +62,7 @@ def measure(workers: int, window_s: float, seconds: float, urls: tuple[str, str]
     with Redis.from_url(redis_url, decode_responses=True) as redis:
         redis.flushall()
     sandbox = subprocess.Popen(
-        [sys.executable, *f"-m market.sandbox --port 0 --plan spec --window-s {window_s}".split()],
+        [sys.executable, *f"-m local.sandbox --port 0 --plan spec --window-s {window_s}".split()],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,

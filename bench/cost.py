@@ -11,7 +11,7 @@ from typing import Any
 
 from redis import Redis
 
-from cli.embedded.valkey import ValkeyServer
+from local.servers.valkey import ValkeyServer
 from queueing import Policy, Priority, PriorityQueue, Request
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from redis import Redis
 
-from cli.embedded.valkey import ValkeyServer
+from local.servers.valkey import ValkeyServer
+from local.simulation import START_MS, Scenario, Simulation, worst_window
 from queueing import Grant, Keys, Policy, PriorityQueue, QuotaLimiter
-from worker.simulation import START_MS, Scenario, Simulation, worst_window
 
 BATCH_CALLS, BATCH_MS, ANSWER_MS = 3, 300_000, 180
 

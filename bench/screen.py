@@ -12,10 +12,10 @@ import time
 
 from rich.console import Console
 
-from cli.live import LiveView
 from cli.session import load_settings, open_context, open_database
-from cli.watching import SandboxView, Watcher
 from db.symbols import SymbolRepository
+from local.live import LiveView
+from local.watching import SandboxView, Watcher
 
 WIDTH, HEIGHT = 108, 30
 _FONTS = re.compile(r"\s*@font-face \{.*?\n    \}", re.DOTALL)

@@ -18,13 +18,13 @@ from pathlib import Path
 
 from redis import Redis
 
-from cli.catalogue import read_assets
-from cli.embedded.postgres import PostgresServer
-from cli.embedded.valkey import ValkeyServer
 from db.connection import connect
 from db.migrate import migrate
 from db.symbols import SymbolRepository
+from local.servers.postgres import PostgresServer
+from local.servers.valkey import ValkeyServer
 from queueing import Keys, Policy, PriorityQueue
+from settings.catalogue import read_assets
 from tests.chaos.fleet import Fleet
 from tests.chaos.soak import fetch, judge, start_sandbox
 

@@ -12,25 +12,31 @@ from typing import Any, NoReturn
 
 import click
 
-from cli.errors import MEANINGS, CommandError, ExitCode, explain
+from cli.show.errors import MEANINGS, CommandError, ExitCode, explain
 
 # Command → module and attribute. Loaded when it is called, so that --help does not wait for all.
 _COMMANDS = {
-    "up": ("cli.up:up", "Run everything on this machine until Ctrl-C."),
-    "doctor": ("cli.doctor:doctor", "Check every connection and setting, and say what to do."),
-    "migrate": ("cli.migrate:migrate", "Bring the database up to date."),
-    "symbols": ("cli.symbols:symbols", "The tracked assets: import, list."),
-    "enqueue": ("cli.enqueue:enqueue", "Ask for assets to be refreshed."),
-    "queue": ("cli.queue:queue", "What waits, and for what: stats, list, peek."),
-    "dead": ("cli.dead:dead", "Assets that were given up: list, retry, drop."),
-    "limiter": ("cli.limiter:limiter", "The calls of this window: status, consume, block, reset."),
-    "schedule": ("cli.schedule:schedule", "What runs when: list."),
-    "batch": ("cli.batch:batch", "Refresh the critical assets now."),
-    "drain": ("cli.drain:drain", "Refresh what waits, in this process."),
-    "watch": ("cli.watch:watch", "Show each refresh as it happens."),
-    "rebuild": ("cli.rebuild:rebuild", "Restore Redis from PostgreSQL after its loss."),
-    "acl": ("cli.acl:acl", "A Redis user that can do assetq's work and nothing else."),
-    "simulate": ("cli.simulate:simulate", "What a plan is worth, and the next one."),
+    "up": ("cli.commands.up:up", "Run everything on this machine until Ctrl-C."),
+    "doctor": (
+        "cli.commands.doctor:doctor",
+        "Check every connection and setting, and say what to do.",
+    ),
+    "migrate": ("cli.commands.migrate:migrate", "Bring the database up to date."),
+    "symbols": ("cli.commands.symbols:symbols", "The tracked assets: import, list."),
+    "enqueue": ("cli.commands.enqueue:enqueue", "Ask for assets to be refreshed."),
+    "queue": ("cli.commands.queue:queue", "What waits, and for what: stats, list, peek."),
+    "dead": ("cli.commands.dead:dead", "Assets that were given up: list, retry, drop."),
+    "limiter": (
+        "cli.commands.limiter:limiter",
+        "The calls of this window: status, consume, block, reset.",
+    ),
+    "schedule": ("cli.commands.schedule:schedule", "What runs when: list."),
+    "batch": ("cli.commands.batch:batch", "Refresh the critical assets now."),
+    "drain": ("cli.commands.drain:drain", "Refresh what waits, in this process."),
+    "watch": ("cli.commands.watch:watch", "Show each refresh as it happens."),
+    "rebuild": ("cli.commands.rebuild:rebuild", "Restore Redis from PostgreSQL after its loss."),
+    "acl": ("cli.commands.acl:acl", "A Redis user that can do assetq's work and nothing else."),
+    "simulate": ("cli.commands.simulate:simulate", "What a plan is worth, and the next one."),
 }
 
 EPILOG = (

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from cli import masking
-from cli.errors import CommandError
+from cli.show import masking
+from cli.show.errors import CommandError
 
 if TYPE_CHECKING:
     from db.connection import Connection
+    from runtime.context import Context
     from settings import Settings
-    from worker.context import Context
 
 _loaded: list[Settings] = []
 """The settings of this process, for error messages: where Redis is, and what must not be shown."""
@@ -25,8 +25,8 @@ def load_settings(*, log_level: int = logging.WARNING) -> Settings:
     log tells only what is wrong unless `log_level` (or ASSETQ_DEBUG) asks for more."""
     import structlog
 
+    from runtime.logs import configure
     from settings import Settings
-    from worker.logs import configure
 
     settings = Settings.load(environment())
     _loaded[:] = [settings]
@@ -42,7 +42,7 @@ def environment() -> dict[str, str]:
     So that a command in another terminal means that run. If anything here leads elsewhere, all of
     it does: half of one site and half of another would mix sandbox prices into real data.
     """
-    from cli.embedded.state import running_environment
+    from local.servers.state import running_environment
 
     own = {name: value for name, value in os.environ.items() if value.strip()}
     run = running_environment()
@@ -55,8 +55,8 @@ def environment() -> dict[str, str]:
 @contextmanager
 def open_context(settings: Settings | None = None) -> Iterator[Context]:
     """Settings and Redis, which has answered. Raises SettingsError, RedisError."""
+    from runtime.context import Context
     from settings import SettingsError
-    from worker.context import Context
 
     settings = settings or load_settings()
     try:
@@ -104,7 +104,7 @@ def confirm(question: str, *, yes: bool) -> None:
 
 def redis_at() -> str:
     """Where Redis is, for people."""
-    from config.urls import redacted_url
+    from settings.urls import redacted_url
 
     return f"Redis at {redacted_url(_loaded[0].redis_url)}" if _loaded else "Redis"
 

@@ -1,1 +1,1 @@
-"""How configuration is read: URLs, YAML, `.env`, and what to say of a mistake."""
+"""Data only: the catalogue that ships, and an example of a configuration file."""

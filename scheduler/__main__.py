@@ -2,10 +2,10 @@
 
 import sys
 
+from runtime.context import Context
+from runtime.logs import configure
 from scheduler.process import TickScheduler
 from settings import Settings, SettingsError
-from worker.context import Context
-from worker.logs import configure
 from worker.ticks import Ticks
 
 

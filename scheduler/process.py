@@ -19,13 +19,13 @@ from rq.job import Job
 from rq_scheduler.scheduler import Scheduler
 
 from queueing import Keys
+from runtime import heartbeat
+from runtime.context import Context, process_name
+from runtime.failpoints import Point, reached
+from runtime.redis_client import away
+from runtime.stopping import StopFlag
 from scheduler.entries import Entry, entries
-from worker import alive
-from worker.context import Context, process_name
-from worker.patience import hurry
-from worker.points import Point, reached
-from worker.redis_client import away
-from worker.stopping import StopFlag
+from worker.resilience import hurry
 from worker.ticks import BATCH, JOB_TIMEOUT_S, Ticks
 
 log = structlog.get_logger(__name__)
@@ -198,7 +198,7 @@ class TickScheduler(Scheduler):
         reached(Point.LOCK_TAKEN)
         try:
             self.run_once()
-            alive.beat(self.connection, self._context.keys, self.name)
+            heartbeat.beat(self.connection, self._context.keys, self.name)
             reached(Point.LOCK_KEPT)
         except RedisError as error:
             self._lock_acquired = not away(error)  # else nobody is there to free it: it runs out
@@ -209,7 +209,7 @@ class TickScheduler(Scheduler):
     def _end(self) -> None:
         hurry(self.connection)
         with contextlib.suppress(RedisError):  # it ends all the same; the book forgets it by itself
-            alive.gone(self.connection, self._context.keys, self.name)
+            heartbeat.gone(self.connection, self._context.keys, self.name)
         log.info("scheduler.ended", name=self.name)
 
     def _install_signal_handlers(self) -> None:

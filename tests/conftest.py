@@ -12,11 +12,11 @@ import pytest
 import redis
 from psycopg import sql
 
-from cli.embedded.postgres import PostgresServer
-from cli.embedded.valkey import ValkeyServer
+from local.servers.postgres import PostgresServer
+from local.servers.valkey import ValkeyServer
 
 if TYPE_CHECKING:
-    from market.sandbox import SandboxServer
+    from local.sandbox import SandboxServer
 
 
 @pytest.fixture(scope="session")
@@ -95,7 +95,7 @@ def _execute(server: PostgresServer, statement: sql.Composed) -> None:
 @pytest.fixture
 def sandbox() -> Iterator[SandboxServer]:
     """A sandbox API of its own: plan `spec`, 5 calls in 60 s."""
-    from market.sandbox import SandboxServer
+    from local.sandbox import SandboxServer
 
     server = SandboxServer(plan="spec", port=0)
     server.start()

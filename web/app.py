@@ -13,13 +13,13 @@ from redis import RedisError
 from rq.exceptions import NoSuchJobError
 from werkzeug.exceptions import HTTPException
 
+from health.observe import Observer
+from health.report import failed, report
+from health.rules import Level
+from runtime.logs import configure
 from settings import Settings, SettingsError
 from web import dashboard, exposition
-from web.observe import Observer
-from web.report import failed, report
-from web.rules import Level
 from web.security import set_headers
-from worker.logs import configure
 
 log = structlog.get_logger(__name__)
 

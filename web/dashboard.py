@@ -18,10 +18,10 @@ from redis import Redis
 from rq import Queue, Worker
 from rq.job import Job
 
-from config.urls import redacted_url
+from runtime.redis_client import open_redis
 from settings import Settings
+from settings.urls import redacted_url
 from web.security import ask_for_login, from_elsewhere, logged_in, new_nonce
-from worker.redis_client import open_redis
 
 PREFIX = "/rq"
 SWITCHED_OFF = (

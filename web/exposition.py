@@ -5,8 +5,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from health.rules import Facts, Level, State
 from queueing import Priority
-from web.rules import Facts, Level, State
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _LABEL_OF = {"granted": "priority", "waits": "reason", "buried": "kind"}

@@ -8,9 +8,9 @@ import structlog
 from db.connection import Connection
 from db.symbols import StoredAsset, SymbolRepository
 from queueing import Batch, BatchOutcome, Enqueued, Priority
-from worker.context import Context
+from runtime.context import Context
+from runtime.failpoints import Point, reached
 from worker.plan import Plan
-from worker.points import Point, reached
 from worker.selection import (
     BARS,
     bars_request,
@@ -20,7 +20,7 @@ from worker.selection import (
     lacking_bars,
     price_request,
 )
-from worker.soundness import flaw, sound
+from worker.validation import flaw, sound
 
 log = structlog.get_logger(__name__)
 

@@ -16,12 +16,12 @@ from db.connection import ping as ping_database
 from db.providers import ProviderRepository
 from market.transport import SendDeadline
 from queueing import Claimed, Hint
-from worker.context import Context
-from worker.patience import hurry
+from runtime.context import Context
+from runtime.failpoints import Point, reached
+from runtime.stopping import StopFlag
 from worker.plan import Plan
-from worker.points import Point, reached
 from worker.refresh import Call, Refresher, unauthorized_reason
-from worker.stopping import StopFlag
+from worker.resilience import hurry
 from worker.ticks import JOB_TIMEOUT_S, Ticks
 
 log = structlog.get_logger(__name__)

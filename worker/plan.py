@@ -8,7 +8,7 @@ from market.quotes import Delay
 from market.tickers import market_of
 from market.tiers import TIERS, Tier
 from queueing import Item
-from worker.context import Context, fingerprint
+from runtime.context import Context, fingerprint
 
 REMEMBER_S = 24 * 3600
 UNPUBLISHED_MS = 35 * 60 * 1000

@@ -23,17 +23,17 @@ from market.feeds import Feed
 from market.quotes import Answer
 from market.transport import SendDeadline
 from queueing import Bury, Claimed, Death, Done, GiveBack, Hint, Item, LeaseLost, Retry
+from runtime.context import Context, fingerprint
+from runtime.failpoints import Point, reached
+from runtime.stopping import STOP, StopFlag
 from worker.batch import plan_changed
-from worker.context import Context, fingerprint
 from worker.events import AssetUpdated, channel
 from worker.lease import Lease
 from worker.plan import Plan
-from worker.points import Point, reached
-from worker.reactions import RetryRules, after_error, after_missing, provider_failed
+from worker.retry_policy import RetryRules, after_error, after_missing, provider_failed
 from worker.selection import instant
-from worker.soundness import flaw_of
-from worker.stopping import STOP, StopFlag
 from worker.store import Store
+from worker.validation import flaw_of
 
 log = structlog.get_logger(__name__)
 

@@ -16,9 +16,9 @@ from rq.serializers import JSONSerializer
 from rq.worker import WorkerStatus
 
 from queueing import Keys
-from worker import alive
-from worker.patience import PatientWorker
-from worker.stopping import STOP
+from runtime import heartbeat
+from runtime.stopping import STOP
+from worker.resilience import PatientWorker
 
 log = structlog.get_logger(__name__)
 
@@ -77,18 +77,18 @@ class TickWorker(PatientWorker):
             if not self.connection.hexists(self.key, "birth"):
                 self.connection.delete(self.key)
                 self.register_birth()
-            alive.beat(self.connection, self.keys, self._alive_name)
+            heartbeat.beat(self.connection, self.keys, self._alive_name)
 
     def maintain_heartbeats(self, job: Job, execution: Any) -> None:
         """The same while a tick runs."""
         super().maintain_heartbeats(job, execution)
         with self.without_redis_if_need_be("heartbeat"):
-            alive.beat(self.connection, self.keys, self._alive_name)
+            heartbeat.beat(self.connection, self.keys, self._alive_name)
 
     def register_death(self) -> None:
         """Leaves both books."""
         super().register_death()
-        alive.gone(self.connection, self.keys, self._alive_name)
+        heartbeat.gone(self.connection, self.keys, self._alive_name)
 
     @property
     def _alive_name(self) -> str:

@@ -12,12 +12,12 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 import worker.tasks  # noqa: F401 - imported before the fork, so that ticks start quickly
-from config.urls import SentinelUrl
 from queueing import Keys
+from runtime.logs import configure
+from runtime.redis_client import open_redis, sentinel_options
 from settings import Settings, SettingsError
-from worker.logs import configure
-from worker.patience import wait_for_redis
-from worker.redis_client import open_redis, sentinel_options
+from settings.urls import SentinelUrl
+from worker.resilience import wait_for_redis
 from worker.rq_classes import TickWorker
 from worker.ticks import rq_queue
 

@@ -9,7 +9,7 @@ import structlog
 from db.connection import Connection
 from db.symbols import StoredAsset, SymbolRepository
 from queueing import Outcome, Priority
-from worker.context import Context
+from runtime.context import Context
 from worker.plan import Plan
 from worker.selection import (
     bars_request,
@@ -19,7 +19,7 @@ from worker.selection import (
     lacking_bars,
     price_request,
 )
-from worker.soundness import sound
+from worker.validation import sound
 
 log = structlog.get_logger(__name__)
 

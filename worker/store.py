@@ -9,8 +9,8 @@ from db.connection import Connection
 from db.errors import DatabaseBusy, DatabaseUnavailable
 from db.refresh import RefreshWriter
 from db.rows import CallAudit, SymbolRefresh, WriteResult
-from worker.points import Point, reached
-from worker.stopping import STOP, StopFlag
+from runtime.failpoints import Point, reached
+from runtime.stopping import STOP, StopFlag
 
 log = structlog.get_logger(__name__)
 

@@ -11,17 +11,17 @@ from db.calls import CallLog
 from db.connection import Connection, connect
 from db.errors import DatabaseError
 from market.client import MarketClient
+from runtime.context import Context, process_name
+from runtime.failpoints import Point, reached
+from runtime.logs import configure
+from runtime.redis_client import away
+from runtime.stopping import STOP, StopFlag
 from settings import Settings
 from worker.batch import begin, slot_of
-from worker.context import Context, process_name
 from worker.drain import SLICE_S, Drain, Drained
-from worker.logs import configure
 from worker.plan import Plan
-from worker.points import Point, reached
-from worker.redis_client import away
 from worker.refresh import Refresher
 from worker.secondary import enqueue_secondary
-from worker.stopping import STOP, StopFlag
 from worker.ticks import Ticks
 
 log = structlog.get_logger(__name__)

@@ -13,8 +13,8 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 
 from queueing import Keys
-from worker.patience import hurry
-from worker.redis_client import twin_for_rq
+from runtime.redis_client import twin_for_rq
+from worker.resilience import hurry
 from worker.rq_classes import TickJob
 
 JOB_TIMEOUT_S = 120  # RQ's signal strikes at any line, so it must be well beyond a drain's slice
@@ -47,7 +47,7 @@ class Ticks:
         self._redis.connection_pool.disconnect()
 
     def hurry(self) -> None:
-        """The process ends: see worker.patience."""
+        """The process ends: see worker.resilience."""
         hurry(self._redis)
 
     def waiting(self, kind: str) -> bool:

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import redis
 
-from market.sandbox import SandboxServer
+from local.sandbox import SandboxServer
 from queueing import Bury, Claimed, Death, Keys, Policy, PriorityQueue, QuotaLimiter, Request
-from tests.acceptance.cli_runs import Cli
-from tests.waiting import eventually
+from tests.kit.cli_runs import Cli
+from tests.kit.waiting import eventually
 
 KEY = "a-planted-api-key-0815"
 ROWS = (

@@ -13,7 +13,7 @@ import redis
 
 from db.symbols import Asset, SymbolRepository
 from queueing import Keys
-from tests.acceptance.cli_runs import ASSETQ, Cli
+from tests.kit.cli_runs import ASSETQ, Cli
 
 KEY = "planted-key-4711"
 PASSWORD = "planted-password-4711"

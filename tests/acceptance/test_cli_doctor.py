@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import redis
 
-from cli.doctor.processes import WORKER_LINE
-from market.sandbox import SandboxServer
-from tests.acceptance.cli_runs import Cli
-from tests.waiting import eventually
+from cli.commands.doctor.processes import WORKER_LINE
+from local.sandbox import SandboxServer
+from tests.kit.cli_runs import Cli
+from tests.kit.waiting import eventually
 
 PROXY_PASSWORD = "planted-proxy-password"
 

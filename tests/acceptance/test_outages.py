@@ -14,15 +14,15 @@ import redis
 from rq.registry import FailedJobRegistry
 from rq.serializers import JSONSerializer
 
-from cli.embedded.postgres import PostgresServer
-from cli.embedded.server import free_port
-from cli.embedded.valkey import ValkeyServer
 from db.connection import connect
-from market.sandbox import SandboxServer
-from tests import worker_kit
-from tests.waiting import eventually
-from tests.worker_kit import CRITICAL, OTHERS, Running, Site, process_env, settings_for
-from worker import alive
+from local.sandbox import SandboxServer
+from local.servers.postgres import PostgresServer
+from local.servers.server import free_port
+from local.servers.valkey import ValkeyServer
+from runtime import heartbeat
+from tests.kit import worker as worker_kit
+from tests.kit.waiting import eventually
+from tests.kit.worker import CRITICAL, OTHERS, Running, Site, process_env, settings_for
 from worker.selection import price_request
 from worker.ticks import DRAIN
 
@@ -66,7 +66,7 @@ def in_the_books(site: Site, role: str, count: int = 1) -> None:
     """So many processes of this kind have said lately that they live."""
 
     def seen() -> bool:
-        found = alive.processes(site.context.redis, site.context.keys)
+        found = heartbeat.processes(site.context.redis, site.context.keys)
         return sum(p.role == role and p.age_ms < 15_000 for p in found) >= count
 
     eventually(seen, 20, what=f"{count} {role}")

@@ -18,11 +18,11 @@ from urllib.parse import urlsplit
 import pytest
 import redis
 
-from market.sandbox import SandboxServer, worst_window
+from local.sandbox import SandboxServer, worst_window
 from settings import Settings
-from tests import worker_kit
-from tests.waiting import eventually
-from tests.worker_kit import (
+from tests.kit import worker as worker_kit
+from tests.kit.waiting import eventually
+from tests.kit.worker import (
     CRITICAL,
     OTHERS,
     Running,

@@ -12,16 +12,16 @@ from typing import Any
 
 import pytest
 
-import settings as settings_module
+import settings.model as settings_module
 from db.symbols import Asset, SymbolRepository
-from market.sandbox import SandboxServer
-from tests import worker_kit
-from tests.acceptance.cli_runs import Cli
-from tests.dying import DIED, SLACK_MS, Dying, Orders, Stable
-from tests.waiting import eventually
-from tests.worker_kit import CRITICAL, KEY, OTHERS, Site, process_env, settings_for
+from local.sandbox import SandboxServer
+from runtime.failpoints import Point
+from tests.kit import worker as worker_kit
+from tests.kit.cli_runs import Cli
+from tests.kit.dying import DIED, SLACK_MS, Dying, Orders, Stable
+from tests.kit.waiting import eventually
+from tests.kit.worker import CRITICAL, KEY, OTHERS, Site, process_env, settings_for
 from worker.plan import Plan
-from worker.points import Point
 from worker.secondary import enqueue_secondary
 from worker.selection import BARS
 from worker.ticks import DRAIN

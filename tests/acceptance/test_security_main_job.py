@@ -11,15 +11,15 @@ import pytest
 import redis
 import requests
 
-from cli.acl import COMMANDS
-from cli.embedded.server import free_port
-from market.sandbox import SandboxServer
-from tests import worker_kit
-from tests.acceptance.cli_runs import Cli
+from cli.commands.acl import COMMANDS
+from local.sandbox import SandboxServer
+from local.servers.server import free_port
 from tests.acceptance.test_pipeline import Subscriber
-from tests.security_kit import ALWAYS, SILENT, Recorder, acl_user, least_role
-from tests.waiting import eventually
-from tests.worker_kit import CRITICAL, OTHERS, Running, Site, process_env, settings_for
+from tests.kit import worker as worker_kit
+from tests.kit.cli_runs import Cli
+from tests.kit.security import ALWAYS, SILENT, Recorder, acl_user, least_role
+from tests.kit.waiting import eventually
+from tests.kit.worker import CRITICAL, OTHERS, Running, Site, process_env, settings_for
 
 LIMIT, WINDOW_S = 20, 1.0
 ALL = [a.symbol for a in (*CRITICAL, *OTHERS)]

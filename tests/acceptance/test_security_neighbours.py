@@ -17,11 +17,11 @@ import requests
 from rq import Queue
 from rq.registry import FailedJobRegistry
 
-from cli.embedded.server import free_port
-from market.sandbox import SandboxServer
-from tests import worker_kit
-from tests.waiting import eventually
-from tests.worker_kit import CRITICAL, Running, Site, process_env, settings_for
+from local.sandbox import SandboxServer
+from local.servers.server import free_port
+from tests.kit import worker as worker_kit
+from tests.kit.waiting import eventually
+from tests.kit.worker import CRITICAL, Running, Site, process_env, settings_for
 
 WEB_PASSWORD = "MarkWeb86"
 SYMBOLS = {a.symbol for a in CRITICAL}

@@ -11,18 +11,18 @@ import redis
 import requests
 import structlog
 
-from cli.acl import USER
-from cli.embedded.server import free_port
+from cli.commands.acl import USER
 from db.connection import connect
-from market.sandbox import SandboxServer
-from tests import worker_kit
-from tests.acceptance.cli_runs import Cli
+from local.sandbox import SandboxServer
+from local.servers.server import free_port
+from runtime.logs import configure
 from tests.acceptance.test_pipeline import everything_in
-from tests.integration.db_data import run
-from tests.security_kit import REDIS_PASSWORD, ROLE, ROLE_PASSWORD, acl_user, least_role
-from tests.waiting import eventually
-from tests.worker_kit import CRITICAL, Running, Site, process_env, settings_for
-from worker.logs import configure
+from tests.kit import worker as worker_kit
+from tests.kit.cli_runs import Cli
+from tests.kit.db_data import run
+from tests.kit.security import REDIS_PASSWORD, ROLE, ROLE_PASSWORD, acl_user, least_role
+from tests.kit.waiting import eventually
+from tests.kit.worker import CRITICAL, Running, Site, process_env, settings_for
 
 API_KEY, WEB_PASSWORD = "MarkKey%2F/87+a", "MarkWeb@88:x"
 MARKS = ("MarkKey", "MarkWeb", "MarkRedis", "MarkRole")

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import redis
 
-from market.sandbox import SandboxServer
-from tests import worker_kit
-from tests.acceptance.cli_runs import Cli
-from tests.security_kit import REDIS_PASSWORD, TlsFront, acl_user
-from tests.waiting import eventually
-from tests.worker_kit import CRITICAL, Running, Site, process_env, settings_for
+from local.sandbox import SandboxServer
+from tests.kit import worker as worker_kit
+from tests.kit.cli_runs import Cli
+from tests.kit.security import REDIS_PASSWORD, TlsFront, acl_user
+from tests.kit.waiting import eventually
+from tests.kit.worker import CRITICAL, Running, Site, process_env, settings_for
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import redis
 
-from cli.embedded.postgres import PostgresServer
 from db.migrate import migrate
-from tests import worker_kit
-from tests.waiting import eventually
-from tests.worker_kit import CRITICAL, Running, Site, process_env, settings_for
+from local.servers.postgres import PostgresServer
+from tests.kit import worker as worker_kit
+from tests.kit.waiting import eventually
+from tests.kit.worker import CRITICAL, Running, Site, process_env, settings_for
 from worker.ticks import DRAIN
 
 LIMIT, WINDOW_S = 5, 2.0

@@ -11,9 +11,9 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from cli.embedded.process import command_line
-from tests.acceptance.up_runs import UpRun, clean_env, left_running
-from tests.waiting import eventually
+from local.servers.process import command_line
+from tests.kit.up_runs import UpRun, clean_env, left_running
+from tests.kit.waiting import eventually
 
 pytestmark = pytest.mark.slow
 CRITICAL = ("XAUUSD", "EURUSD", "BTCUSD")

@@ -13,13 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.up_runs import UpRun, clean_env, do_not_fetch, left_running
+from tests.kit.rooms import ROOMS
+from tests.kit.up_runs import UpRun, clean_env, do_not_fetch, left_running
 
 pytestmark = pytest.mark.slow
-PARTS = (
-    *("queueing", "market", "db", "worker", "scheduler", "web", "cli", "config"),
-    *("settings.py", "Procfile"),
-)
+PARTS = (*ROOMS, "Procfile")
 # May read everything, as our interpreter may lie in root's home; may write only what is theirs.
 BECOME_NOBODY = (
     *("setpriv", "--reuid", "nobody", "--regid", "65534", "--clear-groups"),

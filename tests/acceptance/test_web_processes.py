@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 import requests
 
-from cli.catalogue import read_assets
-from cli.embedded.process import dying_with_us
-from cli.embedded.programs import program_env, read_procfile
-from cli.embedded.server import free_port
 from db.connection import connect
 from db.symbols import SymbolRepository
-from market.sandbox import SandboxServer
-from tests.acceptance.up_runs import clean_env
-from tests.waiting import eventually
+from local.sandbox import SandboxServer
+from local.servers.process import dying_with_us
+from local.servers.programs import program_env, read_procfile
+from local.servers.server import free_port
+from settings.catalogue import read_assets
+from tests.kit.up_runs import clean_env
+from tests.kit.waiting import eventually
 
 PASSWORD = "a-password-of-the-test"
 

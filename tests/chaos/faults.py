@@ -13,10 +13,10 @@ from itertools import count
 
 from redis import Redis
 
-from cli.embedded.server import Server
+from local.servers.server import Server
 from tests.chaos.evidence import PREFIX
 from tests.chaos.fleet import Fleet, send
-from tests.roads import Road
+from tests.kit.roads import Road
 
 KINDS = (
     "kill worker and work-horse",

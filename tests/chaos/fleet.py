@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from cli.embedded.process import dying_with_us, session_members
-from cli.embedded.programs import read_procfile
+from local.servers.process import dying_with_us, session_members
+from local.servers.programs import read_procfile
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = sys.executable

@@ -29,13 +29,13 @@ import psycopg
 import redis
 import structlog
 
-from cli.embedded.postgres import PostgresServer
-from cli.embedded.valkey import ValkeyServer
-from cli.errors import MEANINGS, ExitCode
 from cli.main import run as run_command
+from cli.show.errors import MEANINGS, ExitCode
 from db.connection import connect
 from db.migrate import migrate
 from db.symbols import Asset, SymbolRepository
+from local.servers.postgres import PostgresServer
+from local.servers.valkey import ValkeyServer
 from tests.chaos.inputs import SECRET, Input, make_input
 
 SHOWN_PROBLEMS = 20

@@ -30,22 +30,22 @@ from typing import Any, Self
 
 import structlog
 
-from cli.embedded.postgres import PostgresServer
-from cli.embedded.valkey import ValkeyServer
 from db.migrate import migrate
 from db.symbols import Asset
+from local.sandbox import SandboxServer
+from local.servers.postgres import PostgresServer
+from local.servers.valkey import ValkeyServer
 from market.aggregates import Aggregates
 from market.feeds import Feed
-from market.sandbox import SandboxServer
 from market.snapshots import Snapshot, SnapshotV3
 from market.tickers import asset_kind
 from market.transport import SendDeadline
 from queueing import Claimed
+from runtime.context import Context
 from tests.chaos.mutation import Reply, damaged
 from tests.chaos.stated import Stored, StoredBar, contents, wrong_bar, wrong_price
-from tests.unit.market_server import Peer, RawServer
-from tests.worker_kit import Site, settings_for
-from worker.context import Context
+from tests.kit.market_server import Peer, RawServer
+from tests.kit.worker import Site, settings_for
 from worker.refresh import Call, Refresher
 from worker.selection import bars_request, price_request
 

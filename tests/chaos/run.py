@@ -26,20 +26,20 @@ from string import ascii_uppercase
 from redis import Redis
 from redis.exceptions import RedisError
 
-from cli.embedded.postgres import PostgresServer
-from cli.embedded.server import Server
-from cli.embedded.valkey import ValkeyServer
 from db.connection import connect
 from db.migrate import migrate
 from db.symbols import Asset, SymbolRepository
+from local.servers.postgres import PostgresServer
+from local.servers.server import Server
+from local.servers.valkey import ValkeyServer
 from settings import Settings
-from tests.acceptance.up_runs import clean_env
 from tests.chaos.checker import judge, summary
 from tests.chaos.evidence import PREFIX, Evidence, Rules, gather, note_history
 from tests.chaos.faults import KILLS, Hand, plan
 from tests.chaos.fleet import PYTHON, ROOT, Fleet
 from tests.chaos.watch import Client, LeaseWatch, running
-from tests.roads import Road
+from tests.kit.roads import Road
+from tests.kit.up_runs import clean_env
 
 CRITICAL = (("XAUUSD", "C:XAUUSD"), ("EURUSD", "C:EURUSD"), ("BTCUSD", "X:BTCUSD"))
 SANDBOX_FAULTS = (
@@ -135,7 +135,7 @@ def start_sandbox(
     for fault in SANDBOX_FAULTS:
         options += ["--fault", fault]
     process = subprocess.Popen(
-        [PYTHON, "-m", "market.sandbox", "--no-count-refused", *map(str, options)],
+        [PYTHON, "-m", "local.sandbox", "--no-count-refused", *map(str, options)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,

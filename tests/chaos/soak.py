@@ -22,15 +22,15 @@ from typing import Any
 
 from redis import Redis
 
-from cli.catalogue import read_assets
-from cli.embedded.postgres import PostgresServer
-from cli.embedded.valkey import ValkeyServer
 from db.connection import connect
 from db.migrate import migrate
 from db.symbols import SymbolRepository
+from local.servers.postgres import PostgresServer
+from local.servers.valkey import ValkeyServer
 from queueing import Keys
+from settings.catalogue import read_assets
 from tests.chaos.fleet import PYTHON, ROOT, Fleet
-from tests.roads import SlowRoad
+from tests.kit.roads import SlowRoad
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def start_sandbox(arguments: argparse.Namespace) -> "subprocess.Popen[str]":
         "--fault": f"server_error,probability={arguments.errors}",
     }
     words = [str(word) for option in options.items() for word in option]
-    command = [PYTHON, "-m", "market.sandbox", "--no-count-refused", *words]
+    command = [PYTHON, "-m", "local.sandbox", "--no-count-refused", *words]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 

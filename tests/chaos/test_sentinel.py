@@ -17,14 +17,14 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from cli.embedded.server import free_port
-from cli.embedded.valkey import ValkeyServer, find_valkey
-from market.sandbox import worst_window
-from tests import worker_kit
+from local.sandbox import worst_window
+from local.servers.server import free_port
+from local.servers.valkey import ValkeyServer, find_valkey
+from runtime.redis_client import open_redis
 from tests.chaos.fleet import Fleet
-from tests.waiting import eventually
-from tests.worker_kit import CRITICAL, OTHERS, Site, process_env, settings_for
-from worker.redis_client import open_redis
+from tests.kit import worker as worker_kit
+from tests.kit.waiting import eventually
+from tests.kit.worker import CRITICAL, OTHERS, Site, process_env, settings_for
 
 pytestmark = pytest.mark.skipif("OUTAGES" not in os.environ, reason="run by make outages")
 LIMIT, WINDOW_S = 5, 4.0

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from cli.embedded.valkey import ValkeyServer
+from local.servers.valkey import ValkeyServer
 from tests.chaos.faults import KINDS, plan
-from tests.roads import Road
+from tests.kit.roads import Road
 
 
 @pytest.fixture

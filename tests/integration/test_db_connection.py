@@ -11,8 +11,8 @@ import pytest
 
 from db.connection import Connection, connect, ping, server_version, unit_of_work
 from db.errors import DatabaseBusy, DatabaseUnavailable, MigrationMissing
-from tests.integration.db_data import one, run
-from tests.waiting import eventually
+from tests.kit.db_data import one, run
+from tests.kit.waiting import eventually
 
 NASTY = "p@ss:w/o?r#d%20 'ü\\"
 

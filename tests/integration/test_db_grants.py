@@ -16,7 +16,7 @@ from db.providers import ProviderRepository
 from db.queries import sql
 from db.refresh import RefreshWriter
 from db.symbols import SymbolRepository
-from tests.integration.db_data import CRITICAL, ETH, bar, call, refresh, run
+from tests.kit.db_data import CRITICAL, ETH, bar, call, refresh, run
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from db.errors import (
 )
 from db.migrate import migrate, pending, require_current_schema, schema_is_current
 from db.symbols import SymbolRepository
-from tests.integration.db_data import CRITICAL, INTEGER_IDS, UUID_IDS, one, rows, run
+from tests.kit.db_data import CRITICAL, INTEGER_IDS, UUID_IDS, one, rows, run
 
 ALL = ["0001-symbols", "0002-bars", "0003-data-sources"]
 

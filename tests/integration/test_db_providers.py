@@ -13,7 +13,7 @@ from db.connection import Connection, connect
 from db.errors import MigrationMissing
 from db.providers import ProviderRepository
 from db.refresh import RefreshWriter
-from tests.integration.db_data import call, one
+from tests.kit.db_data import call, one
 
 
 @pytest.fixture

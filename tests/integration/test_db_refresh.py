@@ -22,7 +22,7 @@ from db.migrate import migrate
 from db.refresh import RefreshWriter
 from db.rows import SymbolRefresh, WriteResult
 from db.symbols import Asset, SymbolRepository
-from tests.integration.db_data import (
+from tests.kit.db_data import (
     CRITICAL,
     ETH,
     INTEGER_IDS,

@@ -14,7 +14,7 @@ from db.errors import SymbolRejected, SymbolUnknown
 from db.migrate import migrate
 from db.refresh import RefreshWriter
 from db.symbols import Asset, ImportCounts, SymbolRepository
-from tests.integration.db_data import (
+from tests.kit.db_data import (
     CRITICAL,
     ETH,
     INTEGER_IDS,

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from cli.embedded.errors import AlreadyRunning, StartFailed
-from cli.embedded.launcher import Event, KeeperClient
-from cli.embedded.process import Command, command_line, session_members
-from cli.embedded.state import DataDir, running_environment
-from tests.waiting import eventually
+from local.servers.errors import AlreadyRunning, StartFailed
+from local.servers.launcher import Event, KeeperClient
+from local.servers.process import Command, command_line, session_members
+from local.servers.state import DataDir, running_environment
+from tests.kit.waiting import eventually
 
 # Writes its name into `order` when it is asked to stop; with a child that would outlive it.
 _POLITE = """

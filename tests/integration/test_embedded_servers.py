@@ -13,11 +13,11 @@ import psycopg
 import pytest
 import redis
 
-from cli.embedded.errors import ExecutableMissing, StartFailed
-from cli.embedded.postgres import PostgresServer
-from cli.embedded.process import command_line
-from cli.embedded.valkey import ValkeyServer
-from tests.waiting import eventually
+from local.servers.errors import ExecutableMissing, StartFailed
+from local.servers.postgres import PostgresServer
+from local.servers.process import command_line
+from local.servers.valkey import ValkeyServer
+from tests.kit.waiting import eventually
 
 
 def test_valkey_keeps_its_data_over_a_stop_and_a_kill(tmp_path: Path) -> None:
@@ -183,8 +183,8 @@ def test_a_wrong_override_is_named(
 _OWNER = """
 import signal, sys
 from pathlib import Path
-from cli.embedded.postgres import PostgresServer
-from cli.embedded.valkey import ValkeyServer
+from local.servers.postgres import PostgresServer
+from local.servers.valkey import ValkeyServer
 servers = [ValkeyServer(Path(sys.argv[1])), PostgresServer(Path(sys.argv[1]), durable=False)]
 for server in servers:
     server.start()

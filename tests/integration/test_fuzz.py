@@ -11,8 +11,8 @@ import pytest
 
 import market.reading
 import market.snapshots
-from cli.embedded.valkey import ValkeyServer
 from db.refresh import RefreshWriter
+from local.servers.valkey import ValkeyServer
 from market.quotes import Missing
 from queueing import PriorityQueue
 from tests.chaos import fuzz_inputs, fuzz_provider

@@ -16,15 +16,16 @@ from typing import Any
 
 import pytest
 
-import settings as settings_module
-from market.sandbox import SandboxServer, worst_window
+import settings.model as settings_module
+from local.sandbox import SandboxServer, worst_window
 from queueing import Batch, Priority
+from runtime.failpoints import Point
 from scheduler import process
 from scheduler.process import TickScheduler
-from tests import worker_kit
-from tests.dying import DIED, SLACK_MS, Orders, Stable
-from tests.waiting import eventually
-from tests.worker_kit import (
+from tests.kit import worker as worker_kit
+from tests.kit.dying import DIED, SLACK_MS, Orders, Stable
+from tests.kit.waiting import eventually
+from tests.kit.worker import (
     CRITICAL,
     OTHERS,
     Site,
@@ -32,7 +33,6 @@ from tests.worker_kit import (
     process_env,
     settings_for,
 )
-from worker.points import Point
 from worker.ticks import BATCH, DRAIN, SECONDARY
 
 WINDOW_S = 0.5

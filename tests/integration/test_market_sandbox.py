@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from local.sandbox import SandboxServer
 from market.client import MarketClient
 from market.deadline import SendDeadline
 from market.errors import (
@@ -25,7 +26,6 @@ from market.errors import (
 from market.feeds import Aggregates, Feed, Snapshot, SnapshotV3
 from market.freshness import nothing_newer
 from market.quotes import Answer, Delay
-from market.sandbox import SandboxServer
 
 NOW = datetime(2026, 11, 24, 12, 0, 30, tzinfo=UTC)  # a Tuesday, every market open
 GOLD, EUR, BTC, UNKNOWN = "C:XAUUSD", "C:EURUSD", "X:BTCUSD", "C:XXXYYY"

@@ -12,23 +12,23 @@ from contextlib import ExitStack
 import pytest
 import redis
 
-from cli.embedded.postgres import PostgresServer
-from cli.embedded.valkey import ValkeyServer
 from db.connection import connect
 from db.errors import DatabaseUnavailable
+from health.observe import Observer
+from health.report import report
+from local.sandbox import SandboxServer
+from local.servers.postgres import PostgresServer
+from local.servers.valkey import ValkeyServer
 from market.errors import BadAnswer, NotFound, ProviderDown, RateLimited, SendDeadlinePassed
-from market.sandbox import SandboxServer
-from tests import worker_kit
-from tests.waiting import eventually
-from tests.worker_kit import Site, settings_for
-from web.observe import Observer
-from web.report import report
+from runtime.context import SOCKET_TIMEOUT_S
+from runtime.stopping import StopFlag
+from tests.kit import worker as worker_kit
+from tests.kit.waiting import eventually
+from tests.kit.worker import Site, settings_for
 from worker import store
-from worker.context import SOCKET_TIMEOUT_S
 from worker.drain import Drain
-from worker.reactions import provider_failed
 from worker.refresh import Refresher
-from worker.stopping import StopFlag
+from worker.retry_policy import provider_failed
 
 
 @pytest.fixture

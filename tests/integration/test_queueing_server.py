@@ -13,12 +13,12 @@ import pytest
 from redis import Redis
 
 from bench.cost import fill
-from cli.embedded.valkey import ValkeyServer
+from local.servers.valkey import ValkeyServer
 from queueing import Claimed, Done, Grant, Hint, Policy, PriorityQueue, QuotaLimiter, Request
 from queueing.scripts import source
-from tests.queueing_kit import FREE, LOW, MEDIUM
-from tests.queueing_model import Provider
-from tests.waiting import eventually
+from tests.kit.queueing import FREE, LOW, MEDIUM
+from tests.kit.queueing_model import Provider
+from tests.kit.waiting import eventually
 
 SHORT = Policy(limit=3, window_ms=300, send_ms=50, guard_ms=10, aging_ms=0)
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from market.sandbox.fetch import fetch
-from market.sandbox.hours import DAY_MS
-from market.sandbox.instruments import instrument
-from market.sandbox.recorded import Tracks
-from market.sandbox.series import Series
-from market.sandbox.sources import RECORDINGS, Package, Recording
-from market.sandbox.tracks import Label
+from local.sandbox.fetch import fetch
+from local.sandbox.hours import DAY_MS
+from local.sandbox.instruments import instrument
+from local.sandbox.recorded import Tracks
+from local.sandbox.series import Series
+from local.sandbox.sources import RECORDINGS, Package, Recording
+from local.sandbox.tracks import Label
 
 TICKS = "Date,EURUSD.bid\n2016-06-14 00:00:00.098,1.1094800233840942\n2016-06-14 12:00:00,1.12\n"
 
@@ -104,7 +104,7 @@ def test_a_package_without_the_data_is_a_problem_not_a_crash(
 def test_without_a_network_it_says_so_in_one_line(shelf: Path, tmp_path: Path) -> None:
     into = tmp_path / "data"
     done = subprocess.run(
-        [sys.executable, "-m", "market.sandbox.fetch", "--into", str(into)],
+        [sys.executable, "-m", "local.sandbox.fetch", "--into", str(into)],
         capture_output=True,
         text=True,
         timeout=60,

@@ -20,8 +20,8 @@ import pytest
 import requests
 from massive import RESTClient  # type: ignore[import-untyped]
 
-from market.sandbox import Arrival, SandboxError, SandboxServer, worst_window
-from tests.waiting import eventually
+from local.sandbox import Arrival, SandboxError, SandboxServer, worst_window
+from tests.kit.waiting import eventually
 
 STATUS: Final = "/v1/marketstatus/now"
 BITCOIN: Final = "/v2/snapshot/locale/global/markets/crypto/tickers/X:BTCUSD"
@@ -256,7 +256,7 @@ def test_the_official_client_reads_it(paid: SandboxServer) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_process_says_one_line_and_ends_at_a_signal(number: int) -> None:
-    command = [sys.executable, "-m", "market.sandbox", "--limit", "1", "--key", "right"]
+    command = [sys.executable, "-m", "local.sandbox", "--limit", "1", "--key", "right"]
     with subprocess.Popen(
         [*command, "--fault", "hang,path=/v3/"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
@@ -287,7 +287,7 @@ def test_the_process_says_one_line_and_ends_at_a_signal(number: int) -> None:
     ],
 )
 def test_bad_arguments_are_one_line(arguments: list[str]) -> None:
-    command = [sys.executable, "-m", "market.sandbox", *arguments]
+    command = [sys.executable, "-m", "local.sandbox", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
     assert done.returncode == 2
     assert done.stdout == ""

@@ -19,19 +19,19 @@ import redis
 from rq import Queue
 from rq_scheduler.scheduler import Scheduler
 
-from cli.embedded.valkey import ValkeyServer
+from local.servers.valkey import ValkeyServer
 from queueing import Batch, GiveBack, Priority, Request
+from runtime import heartbeat
 from scheduler.process import LOST_TICK_MS, TickScheduler, schedule
 from settings import Settings
-from tests.waiting import eventually
-from tests.worker_kit import (
+from tests.kit.waiting import eventually
+from tests.kit.worker import (
     Running,
     ShiftedContext,
     assert_no_key_stays,
     process_env,
     settings_for,
 )
-from worker import alive
 from worker.ticks import BATCH, DRAIN, SECONDARY, Ticks
 
 HOUR_MS = 3_600_000
@@ -450,7 +450,7 @@ def test_bad_settings_are_one_line_and_no_traceback(process: Callable[..., Runni
 def test_who_is_alive(new: NEW) -> None:
     one = new()
     one._guarded_pass()
-    [seen] = alive.processes(one.context.redis, one.context.keys)
+    [seen] = heartbeat.processes(one.context.redis, one.context.keys)
     assert seen.role == "scheduler"
     assert seen.age_ms < 5_000
 

@@ -10,13 +10,13 @@ import pytest
 import redis
 from redis.exceptions import NoPermissionError
 
-from cli.acl import COMMANDS, USER, acl_line
+from cli.commands.acl import COMMANDS, USER, acl_line
 from queueing import Keys, Priority, QuotaLimiter, Request
 from queueing.limiter import Grant
 from queueing.policy import Policy
 from queueing.queue import PriorityQueue
-from tests.acceptance.cli_runs import Cli
-from tests.security_kit import REDIS_PASSWORD, acl_user
+from tests.kit.cli_runs import Cli
+from tests.kit.security import REDIS_PASSWORD, acl_user
 
 POLICY = Policy(limit=5, window_ms=1000, send_ms=100, guard_ms=10)
 

@@ -14,17 +14,17 @@ import pytest
 import structlog
 from rq import Queue
 
+from local.sandbox import SandboxServer
 from market.errors import BadAnswer
 from market.feeds import FEEDS
-from market.sandbox import SandboxServer
 from queueing import Death, Priority
 from scheduler.process import TickScheduler, entries_key
-from tests import worker_kit
-from tests.acceptance.cli_runs import Cli
-from tests.worker_kit import CRITICAL, OTHERS, Site, settings_for
+from tests.kit import worker as worker_kit
+from tests.kit.cli_runs import Cli
+from tests.kit.worker import CRITICAL, OTHERS, Site, settings_for
 from worker.batch import begin, plan_changed
 from worker.secondary import enqueue_secondary
-from worker.soundness import flaw
+from worker.validation import flaw
 
 BAD_TICKERS = [
     "C:../../v3/x",

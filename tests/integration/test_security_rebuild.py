@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import redis
 
-from cli.rebuild import restore
-from market.sandbox import SandboxServer
+from cli.commands.rebuild import restore
+from local.sandbox import SandboxServer
 from queueing import Priority
 from scheduler.process import TickScheduler
-from tests import worker_kit
-from tests.acceptance.cli_runs import Cli
-from tests.waiting import eventually
-from tests.worker_kit import CRITICAL, OTHERS, Running, Site, process_env, settings_for
+from tests.kit import worker as worker_kit
+from tests.kit.cli_runs import Cli
+from tests.kit.waiting import eventually
+from tests.kit.worker import CRITICAL, OTHERS, Running, Site, process_env, settings_for
 
 ALL = [a.symbol for a in (*CRITICAL, *OTHERS)]
 

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from queueing import Bury, Claimed, Death, NotNow, Policy, PriorityQueue, Request
-from tests.worker_kit import Site, sandbox, settings_for
+from tests.kit.worker import Site, sandbox, settings_for
 
 
 class NewerQueue(PriorityQueue):

@@ -12,16 +12,16 @@ import pytest
 from flask.testing import FlaskClient
 from redis import Redis
 
-from cli.embedded.postgres import PostgresServer
-from cli.embedded.valkey import ValkeyServer
+from health.observe import Observer
+from local.servers.postgres import PostgresServer
+from local.servers.valkey import ValkeyServer
 from queueing import Batch, BatchOutcome, Bury, Claimed, Death, Done, Priority, Request
+from runtime import heartbeat
+from runtime.context import Context
 from scheduler.process import TickScheduler
 from settings import Settings
-from tests.waiting import eventually
+from tests.kit.waiting import eventually
 from web.app import create_app
-from web.observe import Observer
-from worker import alive
-from worker.context import Context
 from worker.ticks import Ticks
 
 ASSETS = ("XAUUSD", "EURUSD", "BTCUSD")
@@ -68,7 +68,7 @@ class System:
 
     def beat(self) -> None:
         for role in ("worker", "scheduler"):
-            alive.beat(self.context.redis, self.context.keys, f"{role}@test-1")
+            heartbeat.beat(self.context.redis, self.context.keys, f"{role}@test-1")
 
     def schedule(self) -> None:
         ticks = Ticks(self.context.redis, self.context.keys)
@@ -232,7 +232,7 @@ def test_nobody_alive(system: System, role: str) -> None:
 def test_who_leaves_in_order_has_a_moment_to_come_back(system: System) -> None:
     system.becomes("healthy")
     system.web_is_up_since(3600)
-    alive.gone(system.context.redis, system.context.keys, "scheduler@test-1")
+    heartbeat.gone(system.context.redis, system.context.keys, "scheduler@test-1")
     system.becomes("degraded", "No scheduler is alive")
     system.observer._last_seen_ms["scheduler"] -= 31_000
     system.becomes("unhealthy", "No scheduler is alive")

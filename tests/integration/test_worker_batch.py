@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from market.sandbox import SandboxServer
+from local.sandbox import SandboxServer
 from queueing import Death, GiveBack, Priority
-from tests import worker_kit
-from tests.worker_kit import CRITICAL, OTHERS, Site, assert_no_key_stays, settings_for
+from tests.kit import worker as worker_kit
+from tests.kit.worker import CRITICAL, OTHERS, Site, assert_no_key_stays, settings_for
 from worker.batch import begin
 from worker.secondary import Round, enqueue_secondary
 

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 import redis
 
-from market.sandbox import SandboxServer
+from local.sandbox import SandboxServer
 from queueing import GiveBack
-from tests import worker_kit
-from tests.waiting import eventually
-from tests.worker_kit import Site, settings_for
+from runtime.stopping import StopFlag
+from tests.kit import worker as worker_kit
+from tests.kit.waiting import eventually
+from tests.kit.worker import Site, settings_for
 from worker.drain import SLOW_S, Drained
-from worker.stopping import StopFlag
 from worker.ticks import BATCH, DRAIN
 
 OPEN = Callable[..., Site]

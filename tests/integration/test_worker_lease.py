@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-import settings as settings_module
-from market.sandbox import SandboxServer
-from tests import worker_kit
-from tests.dying import SLACK_MS
-from tests.worker_kit import Site, settings_for
-from worker import points
-from worker.points import Point
+import settings.model as settings_module
+from local.sandbox import SandboxServer
+from runtime import failpoints
+from runtime.failpoints import Point
+from tests.kit import worker as worker_kit
+from tests.kit.dying import SLACK_MS
+from tests.kit.worker import Site, settings_for
 
 SLOW = {"kind": "delay", "min_s": 0.7, "max_s": 0.7}
 """Longer than half of a lease of 1.3 s."""
@@ -41,7 +41,7 @@ def at(monkeypatch: pytest.MonkeyPatch, point: Point, act: Callable[[], None]) -
         if there is point:
             act()
 
-    monkeypatch.setattr(points, "on_reached", reached)
+    monkeypatch.setattr(failpoints, "on_reached", reached)
 
 
 def commands(site: Site) -> dict[str, int]:

@@ -17,19 +17,19 @@ from rq.timeouts import JobTimeoutException
 from db.calls import insert_call
 from db.errors import DatabaseError
 from db.symbols import Asset
+from local.sandbox import SandboxServer
 from market.aggregates import Aggregates
 from market.errors import NotYetPublished
 from market.quotes import Answer
-from market.sandbox import SandboxServer
 from market.transport import SendDeadline
 from queueing import Death, Priority
-from tests import worker_kit
-from tests.worker_kit import CRITICAL, KEY, OTHERS, Site, settings_for
-from worker.context import fingerprint
-from worker.reactions import PUBLISHED_LATER_MS
+from runtime.context import fingerprint
+from runtime.stopping import StopFlag
+from tests.kit import worker as worker_kit
+from tests.kit.worker import CRITICAL, KEY, OTHERS, Site, settings_for
 from worker.refresh import UNAUTHORIZED_BLOCK_MS, Call
+from worker.retry_policy import PUBLISHED_LATER_MS
 from worker.selection import bars_request
-from worker.stopping import StopFlag
 
 OPEN = Callable[..., Site]
 NOPE = Asset("NOPEUSD", "X:NOPEUSD", "crypto")

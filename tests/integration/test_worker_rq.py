@@ -25,12 +25,12 @@ from rq.registry import FailedJobRegistry
 from rq.serializers import JSONSerializer
 from rq.worker import WorkerStatus
 
-from market.sandbox import SandboxServer
+from local.sandbox import SandboxServer
 from queueing import Keys
-from tests import worker_kit
-from tests.waiting import eventually
-from tests.worker_kit import KEY, Running, Site, process_env, procfile, settings_for
-from worker import alive
+from runtime import heartbeat
+from tests.kit import worker as worker_kit
+from tests.kit.waiting import eventually
+from tests.kit.worker import KEY, Running, Site, process_env, procfile, settings_for
 from worker.rq_classes import TickJob, TickWorker
 from worker.ticks import BATCH, DRAIN, SECONDARY
 
@@ -73,7 +73,7 @@ def raw(redis_url: str) -> Iterator[redis.Redis]:
 
 def ready(site: Site, count: int = 1) -> None:
     """So many workers live and listen."""
-    eventually(lambda: len(alive.processes(site.context.redis, site.context.keys)) == count, 15)
+    eventually(lambda: len(heartbeat.processes(site.context.redis, site.context.keys)) == count, 15)
 
 
 def failed(raw: redis.Redis) -> dict[str, str]:
@@ -178,7 +178,7 @@ def test_sigterm_ends_an_idle_worker_at_once(site: Site, start: START) -> None:
     began = time.monotonic()
     assert one.terminate(within_s=5) == 0
     assert time.monotonic() - began < 2
-    assert alive.processes(site.context.redis, site.context.keys) == []
+    assert heartbeat.processes(site.context.redis, site.context.keys) == []
     assert not site.context.redis.smembers("rq:workers")
 
 
@@ -291,7 +291,7 @@ def test_it_is_in_the_books_again_after_a_flush(site: Site, start: START) -> Non
 def test_it_says_who_it_is(site: Site, start: START) -> None:
     start()
     ready(site)
-    [seen] = alive.processes(site.context.redis, site.context.keys)
+    [seen] = heartbeat.processes(site.context.redis, site.context.keys)
     assert seen.role == "worker"
     assert 0 < site.context.redis.pttl(site.context.keys.alive) <= 3_600_000
 

@@ -14,10 +14,10 @@ import pytest
 import redis
 import structlog
 
-from cli import masking
-from cli.errors import MEANINGS, CommandError, ExitCode, explain
 from cli.main import assetq, run
-from cli.output import cell, print_json, print_table
+from cli.show import masking
+from cli.show.errors import MEANINGS, CommandError, ExitCode, explain
+from cli.show.output import cell, print_json, print_table
 from db.errors import BadDatabaseUrl, DatabaseUnavailable, MigrationMissing, SymbolUnknown
 from market.errors import InvalidTicker
 from queueing import InvalidRequest, LeaseLost

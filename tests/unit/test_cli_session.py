@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.embedded.state import DataDir
 from cli.session import environment, load_settings
+from local.servers.state import DataDir
 
 RUN = {
     "REDIS_URL": "redis://127.0.0.1:7001/0",

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cli.embedded.errors import EmbeddedError
-from cli.embedded.programs import procfile_commands, program_env, read_procfile
+from local.servers.errors import EmbeddedError
+from local.servers.programs import procfile_commands, program_env, read_procfile
 
 
 def test_every_process_type_but_release_is_run_workers_first_to_end(project_root: Path) -> None:

@@ -10,8 +10,8 @@ from decimal import Decimal
 import pytest
 from rich.console import Console
 
-from cli.live import LiveView, PlainView, awaited, calls_left, span
-from cli.watching import Refresh, Status
+from local.live import LiveView, PlainView, awaited, calls_left, span
+from local.watching import Refresh, Status
 from queueing import Priority
 
 NOW = datetime(2026, 3, 4, 12, 5, 3, tzinfo=UTC)

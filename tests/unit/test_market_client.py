@@ -19,7 +19,7 @@ from market.client import MarketClient
 from market.deadline import SendDeadline
 from market.errors import BadAnswer, MarketError, ProviderDown, RateLimited
 from market.refusals import parse_retry_after
-from tests.unit.market_server import Peer, RawServer
+from tests.kit.market_server import Peer, RawServer
 
 KEY = "secret_key_0123456789"
 ENTITLED = (

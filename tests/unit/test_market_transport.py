@@ -25,8 +25,8 @@ from market import transport
 from market.client import MarketClient
 from market.deadline import SendDeadline, boottime_s
 from market.errors import BadAnswer, MarketError, ProviderDown, SendDeadlinePassed
-from tests.unit.market_server import Peer, RawServer
-from tests.waiting import eventually
+from tests.kit.market_server import Peer, RawServer
+from tests.kit.waiting import eventually
 
 KEY = "secret_key_0123456789"
 OK = {"status": "OK"}

@@ -25,7 +25,7 @@ from queueing import (
     Request,
     Retry,
 )
-from tests.queueing_kit import CRITICAL, LOW, Kit, limited
+from tests.kit.queueing import CRITICAL, LOW, Kit, limited
 
 FIRST_MS = 15_000
 SYMBOLS = [f"S{number}" for number in range(12)]

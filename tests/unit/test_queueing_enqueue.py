@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 
 from queueing import Death, Done, InvalidRequest, Outcome, Priority, Request, Retry
-from tests.queueing_kit import CRITICAL, HIGH, LOW, MEDIUM, NOW_MS, Kit
+from tests.kit.queueing import CRITICAL, HIGH, LOW, MEDIUM, NOW_MS, Kit
 
 
 @pytest.fixture(params=[True, False], ids=["text", "bytes"])

@@ -21,7 +21,7 @@ from queueing import (
     Request,
     Retry,
 )
-from tests.queueing_kit import CRITICAL, HIGH, LOW, MEDIUM, NOW_MS, Kit, limited
+from tests.kit.queueing import CRITICAL, HIGH, LOW, MEDIUM, NOW_MS, Kit, limited
 
 LEASE_MS = 30_000
 DIED = "lease expired: the worker died or was stuck"

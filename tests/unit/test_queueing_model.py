@@ -27,8 +27,8 @@ from queueing import (
     Request,
     Retry,
 )
-from tests.queueing_kit import LOW, NOW_MS, Kit
-from tests.queueing_model import LEASE_MS, Model, Provider
+from tests.kit.queueing import LOW, NOW_MS, Kit
+from tests.kit.queueing_model import LEASE_MS, Model, Provider
 
 SYMBOLS = ["A", "B", "C", "D", "E", "F", "G"]
 symbols = st.lists(st.sampled_from(SYMBOLS), min_size=1, max_size=4)

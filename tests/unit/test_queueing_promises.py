@@ -14,7 +14,7 @@ import pytest
 from redis import Redis
 
 import queueing.scripts
-from tests import queueing_scenarios as scenarios
+from tests.kit import queueing_scenarios as scenarios
 
 Scenario = Callable[[Redis, int], object]
 

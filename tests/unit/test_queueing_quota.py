@@ -14,7 +14,7 @@ import pytest
 from redis import Redis
 
 from queueing import Batch, Done, GiveBack, Grant, Hint, Policy, Request, Retry
-from tests.queueing_kit import CRITICAL, HIGH, LOW, MEDIUM, NOW_MS, Kit, limited
+from tests.kit.queueing import CRITICAL, HIGH, LOW, MEDIUM, NOW_MS, Kit, limited
 
 UNANSWERED_MS, ANSWERED_MS = 1_110, 1_010
 

@@ -22,7 +22,7 @@ from queueing import (
     Request,
     Retry,
 )
-from tests.queueing_kit import CRITICAL, LOW, NOW_MS, Kit, limited
+from tests.kit.queueing import CRITICAL, LOW, NOW_MS, Kit, limited
 
 UNANSWERED_MS = 1_110
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from queueing import Claimed, Done, GiveBack, Hint, LeaseLost, Request, Retry
-from tests.queueing_kit import LOW, Kit, limited
+from tests.kit.queueing import LOW, Kit, limited
 
 SOON_MS = 60_000
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 import fakeredis
 import pytest
 
+from local.simulation import Result, Scenario, Simulation, worst_window
 from queueing import Policy, Priority, PriorityQueue, QuotaLimiter
-from worker.simulation import Result, Scenario, Simulation, worst_window
 
 TOLERANCE_MS = 5_000
 

@@ -14,14 +14,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from market.sandbox.app import App
-from market.sandbox.arrivals import ArrivalLog
-from market.sandbox.faults import FaultBook
-from market.sandbox.hours import DAY_MS
-from market.sandbox.instruments import CATALOGUE, load_instruments
-from market.sandbox.plans import PLANS
-from market.sandbox.series import Series
-from market.sandbox.wire import Reply, Request
+from local.sandbox.app import App
+from local.sandbox.arrivals import ArrivalLog
+from local.sandbox.faults import FaultBook
+from local.sandbox.hours import DAY_MS
+from local.sandbox.instruments import load_instruments
+from local.sandbox.plans import PLANS
+from local.sandbox.series import Series
+from local.sandbox.wire import Reply, Request
+from settings.checkout import CATALOGUE
 
 NOW: Final = datetime(2026, 11, 24, 12, 2, 30, tzinfo=UTC)  # a Tuesday
 SERIES: Final = Series(load_instruments([CATALOGUE]))

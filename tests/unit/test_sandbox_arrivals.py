@@ -7,7 +7,7 @@ from typing import Final
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market.sandbox.arrivals import ArrivalLog, fingerprint, worst_window
+from local.sandbox.arrivals import ArrivalLog, fingerprint, worst_window
 
 SECOND: Final = 1_000_000_000
 times = st.lists(st.integers(0, 400).map(lambda t: t / 4), max_size=60)

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import pytest
 
-from market.sandbox.faults import BadFault, Fault, FaultBook
-from market.sandbox.wire import Manner, Reply
+from local.sandbox.faults import BadFault, Fault, FaultBook
+from local.sandbox.wire import Manner, Reply
 
 BODY: Final = {
     "status": "OK",

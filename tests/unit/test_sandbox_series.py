@@ -16,13 +16,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from market.sandbox.errors import UnusableFile
-from market.sandbox.hours import DAY_MS, is_open, open_minutes, open_spans
-from market.sandbox.instruments import CATALOGUE, Instrument, instrument, load_instruments
-from market.sandbox.recorded import BAR_COLUMNS, TICK_COLUMNS, Tracks
-from market.sandbox.series import SandboxBar, Series
-from market.sandbox.tracks import Label
+from local.sandbox.errors import UnusableFile
+from local.sandbox.hours import DAY_MS, is_open, open_minutes, open_spans
+from local.sandbox.instruments import Instrument, instrument, load_instruments
+from local.sandbox.recorded import BAR_COLUMNS, TICK_COLUMNS, Tracks
+from local.sandbox.series import SandboxBar, Series
+from local.sandbox.tracks import Label
 from market.tickers import AssetKind
+from settings.checkout import CATALOGUE
 
 MINUTE: Final = 60_000
 
@@ -57,8 +58,8 @@ def test_the_same_ticker_and_time_have_the_same_quote(ticker: str, now_ms: int) 
 
 def test_another_process_sees_the_same_price() -> None:
     code = (
-        "from market.sandbox.series import Series;"
-        "from market.sandbox.instruments import instrument as i;"
+        "from local.sandbox.series import Series;"
+        "from local.sandbox.instruments import instrument as i;"
         "print(Series({'C:XAUUSD': i('C:XAUUSD')}).at('C:XAUUSD', 1790000000000).last)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from market.sandbox.stamps import Moment, ask_for_stamps, receive
-from market.sandbox.wire import Malformed, Reply, Request, RequestReader
-from tests.waiting import eventually
+from local.sandbox.stamps import Moment, ask_for_stamps, receive
+from local.sandbox.wire import Malformed, Reply, Request, RequestReader
+from tests.kit.waiting import eventually
 
 
 class Began:

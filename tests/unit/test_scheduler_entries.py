@@ -6,7 +6,7 @@ import pytest
 
 from scheduler.entries import Entry, entries
 from settings import Settings
-from tests.worker_kit import settings_for
+from tests.kit.worker import settings_for
 
 
 def site(**more: object) -> Settings:

@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from redis import Redis
 from rich.pretty import pretty_repr
 
-from config.urls import redacted_url
 from market.tiers import Tier
 from settings import Settings, SettingsError
+from settings.urls import redacted_url
 
 SECRET = "Hunter2-not-to-be-shown"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from tests.unit.test_web_rules import FACTS, STATE
+from health.rules import Level
+from runtime.heartbeat import Process
+from tests.unit.test_health_rules import FACTS, STATE
 from web.exposition import exposition
-from web.rules import Level
-from worker.alive import Process
 
 SAMPLE = re.compile(
     r'[a-z_:]+(\{[a-z_]+="([^"\\\n]|\\["\\n])*"(,[a-z_]+="([^"\\\n]|\\["\\n])*")*\})? -?[0-9.e+]+'

@@ -1,0 +1,138 @@
+"""`assetq batch`: the critical assets, now."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.show.errors import CommandError
+from cli.show.output import as_json, iso, note, print_json, print_table
+
+if TYPE_CHECKING:
+    from health.metrics import SettledBatch
+    from worker.tasks import Bench
+
+_LOOK_S = 0.3
+_SLICE_S = 1.0
+_TELL_S = 10.0
+
+
+@click.command()
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(1, 24 * 3600),
+    default=300,
+    show_default=True,
+    help="Stop waiting after so many seconds; the batch goes on.",
+)
+@as_json
+def batch(timeout_s: float, json_: bool) -> None:
+    """Refresh the critical assets now, beside the schedule, and wait for the result.
+
+    Running workers do it; where none is alive, this process does. Exit code 1 if an asset failed.
+    """
+    from cli.session import load_settings
+    from local.foreground import open_bench
+    from worker.batch import begin
+
+    settings = load_settings()
+    with open_bench(settings) as bench:
+        slot = begin(bench.context, bench.connection, bench.plan, by_hand=True)
+        bench.ticks.ensure_drain()
+        found = _await(bench, slot, timeout_s)
+    _report(found, json_)
+    if not found.known:
+        raise CommandError(
+            f"not finished within {timeout_s:g} s: {', '.join(_open(found))} still pending. "
+            "It goes on without this command; `assetq queue list` and `assetq limiter status` tell "
+            "why."
+        )
+    if found.failed:
+        raise CommandError(f"{len(found.failed)} of {len(found.record.assets)} assets failed.")
+
+
+def _await(bench: Bench, slot: str, timeout_s: float) -> SettledBatch:
+    """Until every asset has an outcome, or the time is over. Raises CommandError if the record is
+    gone (Redis was emptied)."""
+    from local.foreground import drain_for
+    from runtime.heartbeat import living
+
+    end_s, told = time.monotonic() + timeout_s, _Told()
+    while True:
+        found = _find(bench, slot)
+        left_s = end_s - time.monotonic()
+        if found.known or left_s <= 0:
+            return found
+        told.tell(bench, _open(found))
+        if living(bench.context.redis, bench.context.keys, "worker"):
+            time.sleep(min(_LOOK_S, left_s))
+            continue
+        outcome = drain_for(bench, min(_SLICE_S, left_s))
+        if outcome.signal is not None:
+            raise click.exceptions.Exit(128 + outcome.signal)
+
+
+def _find(bench: Bench, slot: str) -> SettledBatch:
+    """A scheduled batch that begins meanwhile takes over what is still open: then its outcomes
+    count."""
+    from health.metrics import recent_batches
+
+    for found in recent_batches(bench.context):
+        if found.record.slot == slot:
+            return found
+    raise CommandError(
+        "the batch's record is gone: Redis was emptied or restarted without its data. Start it "
+        "again."
+    )
+
+
+def _open(found: SettledBatch) -> list[str]:
+    return [symbol for symbol in found.record.assets if symbol not in found.outcomes]
+
+
+class _Told:
+    """Says what is awaited when that changes, and every ten seconds."""
+
+    def __init__(self) -> None:
+        self._last: tuple[list[str], str | None] | None = None
+        self._at_s = 0.0
+
+    def tell(self, bench: Bench, symbols: list[str]) -> None:
+        from cli.show.waits import call_wait
+
+        wait = call_wait(bench.context.limiter.status(), urgent=True)
+        what = (symbols, None if wait.over else wait.reason)
+        if what == self._last and time.monotonic() - self._at_s < _TELL_S:
+            return
+        self._last, self._at_s = what, time.monotonic()
+        held = "in work" if wait.over else f"waits for a call: {wait.text()}"
+        note(f"{', '.join(symbols)}: {held}")
+
+
+def _report(found: SettledBatch, json_: bool) -> None:
+    record = found.record
+    if json_:
+        print_json(_document(found))
+        return
+    rows = []
+    for symbol in record.assets:
+        outcome = found.outcomes.get(symbol)
+        rows.append((symbol, outcome.status if outcome else "waits", outcome and outcome.error))
+    print_table(["symbol", "outcome", "why"], rows, empty="no critical assets are configured")
+    click.echo(f"API calls used: {record.calls}")
+
+
+def _document(found: SettledBatch) -> dict[str, Any]:
+    record, outcomes = found.record, found.outcomes
+    return {
+        "slot": record.slot,
+        "updated": [s for s in record.assets if s in outcomes and outcomes[s].ok],
+        "failed": [{"symbol": symbol, "error": error} for symbol, error in found.failed],
+        "waiting": _open(found),
+        "api_calls_used": record.calls,
+        "started_at": iso(record.started_at_ms),
+        "finished_at": iso(record.finished_at_ms),
+    }

@@ -1,0 +1,171 @@
+"""`assetq dead`: assets that were given up."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.show.errors import CommandError, ExitCode
+from cli.show.output import as_json, clock, iso, print_json, print_table
+from cli.types import PRIORITY
+
+if TYPE_CHECKING:
+    from queueing import DeadLetter, Request
+    from runtime.context import Context
+    from settings import Settings
+
+
+@click.group()
+def dead() -> None:
+    """Assets that were given up."""
+
+
+@dead.command("list")
+@as_json
+def list_(json_: bool) -> None:
+    """Each dead letter with its reason, and when it comes back."""
+    from cli.session import open_context
+
+    with open_context() as context:
+        letters = context.queue.dead()
+        asked = _pending(context, [letter.symbol for letter in letters])
+        now_ms = context.redis_now_ms()
+        rest_ms = context.queue.invalid_ms
+    if json_:
+        print_json([_document(letter, rest_ms, letter.symbol in asked) for letter in letters])
+        return
+    print_table(
+        ["symbol", "kind", "died", ">attempts", ">crashes", "comes back", "reason"],
+        [
+            (
+                letter.symbol,
+                letter.kind,
+                clock(letter.died_at_ms, now_ms),
+                letter.attempts,
+                letter.crashes,
+                "it is in the queue again"
+                if letter.symbol in asked
+                else _comes_back(letter, now_ms, rest_ms),
+                letter.reason,
+            )
+            for letter in letters
+        ],
+        empty="no dead letters",
+    )
+
+
+def _comes_back(letter: DeadLetter, now_ms: int, rest_ms: int) -> str:
+    until_ms = letter.died_at_ms + rest_ms
+    if letter.kind == "poison":
+        return "by hand only"
+    if letter.kind == "invalid" and until_ms > now_ms:
+        return f"with the next round after {clock(until_ms, now_ms)}"
+    return "with the next round"
+
+
+def _document(letter: DeadLetter, rest_ms: int, asked: bool) -> dict[str, Any]:
+    return {
+        "symbol": letter.symbol,
+        "kind": letter.kind,
+        "reason": letter.reason,
+        "died_at": iso(letter.died_at_ms),
+        "attempts": letter.attempts,
+        "crashes": letter.crashes,
+        "priority": letter.priority,
+        "rests_until": iso(letter.died_at_ms + rest_ms) if letter.kind == "invalid" else None,
+        "by_hand_only": letter.kind == "poison",
+        "queued_again": asked,
+    }
+
+
+@dead.command()
+@click.argument("symbols", nargs=-1, metavar="SYMBOL…")
+@click.option("--all", "all_", is_flag=True, help="Every dead letter.")
+@click.option("--priority", type=PRIORITY, help="Default: the one it died with.")
+def retry(symbols: tuple[str, ...], all_: bool, priority: int | None) -> None:
+    """Put dead letters back into the queue, with no attempt counted."""
+    from cli.commands.enqueue import start_work
+    from cli.session import load_settings, open_context
+    from queueing import Outcome
+
+    settings = load_settings()
+    with open_context(settings) as context:
+        letters = _chosen(context, symbols, all_)
+        requests = _requests(settings, letters)
+        refused = []
+        for letter, request in zip(letters, requests, strict=True):
+            reply = context.queue.enqueue([request], priority or letter.priority, revive=True)
+            ((symbol, outcome, _),) = reply.results
+            click.echo(f"{symbol}: {outcome}")
+            refused += [symbol] if outcome == Outcome.REFUSED else []
+        if letters:
+            start_work(context)
+    if refused:
+        raise CommandError(
+            f"refused {', '.join(refused)}: the queue is full. Wait, or raise QUEUE_MAX_SIZE.",
+            ExitCode.REFUSED,
+        )
+
+
+def _requests(settings: Settings, letters: Sequence[DeadLetter]) -> list[Request]:
+    """The requests that died; those whose payload was lost, or is of a newer version than ours, are
+    asked anew from the database."""
+    from cli.commands.enqueue import find_assets
+    from cli.session import open_database
+    from queueing import PriorityQueue, Request
+    from worker.selection import price_request
+
+    ours = PriorityQueue.item_version
+    lost = [a.symbol for a in letters if a.version > ours or "ticker" not in a.payload]
+    found = {}
+    if lost:
+        with open_database(settings) as connection:
+            found = {a.symbol: price_request(a) for a in find_assets(connection, lost)}
+    return [
+        found.get(letter.symbol)
+        or Request(letter.symbol, letter.payload, solo=bool(letter.payload.get("bars")))
+        for letter in letters
+    ]
+
+
+@dead.command()
+@click.argument("symbols", nargs=-1, metavar="SYMBOL…")
+@click.option("--all", "all_", is_flag=True, help="Every dead letter; asks first.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def drop(symbols: tuple[str, ...], all_: bool, yes: bool) -> None:
+    """Forget dead letters. The next round asks for their assets again."""
+    from cli.session import confirm, open_context
+
+    with open_context() as context:
+        chosen = [letter.symbol for letter in _chosen(context, symbols, all_)]
+        if all_ and chosen:
+            confirm(f"Forget {len(chosen)} dead letters?", yes=yes)
+        dropped = context.queue.drop_dead(chosen) if chosen else 0
+    click.echo(f"dropped {dropped}")
+
+
+def _chosen(context: Context, symbols: Sequence[str], all_: bool) -> list[DeadLetter]:
+    if bool(symbols) == all_:
+        raise click.UsageError("Name one or more symbols, or use --all.")
+    letters = {letter.symbol: letter for letter in context.queue.dead()}
+    wanted = list(letters) if all_ else list(dict.fromkeys(symbols))
+    unknown = [symbol for symbol in wanted if symbol not in letters]
+    if unknown:
+        raise CommandError([_unknown(symbol, letters) for symbol in unknown], ExitCode.NOT_FOUND)
+    return [letters[symbol] for symbol in wanted]
+
+
+def _unknown(symbol: str, letters: dict[str, DeadLetter]) -> str:
+    near = difflib.get_close_matches(symbol.upper(), letters, 3, 0.6)
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    return f"{symbol} is not among the dead letters.{hint} `assetq dead list` shows them."
+
+
+def _pending(context: Context, symbols: Sequence[str]) -> set[str]:
+    if not symbols:
+        return set()
+    flags: Any = context.redis.smismember(context.keys.pending, list(symbols))
+    return {symbol for symbol, flag in zip(symbols, flags, strict=True) if flag}

@@ -1,0 +1,83 @@
+"""Where the settings come from, names that nobody reads, and the API key."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from dotenv import dotenv_values
+from pydantic import AliasChoices
+
+from cli.commands.doctor.finding import Finding, fail, ok, warn
+from settings import Settings
+from settings.files import read_yaml
+
+ENV_FILE = Path(".env")
+_OTHERS = {
+    *("ASSETQ_CONFIG", "ASSETQ_DATA_DIR", "ASSETQ_DEBUG", "VALKEY_SERVER", "PG_BIN"),
+    *("WEB_CONCURRENCY", "DATABASE_PUBLIC_URL", "REDIS_TLS_URL", "REDIS_PUBLIC_URL"),
+}
+"""Names that others read: the launcher, gunicorn, hosts."""
+_PREFIXES = ("ASSETQ_", "MASSIVE_", "POLYGON_", "RATE_", "BATCH_", "QUEUE_", "RETRY_", "SECONDARY_")
+
+
+def variables() -> set[str]:
+    """Every name that the settings read."""
+    names: set[str] = set()
+    for field, info in Settings.model_fields.items():
+        alias = info.validation_alias
+        choices = alias.choices if isinstance(alias, AliasChoices) else [alias or field.upper()]
+        names |= {str(choice) for choice in choices}
+    return names
+
+
+def sources(settings: Settings) -> Iterator[Finding]:
+    """Which names each source sets (never a value), and what looks like a slip."""
+    known = variables()
+    dotenv = {k: v for k, v in dotenv_values(ENV_FILE).items() if v} if ENV_FILE.is_file() else {}
+    environment = {name: value for name, value in os.environ.items() if value}
+    taken = known & environment.keys()
+    parts = [f"environment: {_names(taken)}"]
+    if dotenv:
+        parts.append(f"{ENV_FILE.resolve()}: {_names((known & dotenv.keys()) - taken)}")
+    config = environment.get("ASSETQ_CONFIG") or dotenv.get("ASSETQ_CONFIG")
+    if config:
+        overruled = taken | (known & dotenv.keys())
+        fields = {field for field in read_yaml(Path(config)) if field.upper() not in overruled}
+        parts.append(f"{config}: {_names({field.upper() for field in fields})}")
+    yield ok("settings", "; ".join(parts) + "; the others are defaults")
+    shadowed = {name for name in taken & dotenv.keys() if environment[name] != dotenv[name]}
+    if shadowed:
+        yield warn(
+            "settings",
+            f"the environment overrules {ENV_FILE} for {_names(shadowed)}",
+            "Remove one of the two if that is not meant.",
+        )
+    yield from _slips(environment.keys() | dotenv.keys(), known)
+
+
+def _slips(given: set[str], known: set[str]) -> Iterator[Finding]:
+    for name in sorted(given - known - _OTHERS):
+        near = difflib.get_close_matches(name, known | _OTHERS, 1, 0.8)
+        if near and name.startswith(_PREFIXES):
+            yield warn("settings", f"nobody reads {name}", f"Did you mean {near[0]}?")
+
+
+def key(settings: Settings) -> Iterator[Finding]:
+    """The API key is set; whether it is right is known after the first call only."""
+    if settings.api_key is None:
+        yield fail(
+            "api key",
+            "not set",
+            "Set MASSIVE_API_KEY (or POLYGON_API_KEY); `assetq up` runs with a sandbox without it.",
+        )
+    else:
+        limit = settings.rate_limit
+        calls = f"{limit} calls in {settings.rate_window_seconds:g} s" if limit else "no limit"
+        yield ok("api key", f"set; tier {settings.polygon_tier.value}: {calls}")
+
+
+def _names(names: set[str]) -> str:
+    return ", ".join(sorted(names)) or "nothing"

@@ -1,0 +1,76 @@
+"""PostgreSQL: reachable, migrated, and with the assets that the settings name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from cli.commands.doctor.finding import Finding, fail, ok, warn
+from db.compatibility import problems
+from db.connection import connect, server_version, translated_errors
+from db.migrate import MINIMUM_SERVER, pending_on
+from db.symbols import StoredAsset, SymbolRepository
+from settings import Settings
+from worker.validation import flaw
+
+_SHOWN = 5
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """All checks on one connection. Raises DatabaseError."""
+    with connect(settings.database_url) as connection:
+        place = connection.target
+        version = server_version(connection)
+        where = f"{place.host}:{place.port}, database {place.dbname}, user {place.user}"
+        if connection.info.server_version < MINIMUM_SERVER:
+            text = f"PostgreSQL {version} is too old"
+            yield fail("postgresql", text, "Use PostgreSQL 13 or newer.")
+        else:
+            yield ok("postgresql", f"{where}: {version}")
+        with translated_errors(connection):
+            obstacles = problems(connection)
+        for obstacle in obstacles:
+            text, _, remedy = obstacle.partition("; ")
+            yield fail("tables", text, f"{remedy or 'Change that'}.".capitalize())
+        missing = pending_on(connection)
+        if missing:
+            text = f"missing: {', '.join(missing)}"
+            yield fail("migrations", text, "Run `assetq migrate`.")
+            return
+        yield ok("migrations", "all applied")
+        yield from _symbols(settings, SymbolRepository(connection))
+
+
+def _malformed(assets: Sequence[StoredAsset]) -> Iterator[Finding]:
+    """Rows that no round asks for."""
+    found = [why for a in assets if (why := flaw(a.symbol, a.polygon_ticker))]
+    if found:
+        more = f", and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        yield warn(
+            "symbols",
+            f"never asked for: {'; '.join(found[:_SHOWN])}{more}",
+            "Correct symbol or polygon_ticker in trading.symbols, or set polygon_ticker to NULL.",
+        )
+
+
+def _symbols(settings: Settings, repository: SymbolRepository) -> Iterator[Finding]:
+    assets = repository.list()
+    if not assets:
+        yield fail("symbols", "no assets are tracked", "Run `assetq symbols import`.")
+        return
+    never = sum(asset.as_of is None for asset in assets)
+    yield ok("symbols", f"{len(assets)} tracked, {never} of them never refreshed")
+    yield from _malformed(assets)
+    if not settings.priority_assets_enabled:
+        text = "PRIORITY_ASSETS_ENABLED is false: no batch runs"
+        yield warn("critical", text, "Set it to true unless that is meant.")
+        return
+    known = {asset.symbol for asset in assets}
+    absent = [symbol for symbol in settings.priority_assets if symbol not in known]
+    if absent:
+        yield fail(
+            "critical",
+            f"not in trading.symbols: {', '.join(absent)}",
+            "Import them (`assetq symbols import FILE`), or take them out of PRIORITY_ASSETS.",
+        )
+    else:
+        yield ok("critical", f"all are tracked: {', '.join(settings.priority_assets)}")

@@ -1,0 +1,160 @@
+"""Workers, scheduler, ticks and schedule: who is alive, and who was started the wrong way."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from rq.exceptions import NoSuchJobError
+from rq.registry import FailedJobRegistry
+from rq.worker_registration import get_keys
+
+from cli.commands.doctor.finding import Finding, fail, ok, warn
+from runtime.context import Context
+from runtime.heartbeat import living
+from worker.rq_classes import TickJob
+from worker.ticks import Ticks
+
+WORKER_LINE = (
+    "rq worker -c worker.rq_config -S json --worker-class worker.rq_classes.TickWorker "
+    "--job-class worker.rq_classes.TickJob"
+)
+_OVERDUE_S = 60
+_LOOK_AT = 100
+_DAY = timedelta(days=1)
+_LATELY = timedelta(minutes=1)
+_WRONG_START = (
+    ("DeserializationError", "a worker was started without `-S json`"),
+    ("ForeignJob", "somebody else puts jobs into the list `assetq`"),
+)
+
+
+def workers(context: Context) -> Iterator[Finding]:
+    """Somebody takes ticks."""
+    found = living(context.redis, context.keys, "worker")
+    if not found:
+        yield fail("workers", "none is alive: nothing is refreshed", f"Start one: {WORKER_LINE}")
+        return
+    seen = ", ".join(f"{p.name} ({p.age_ms / 1000:.0f} s ago)" for p in found)
+    yield ok("workers", f"{len(found)} alive: {seen}")
+    outage: Any = context.redis.get(context.keys.outage)
+    if outage:
+        yield fail("workers", f"they cannot work: {outage}", "See the lines about PostgreSQL.")
+
+
+def foreign_workers(context: Context) -> Iterator[Finding]:
+    """Workers in RQ's books for our list that are not in ours were started another way."""
+    ticks = Ticks(context.redis, context.keys)
+    try:
+        rows = []
+        for key in sorted(str(key) for key in get_keys(queue=ticks.queue)):
+            row: Any = context.redis.hmget(key, "hostname", "pid", "last_heartbeat")
+            rows.append((key.rpartition(":")[2], *row))
+    finally:
+        ticks.close()
+    ours = {process.name for process in living(context.redis, context.keys, "worker")}
+    foreign = [
+        f"{name} (pid {pid} on {host})"
+        for name, host, pid, beat in rows
+        if pid
+        and f"worker@{str(host).split('.')[0]}-{pid}" not in ours
+        and _may_live(str(host), int(pid), beat)
+    ]
+    if foreign:
+        yield fail(
+            "rq workers",
+            f"not started as assetq needs it: {', '.join(foreign)}. Ticks fail in them",
+            f"End them, and start: {WORKER_LINE}",
+        )
+
+
+def _may_live(host: str, pid: int, beat: str | None) -> bool:
+    """RQ's books keep a killed worker for minutes. Here the system knows; elsewhere its last beat
+    tells, as far as it can."""
+    if host.split(".")[0] == socket.gethostname().split(".")[0]:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            return True
+        return True
+    at = datetime.fromisoformat(beat) if beat else datetime.min.replace(tzinfo=UTC)
+    return datetime.now(UTC) - at < timedelta(minutes=2)
+
+
+def failed_ticks(context: Context) -> Iterator[Finding]:
+    """Ticks that failed within a day, by cause; a wrong start fails if it was a short time ago."""
+    ticks = Ticks(context.redis, context.keys)
+    try:
+        failures = list(_failures(ticks))
+    finally:
+        ticks.close()
+    if not failures:
+        yield ok("ticks", "none failed within a day")
+    for cause in dict.fromkeys(cause for cause, _ in failures):
+        ages = [age for other, age in failures if other == cause]
+        text = f"{len(ages)} failed within a day: {cause}"
+        if cause not in dict(_WRONG_START).values():
+            yield warn("ticks", text, "See the worker's log.")
+        else:
+            judge = fail if min(ages) < _LATELY else warn
+            yield judge("ticks", text, f"Start workers so: {WORKER_LINE}")
+
+
+def _failures(ticks: Ticks) -> Iterator[tuple[str, timedelta]]:
+    """Cause and age of each; the newest hundred at most."""
+    registry = FailedJobRegistry(queue=ticks.queue)
+    for job_id in registry.get_job_ids(cleanup=False, desc=True)[:_LOOK_AT]:
+        try:
+            job = TickJob.fetch(job_id, connection=ticks.queue.connection)
+        except NoSuchJobError:  # forgotten meanwhile
+            continue
+        ended = job.ended_at or job.enqueued_at
+        age = datetime.now(UTC) - _aware(ended) if ended else timedelta()
+        if age < _DAY:
+            result = job.latest_result()
+            yield _cause((result.exc_string if result else None) or ""), age
+
+
+def _aware(at: datetime) -> datetime:
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _cause(trace: str) -> str:
+    """What a traceback says in the end."""
+    for mark, text in _WRONG_START:
+        if mark in trace:
+            return text
+    lines = [line.strip() for line in trace.strip().splitlines() if line.strip()]
+    return lines[-1][:200] if lines else "no reason was kept"
+
+
+def scheduler(context: Context) -> Iterator[Finding]:
+    """Somebody gives the ticks."""
+    found = living(context.redis, context.keys, "scheduler")
+    if found:
+        yield ok("scheduler", f"alive: {', '.join(process.name for process in found)}")
+    else:
+        yield fail("scheduler", "none is alive: no batch starts", "Start one: python -m scheduler")
+
+
+def entries(context: Context) -> Iterator[Finding]:
+    """Each entry stands in the schedule, with a next run that has not passed."""
+    from scheduler.process import schedule
+
+    now = datetime.fromtimestamp(context.redis_now_ms() / 1000, UTC)
+    rows = schedule(context)
+    for row in rows:
+        at = row["next_run"] and datetime.fromisoformat(row["next_run"])
+        if at is None:
+            text = f"{row['id']} is missing"
+            yield warn("schedule", text, "A living scheduler restores it within a second.")
+        elif (now - at).total_seconds() > _OVERDUE_S:
+            text = f"{row['id']} was due at {at:%H:%M:%S} UTC"
+            yield warn("schedule", text, "Start a scheduler: python -m scheduler")
+        else:
+            yield ok("schedule", f"{row['id']} ({row['trigger']}) next at {at:%H:%M:%S} UTC")

@@ -1,0 +1,40 @@
+"""`assetq drain`: refreshes in this process."""
+
+from __future__ import annotations
+
+import logging
+
+import click
+
+from cli.show.output import as_json, note, print_json
+
+
+@click.command()
+@click.option(
+    "--for", "for_s", type=click.FloatRange(0.1, 24 * 3600), help="Go on for so many seconds."
+)
+@as_json
+def drain(for_s: float | None, json_: bool) -> None:
+    """Refresh what waits, in this process, with the same quota as all workers.
+
+    Without --for it takes the calls that are free now and ends; with it, it waits for further
+    calls until the time is over or nothing is pending. Ctrl-C finishes the call that runs.
+    """
+    from cli.session import load_settings
+    from cli.show.waits import next_wait
+    from local.foreground import drain_for, drain_now, open_bench
+
+    settings = load_settings(log_level=logging.INFO)
+    with open_bench(settings) as bench:
+        outcome = drain_now(bench) if for_s is None else drain_for(bench, for_s)
+        head = bench.context.queue.peek(1)
+        wait = next_wait(bench.context, head[0] if head else None)
+        pending = bench.context.queue.size
+    if json_:
+        print_json({"api_calls_used": outcome.calls, "total_items": pending, **wait.as_dict()})
+    else:
+        click.echo(f"calls made: {outcome.calls}, still pending: {pending}")
+        if pending:
+            note(f"waits for {wait.text()}")
+    if outcome.signal is not None:
+        raise click.exceptions.Exit(128 + outcome.signal)

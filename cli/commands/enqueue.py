@@ -1,0 +1,132 @@
+"""`assetq enqueue`: asks for assets by hand."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from cli.show.errors import CommandError, ExitCode
+from cli.show.output import as_json, note, print_json, print_table
+from cli.types import PRIORITY
+
+if TYPE_CHECKING:
+    from db.connection import Connection
+    from db.symbols import StoredAsset
+    from queueing import Outcome
+    from runtime.context import Context
+
+_PLAUSIBLE = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
+_SHOWN = 40
+
+
+@click.command()
+@click.argument("symbols", nargs=-1, required=True, metavar="SYMBOL…")
+@click.option("--priority", type=PRIORITY, help="Default: each asset's own.")
+@as_json
+def enqueue(symbols: tuple[str, ...], priority: int | None, json_: bool) -> None:
+    """Ask for assets to be refreshed: all of them, or none if one is unknown.
+
+    One that is pending already keeps the more urgent of both requests; a dead one lives again.
+    A full queue refuses what is not critical (exit code 5).
+    """
+    from cli.session import load_settings, open_context, open_database
+    from queueing import Outcome
+
+    settings = load_settings()
+    with open_database(settings) as connection:
+        assets = find_assets(connection, symbols)
+    with open_context(settings) as context:
+        results = _enqueue(context, assets, priority)
+        size = context.queue.size
+    if json_:
+        keys = ("symbol", "priority", "outcome", "detail")
+        rows = [dict(zip(keys, row, strict=True)) for row in results]
+        print_json({"results": rows, "pending": size})
+    else:
+        print_table(["symbol", "priority", "outcome", "detail"], results, empty="nothing asked")
+    refused = [symbol for symbol, _, outcome, _ in results if outcome == Outcome.REFUSED]
+    if refused:
+        raise CommandError(
+            f"refused {', '.join(refused)}: the queue is full ({size} of {settings.queue_max_size}"
+            "). Wait, raise QUEUE_MAX_SIZE, or ask with --priority CRITICAL.",
+            ExitCode.REFUSED,
+        )
+
+
+def find_assets(connection: Connection, symbols: Sequence[str]) -> list[StoredAsset]:
+    """The tracked assets, each once, in the given order. Raises CommandError naming every symbol
+    that is malformed or unknown, with the nearest spellings."""
+    from db.symbols import SymbolRepository
+    from worker.validation import flaw
+
+    wanted = list(dict.fromkeys(symbols))
+    malformed = [symbol for symbol in wanted if not _PLAUSIBLE.fullmatch(symbol)]
+    if malformed:
+        raise CommandError(
+            [
+                f"{symbol[:_SHOWN]!a} is not a symbol: 1 to 64 letters, digits, . _ : / or -."
+                for symbol in malformed
+            ],
+            ExitCode.USAGE,
+        )
+    repository = SymbolRepository(connection)
+    known = repository.get_many(wanted)
+    if unknown := [symbol for symbol in wanted if symbol not in known]:
+        everything = repository.list()
+        raise CommandError([_unknown(symbol, everything) for symbol in unknown], ExitCode.NOT_FOUND)
+    flaws = [why for a in known.values() if (why := flaw(a.symbol, a.polygon_ticker))]
+    if flaws:
+        raise CommandError(
+            [f"trading.symbols: {why}. Correct that row." for why in flaws], ExitCode.USAGE
+        )
+    return [known[symbol] for symbol in wanted]
+
+
+def _unknown(symbol: str, assets: Sequence[StoredAsset]) -> str:
+    if not assets:
+        return f"{symbol} is not a tracked symbol: there are none. Run `assetq symbols import`."
+    names = {asset.symbol.upper(): asset.symbol for asset in assets}
+    names |= {asset.polygon_ticker.upper(): asset.symbol for asset in assets}
+    near = difflib.get_close_matches(symbol.upper(), names, 3, 0.6)
+    spellings = list(dict.fromkeys(names[name] for name in near))
+    hint = f"Did you mean {' or '.join(spellings)}? " if spellings else ""
+    return (
+        f"{symbol} is not a tracked symbol. {hint}`assetq symbols list` shows all; "
+        "`assetq symbols import FILE` adds more."
+    )
+
+
+def _enqueue(
+    context: Context, assets: Sequence[StoredAsset], priority: int | None
+) -> list[tuple[str, str, Outcome, str | None]]:
+    """symbol, band, outcome and detail, in the order of the request."""
+    from cli.show.waits import band_name
+    from worker.selection import price_request
+
+    results = {}
+    for band in sorted({priority or asset.priority for asset in assets}):
+        group = [asset for asset in assets if (priority or asset.priority) == band]
+        reply = context.queue.enqueue(map(price_request, group), band, revive=True)
+        for symbol, outcome, detail in reply.results:
+            results[symbol] = (symbol, band_name(band), outcome, detail)
+    start_work(context)
+    return [results[asset.symbol] for asset in assets]
+
+
+def start_work(context: Context) -> None:
+    """Makes sure that somebody looks at the queue; says so if nobody can."""
+    from runtime.heartbeat import living
+    from worker.ticks import Ticks
+
+    if not context.queue.next_at().waiting:
+        ticks = Ticks(context.redis, context.keys)
+        try:
+            ticks.ensure_drain()
+        finally:
+            ticks.close()
+    if not living(context.redis, context.keys, "worker"):
+        note("note: no worker is alive, so this waits. Start one, or run `assetq drain`.")

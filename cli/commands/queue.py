@@ -1,0 +1,127 @@
+"""`assetq queue`: what waits, in which order, and for what."""
+
+from __future__ import annotations
+
+import click
+
+from cli.show.output import as_json, cell, print_facts, print_json, print_table
+
+
+@click.group()
+def queue() -> None:
+    """What waits, and for what."""
+
+
+@queue.command()
+@as_json
+def stats(json_: bool) -> None:
+    """The queue in numbers, and what it waits for.
+
+    total_items are all that wait: those that may run now (by_priority), delayed ones (a retry's
+    pause) and leased ones (being refreshed now). QUEUE_MAX_SIZE bounds them.
+    """
+    from cli.session import open_context
+    from cli.show.waits import next_wait
+    from local.live import span
+
+    with open_context() as context:
+        now = context.queue.stats()
+        head = context.queue.peek(1)
+        wait = next_wait(context, head[0] if head else None)
+    by_priority = {band.name: count for band, count in now.queued.items()}
+    following = head[0].symbol if head else None
+    if json_:
+        print_json(
+            {
+                "total_items": now.pending,
+                "by_priority": by_priority,
+                "oldest_item_age_seconds": now.oldest_item_age_seconds,
+                "delayed": now.delayed,
+                "leased": now.leased,
+                "dead": now.dead,
+                "max_size": context.settings.queue_max_size,
+                "next": following,
+                **wait.as_dict(),
+                "drain_waiting": now.hint.waiting,
+            }
+        )
+        return
+    print_facts(
+        [
+            ("total", now.pending),
+            *((f"  {name}", count) for name, count in by_priority.items()),
+            ("  delayed", now.delayed),
+            ("  being refreshed", now.leased),
+            ("dead letters", now.dead),
+            ("room left", max(0, context.settings.queue_max_size - now.pending)),
+            ("oldest queued", span(now.oldest_item_age_seconds) if head else None),
+            ("next", following),
+            ("waits for", wait.text()),
+        ]
+    )
+
+
+@queue.command("list")
+@click.option("--limit", type=click.IntRange(1, 1_000_000), default=50, show_default=True)
+@as_json
+def list_(limit: int, json_: bool) -> None:
+    """Pending items: running ones, queued ones in the order of claims, delayed ones by time."""
+    from cli.session import open_context
+    from cli.show.waits import band_name, listing, waited_s
+    from local.live import span
+
+    with open_context() as context:
+        found = listing(context, limit)
+        now_ms = context.redis_now_ms()
+        size = context.queue.size
+    if json_:
+        print_json([one.as_dict(now_ms) for one in found])
+        return
+    print_table(
+        ["symbol", "priority", "score", ">waited", ">attempts", "state", "last error"],
+        [
+            (
+                one.item.symbol,
+                band_name(one.item.priority),
+                one.item.score,
+                span(waited_s(one.item, now_ms)),
+                one.item.attempts,
+                one.text(now_ms),
+                cell(one.item.last_error),
+            )
+            for one in found
+        ],
+        empty="nothing waits",
+    )
+    if size > len(found):
+        click.echo(f"… and {size - len(found)} more (--limit)")
+
+
+@queue.command()
+@as_json
+def peek(json_: bool) -> None:
+    """The next item to be claimed, and what holds it."""
+    from cli.session import open_context
+    from cli.show.waits import Listed, band_name, next_wait, waited_s
+    from local.live import span
+
+    with open_context() as context:
+        head = context.queue.peek(1)
+        wait = next_wait(context, head[0] if head else None)
+    if json_:
+        item = Listed(head[0], "queued").as_dict(wait.now_ms) if head else None
+        print_json({"item": item, **wait.as_dict()})
+    elif not head:
+        click.echo(f"nothing is queued; waits for {wait.text()}")
+    else:
+        print_facts(
+            [
+                ("next", head[0].symbol),
+                ("priority", band_name(head[0].priority)),
+                ("score", head[0].score),
+                ("waited", span(waited_s(head[0], wait.now_ms))),
+                ("attempts", head[0].attempts),
+                ("last error", head[0].last_error),
+                ("waits for", wait.text()),
+            ]
+        )

@@ -1,0 +1,44 @@
+"""`assetq schedule`: what runs when."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import click
+
+from cli.show.output import as_json, clock, note, print_json, print_table
+
+
+@click.group()
+def schedule() -> None:
+    """What runs when."""
+
+
+@schedule.command("list")
+@as_json
+def list_(json_: bool) -> None:
+    """The periodic ticks and their next runs (slots of Redis' clock)."""
+    from cli.session import open_context
+    from runtime.heartbeat import living
+    from scheduler.process import schedule as entries
+
+    with open_context() as context:
+        rows = entries(context)
+        now_ms = context.redis_now_ms()
+        schedulers = living(context.redis, context.keys, "scheduler")
+    if json_:
+        print_json(rows)
+    else:
+        print_table(
+            ["id", "name", "next run", "trigger"],
+            [(r["id"], r["name"], _when(r["next_run"], now_ms), r["trigger"]) for r in rows],
+            empty="nothing is scheduled",
+        )
+    if not schedulers:
+        note("note: no scheduler is alive, so nothing of this runs. Start `python -m scheduler`.")
+
+
+def _when(next_run: str | None, now_ms: int) -> str:
+    if next_run is None:
+        return "not set: a scheduler sets it when it starts"
+    return clock(int(datetime.fromisoformat(next_run).timestamp() * 1000), now_ms)

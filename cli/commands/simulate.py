@@ -1,0 +1,201 @@
+"""`assetq simulate`: what a plan is worth for so many assets, and what the next one would be."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from redis import Redis
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from local.servers.valkey import ValkeyServer
+from local.simulation import Result, Scenario, Simulation, worst_window
+from market.tiers import TIERS, Tier
+from queueing import Policy, Priority, PriorityQueue, QuotaLimiter
+
+SNAPSHOT_TICKERS = 250
+BLOCKS = " ▁▂▃▄▅▆▇█"
+_WIDE = 118
+
+
+@dataclass(frozen=True)
+class Run:
+    """One simulated plan."""
+
+    title: str
+    policy: Policy
+    result: Result
+
+
+@click.command()
+@click.option("--assets", default=300, show_default=True, type=click.IntRange(1, 20_000))
+@click.option(
+    "--tier", default="free", show_default=True, type=click.Choice([t.value for t in Tier])
+)
+@click.option("--hours", default=24.0, show_default=True, type=click.FloatRange(0.1, 24 * 31))
+@click.option("--batch-minutes", default=5, show_default=True, type=click.IntRange(1, 1440))
+@click.option(
+    "--tolerance", default=5.0, show_default=True, help="Seconds a batch may start after its slot."
+)
+@click.option(
+    "--endless", is_flag=True, help="Refreshed assets ask again at once: the queue never empties."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of tables.")
+def simulate(
+    assets: int,
+    tier: str,
+    hours: float,
+    batch_minutes: int,
+    tolerance: float,
+    endless: bool,
+    as_json: bool,
+) -> None:
+    """Answer "when should I upgrade?": freshness by priority, for this plan and the next.
+
+    Runs the queue's own scripts with a simulated clock on a server of its own. A plan with a limit
+    refreshes one asset a call, one without up to 250. (On the provider's real free plan a price is
+    of the last completed day, however often it is fetched: there, read the ages as "checked".)
+    """
+    scenario = Scenario(
+        assets=assets,
+        hours=hours,
+        critical=min(3, assets),
+        batch_minutes=batch_minutes,
+        endless=endless,
+    )
+    tiers = list(Tier)
+    chosen = tiers[tiers.index(Tier(tier)) : tiers.index(Tier(tier)) + 2]
+    with _server() as redis:
+        runs = [_run(redis, t, scenario, int(tolerance * 1000), quiet=as_json) for t in chosen]
+    if as_json:
+        click.echo(json.dumps([_as_json(run) for run in runs], indent=2))
+    else:
+        _show(runs)
+
+
+@contextmanager
+def _server() -> Iterator[Redis]:
+    with tempfile.TemporaryDirectory(prefix="assetq-simulate-") as folder:
+        server = ValkeyServer(Path(folder))
+        server.start()
+        try:
+            with Redis.from_url(server.url, decode_responses=True) as redis:
+                redis.config_set("appendonly", "no")
+                yield redis
+        finally:
+            server.kill()
+
+
+def _run(redis: Redis, tier: Tier, scenario: Scenario, tolerance_ms: int, *, quiet: bool) -> Run:
+    redis.flushall()
+    limit = TIERS[tier].calls_per_window
+    policy = Policy(limit=limit, tolerance_ms=tolerance_ms)
+    tickers = 1 if limit else SNAPSHOT_TICKERS
+    scenario = Scenario(**{**scenario.__dict__, "tickers_per_call": tickers})
+    queue = PriorityQueue(redis, policy, max_size=scenario.assets)
+    simulation = Simulation(queue, QuotaLimiter(redis, policy), scenario)
+    title = f"{tier}: {f'{limit} calls a minute' if limit else 'no limit'}, {tickers} assets a call"
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
+        task = bar.add_task(f"simulating {tier}", total=1.0)
+        result = simulation.run(lambda share: bar.update(task, completed=share))
+    return Run(title, policy, result)
+
+
+def _show(runs: list[Run]) -> None:
+    console = Console()
+    for run in runs:
+        result = run.result
+        table = Table(
+            title=f"{run.title}; {result.scenario.assets} assets, {result.scenario.hours:g} h",
+            title_justify="left",
+        )
+        for name in ("priority", "assets", "refreshes", "mean age", "worst age", "longest wait"):
+            table.add_column(name, justify="left" if name == "priority" else "right")
+        width = 48 if console.width >= _WIDE else 8
+        table.add_column("mean age over the time" if width > 8 else "its run")
+        top = 1.5 * max(result.mean_age_s(p) for p in result.bands)
+        for priority, band in result.bands.items():
+            if band.assets:
+                table.add_row(
+                    priority.name,
+                    str(band.assets),
+                    str(band.refreshes),
+                    _duration(result.mean_age_s(priority)),
+                    _duration(band.worst_age_s),
+                    _duration(band.longest_wait_s),
+                    _picture(band.ages, top, width),
+                )
+        console.print(table)
+        console.print(_summary(run), end="\n\n", highlight=False)
+
+
+def _summary(run: Run) -> str:
+    result = run.result
+    starts = result.critical_starts_ms
+    lines = [
+        f"{result.calls} calls; batches began {max(starts, default=0) / 1000:.1f} s "
+        f"after their slot at the latest (mean {_mean(starts) / 1000:.1f} s)."
+    ]
+    if result.utilisation is not None and result.idle_slot_share is not None:
+        lines.append(
+            f"{result.utilisation:.1%} of the possible calls; idle slot-seconds "
+            f"{result.idle_slot_share:.3%}; at most "
+            f"{worst_window(result.arrivals_ms, run.policy.window_ms)} arrivals in any window."
+        )
+    return "\n".join(lines)
+
+
+def _as_json(run: Run) -> dict[str, Any]:
+    result = run.result
+    return {
+        "plan": run.title,
+        "hours": result.scenario.hours,
+        "calls": result.calls,
+        "utilisation": result.utilisation,
+        "idle_slot_share": result.idle_slot_share,
+        "worst_window": worst_window(result.arrivals_ms, run.policy.window_ms),
+        "batches": result.batches,
+        "latest_batch_start_ms": max(result.critical_starts_ms, default=0),
+        "by_priority": {
+            priority.name: {
+                "assets": band.assets,
+                "refreshes": band.refreshes,
+                "mean_age_s": round(result.mean_age_s(priority), 1),
+                "worst_age_s": round(band.worst_age_s, 1),
+                "longest_wait_s": round(band.longest_wait_s, 1),
+            }
+            for priority, band in result.bands.items()
+            if priority in Priority
+        },
+    }
+
+
+def _picture(values: list[float], top: float, width: int) -> str:
+    """At most `width` blocks, each as high as the mean age in its part of the time."""
+    if not values or top <= 0:
+        return ""
+    step = max(1, -(-len(values) // width))
+    parts = [values[at : at + step] for at in range(0, len(values), step)]
+    means = [sum(part) / len(part) for part in parts]
+    return "".join(BLOCKS[min(8, max(1, round(value / top * 8)))] for value in means)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def _mean(values: list[int]) -> float:
+    return sum(values) / len(values) if values else 0.0

@@ -1,0 +1,73 @@
+"""`assetq watch`: the events, as consumers receive them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cli.show.output import cell, note
+
+if TYPE_CHECKING:
+    from runtime.context import Context
+
+_LOOK_S = 0.5
+
+
+@click.command()
+@click.option("--last", type=click.IntRange(0, 10_000), default=0, help="The last N first.")
+@click.option("--for", "for_s", type=click.FloatRange(0.1), help="End after so many seconds.")
+@click.option("--json", "json_", is_flag=True, help="The events as they are: one JSON a line.")
+def watch(last: int, for_s: float | None, json_: bool) -> None:
+    """Show each refresh as it happens, until Ctrl-C.
+
+    Events go to the channels asset:update:SYMBOL, and into a stream that holds the last ones.
+    """
+    from cli.session import open_context
+
+    with open_context() as context:
+        if not json_:
+            note("waiting for refreshes; Ctrl-C ends this")
+        for event in _events(context, last, for_s):
+            click.echo(event if json_ else _line(event))
+
+
+def _events(context: Context, last: int, for_s: float | None) -> Iterator[str]:
+    """Subscribes before it reads the stream, so that nothing falls between; then leaves out what
+    came both ways."""
+    from worker.events import CHANNEL
+
+    end_s = float("inf") if for_s is None else time.monotonic() + for_s
+    with context.redis.pubsub() as pubsub:  # type: ignore[no-untyped-call]
+        pubsub.psubscribe(f"{CHANNEL}*")
+        pubsub.get_message(timeout=5.0)  # the server's word that we are subscribed
+        seen = set()
+        rows: Any = context.redis.xrevrange(context.keys.updates, count=last) if last else []
+        for _, fields in reversed(rows):
+            seen.add(fields["event"])
+            yield fields["event"]
+        while (left_s := end_s - time.monotonic()) > 0:
+            message = pubsub.get_message(timeout=min(_LOOK_S, left_s))
+            if message and message["type"] == "pmessage" and message["data"] not in seen:
+                yield str(message["data"])
+
+
+def _line(event: str) -> str:
+    """For people. Anybody may publish to these channels: what is no event of ours is shown as
+    what it is."""
+    from cli.show.waits import band_name
+    from local.live import span
+
+    try:
+        e = json.loads(event)
+        band, waited_s = band_name(e["priority"]), e["waited_ms"] / 1000
+        price, symbol, at = float(e["last_price"]), str(e["symbol"]), str(e["timestamp"])
+    except (ValueError, TypeError, KeyError):
+        return cell(f"not an event of assetq: {event[:200]}")
+    return cell(
+        f"{symbol:<10} {price:>14.10g}  as of {at}, {e.get('delay')}, from {e.get('source')}  "
+        f"[{band}, waited {span(waited_s)}]"
+    )

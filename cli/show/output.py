@@ -1,0 +1,104 @@
+"""What commands print: one JSON document, or a table for people (plain text when piped)."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, TypeVar
+
+import click
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+as_json = click.option("--json", "json_", is_flag=True, help="One JSON document with stable keys.")
+
+
+def print_json(document: Any) -> None:
+    """One indented document; prices are numbers, instants ISO 8601 in UTC."""
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False, default=_plain))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
+    """Columns whose name begins with '>' stand on the right. Nothing is ever cut off."""
+    cells = [[cell(value) for value in row] for row in rows]
+    if not cells:
+        click.echo(empty)
+        return
+    if sys.stdout.isatty():
+        _print_rich(columns, cells)
+    else:
+        _print_plain(columns, cells)
+
+
+def print_facts(facts: Iterable[tuple[str, object]]) -> None:
+    """Names and values, one line each; facts without a value are left out."""
+    shown = [(name, cell(value)) for name, value in facts if value is not None]
+    width = max((len(name) for name, _ in shown), default=0)
+    for name, value in shown:
+        click.echo(f"{name:<{width}}  {value}".rstrip())
+
+
+def note(line: str) -> None:
+    """A line for people beside the result."""
+    click.echo(line, err=True)
+
+
+def cell(value: object) -> str:
+    """One line of printable text: what providers and users send may hold anything."""
+    text = "" if value is None else str(value)
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def iso(ms: int | None) -> str | None:
+    """Milliseconds of Redis' clock as ISO 8601 in UTC; None for 'not set' (None or 0)."""
+    if not ms:
+        return None
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
+
+
+def clock(ms: int, now_ms: int) -> str:
+    """An instant for people: the time, and how far away it is."""
+    from local.live import span
+
+    distance = span(abs(ms - now_ms) / 1000)
+    at = datetime.fromtimestamp(ms / 1000, UTC)
+    return f"{at:%H:%M:%S} UTC ({f'in {distance}' if ms >= now_ms else f'{distance} ago'})"
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    raise TypeError(f"{type(value).__name__} in a JSON document")
+
+
+def _print_plain(columns: Sequence[str], rows: list[list[str]]) -> None:
+    right = [name.startswith(">") for name in columns]
+    table = [[name.lstrip(">") for name in columns], *rows]
+    widths = [max(len(row[i]) for row in table) for i in range(len(columns))]
+    for row in table:
+        parts = [
+            text.rjust(width) if to_right else text.ljust(width)
+            for text, width, to_right in zip(row, widths, right, strict=True)
+        ]
+        click.echo("  ".join(parts).rstrip())
+
+
+def _print_rich(columns: Sequence[str], rows: list[list[str]]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in columns:
+        table.add_column(
+            name.lstrip(">"), justify="right" if name.startswith(">") else "left", overflow="fold"
+        )
+    for row in rows:
+        table.add_row(*(Text(text) for text in row))
+    Console().print(table)

@@ -1,0 +1,163 @@
+"""Every wait explained: what waits, for what, until when. Read from Redis; nothing is changed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from cli.show.output import clock, iso
+from local.watching import WHY
+from queueing import Item, Priority, QuotaStatus
+from runtime.context import Context
+
+_AT_ONCE = 500
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One pending item and what it waits for."""
+
+    item: Item
+    state: str
+    """queued, delayed or leased"""
+    until_ms: int | None = None
+    """When a delayed one may run again; when a lease ends. None: as soon as its turn comes."""
+    by: str | None = None
+    """Who refreshes it now."""
+
+    def text(self, now_ms: int) -> str:
+        """The state for people."""
+        if self.until_ms is None:
+            return self.state
+        until = clock(self.until_ms, now_ms)
+        return f"delayed until {until}" if self.by is None else f"leased by {self.by} until {until}"
+
+    def as_dict(self, now_ms: int) -> dict[str, Any]:
+        """With stable keys, for --json."""
+        item = self.item
+        return {
+            "symbol": item.symbol,
+            "state": self.state,
+            "priority": band_name(item.priority),
+            "score": item.score,
+            "enqueued_at": iso(item.enqueued_at_ms),
+            "waited_seconds": waited_s(item, now_ms),
+            "attempts": item.attempts,
+            "crashes": item.crashes,
+            "last_error": item.last_error,
+            "until": iso(self.until_ms),
+            "by": self.by,
+            "batch": item.batch,
+            "wanted_priority": item.wanted_priority and band_name(item.wanted_priority),
+        }
+
+
+def listing(context: Context, limit: int) -> list[Listed]:
+    """What runs now, then what is queued in the order of claims, then what is delayed (by time)."""
+    leased = _held(context, context.keys.leases, "leased", limit)
+    left = limit - len(leased)
+    queued = [Listed(item, "queued") for item in context.queue.peek(left)[:left]] if left else []
+    left -= len(queued)
+    return [*leased, *queued, *(_held(context, context.keys.delayed, "delayed", left))]
+
+
+def _held(context: Context, key: str, state: str, limit: int) -> list[Listed]:
+    """Items of a set that is ordered by time. What ends between two looks is left out."""
+    if limit < 1:
+        return []
+    rows: list[Any] = list(context.redis.zrange(key, 0, limit - 1, withscores=True))
+    found = []
+    for start in range(0, len(rows), _AT_ONCE):
+        part = rows[start : start + _AT_ONCE]
+        texts: Any = context.redis.hmget(context.keys.items, [symbol for symbol, _ in part])
+        for (symbol, until_ms), text in zip(part, texts, strict=True):
+            raw = _read(text)
+            if raw is not None:
+                item = Item.from_reply(raw | {"symbol": symbol})
+                by = str(raw.get("token", "unknown")).rpartition(":")[0] or "unknown"
+                found.append(Listed(item, state, int(until_ms), by if state == "leased" else None))
+    return found
+
+
+def _read(text: str | None) -> dict[str, Any] | None:
+    """An item as the scripts write it; None for one that is gone or that another hand changed."""
+    try:
+        raw = json.loads(text or "null")
+        whole = {"payload", "priority", "enqueued_at_ms", "score", "attempts"} <= raw.keys()
+        return raw if whole else None
+    except (ValueError, AttributeError):
+        return None
+
+
+def band_name(priority: int) -> str:
+    """CRITICAL, HIGH, MEDIUM or LOW; a number that no command could have written as it is."""
+    try:
+        return Priority(priority).name
+    except ValueError:
+        return str(priority)
+
+
+def waited_s(item: Item, now_ms: int) -> float:
+    """How long an item has been wanted."""
+    return max(0, now_ms - item.enqueued_at_ms) / 1000
+
+
+@dataclass(frozen=True)
+class Wait:
+    """What the next claim waits for."""
+
+    now_ms: int
+    at_ms: int | None
+    """None: no work is pending."""
+    reason: str | None
+    detail: str | None = None
+    """Why calls are blocked, or what the provider's last failure said."""
+
+    @property
+    def over(self) -> bool:
+        """Nothing holds it."""
+        return self.at_ms is None or self.at_ms <= self.now_ms
+
+    def text(self) -> str:
+        """For people: what holds it, until when."""
+        if self.at_ms is None:
+            return "nothing: no work is pending"
+        if self.over:
+            return "nothing: a call is free now"
+        cause = WHY.get(self.reason or "", "")
+        if self.detail:
+            cause = (
+                f"blocked: {self.detail}"
+                if self.reason == "blocked"
+                else f"{cause} ({self.detail})"
+            )
+        return f"{cause or self.reason}, until {clock(self.at_ms, self.now_ms)}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """With stable keys, for --json; null where nothing holds it."""
+        at_ms = self.at_ms if not self.over else None
+        return {
+            "waits_for": self.reason if at_ms else None,
+            "why": self.text() if at_ms else None,
+            "until": iso(at_ms),
+            "wait_seconds": (at_ms - self.now_ms) / 1000 if at_ms else 0.0,
+        }
+
+
+def next_wait(context: Context, head: Item | None) -> Wait:
+    """What holds the item that is claimed next (`head`), or, where none is queued, the first that
+    comes back. The queue's own hint names the earliest event, which may be another item's."""
+    if head is None:
+        hint = context.queue.next_at()
+        return Wait(hint.now_ms, hint.next_at_ms, hint.reason)
+    return call_wait(context.limiter.status(), urgent=head.priority == Priority.CRITICAL)
+
+
+def call_wait(status: QuotaStatus, *, urgent: bool) -> Wait:
+    """What the next critical, or the next other, call waits for."""
+    at_ms, reason = status.urgent if urgent else status.background
+    detail = status.breaker.reason if reason == "breaker" else None
+    if reason == "blocked":
+        detail = status.blocked_reason or "no reason given"
+    return Wait(status.now_ms, at_ms, reason, detail)

@@ -1,0 +1,98 @@
+"""Draining in the command's own process, as a worker would, but with somebody looking on."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+import click
+
+from runtime.stopping import StopFlag
+from settings import Settings
+from worker.drain import SLICE_S
+from worker.tasks import Bench, bench
+from worker.ticks import Ticks
+
+_GENTLE = (signal.SIGINT, signal.SIGTERM)
+_AGAIN_S = 0.5
+
+
+class _PatientTicks(Ticks):
+    """A worker's drain makes room for other ticks; this process has nobody to make room for."""
+
+    def others_waiting(self) -> bool:
+        return False
+
+
+@dataclass
+class Outcome:
+    """What was done in this process."""
+
+    calls: int = 0
+    signal: int | None = None
+    """The signal that ended it."""
+
+
+@contextmanager
+def open_bench(settings: Settings) -> Iterator[Bench]:
+    """Redis and PostgreSQL, with every migration. Raises SettingsError without an API key."""
+    from db.migrate import require_current_schema
+
+    settings.required_api_key()
+    with bench(settings) as one:
+        one.context.redis.ping()
+        require_current_schema(one.connection)
+        ticks = _PatientTicks(one.context.redis, one.context.keys)
+        try:
+            yield Bench(one.context, one.connection, ticks, one.plan)
+        finally:
+            ticks.close()
+
+
+def drain_now(one: Bench) -> Outcome:
+    """Takes the calls that are free now, and does not wait for more."""
+    return _drain(one, SLICE_S, patient=False)
+
+
+def drain_for(one: Bench, seconds: float) -> Outcome:
+    """Refreshes as calls become free until the time is over or nothing is pending."""
+    return _drain(one, seconds, patient=True)
+
+
+def _drain(one: Bench, seconds: float, *, patient: bool) -> Outcome:
+    """Slices as short as a worker's: the proof that nobody called relies on their length."""
+    outcome, stop, end_s = Outcome(), StopFlag(), time.monotonic() + seconds
+    with _signals_stop(stop, outcome):
+        while (left_s := end_s - time.monotonic()) > 0 and not stop.is_set():
+            drained = one.drain(stop=stop, slice_s=min(left_s, SLICE_S), patient=patient)
+            outcome.calls += drained.calls
+            if drained.ended == "empty" and one.context.queue.next_at().next_at_ms is None:
+                break
+            if drained.ended in ("another", "empty", "wait"):
+                if not patient:
+                    break
+                # Somebody else waits for the next call, or refreshes the last items.
+                stop.sleep(min(_AGAIN_S, left_s))
+    return outcome
+
+
+@contextmanager
+def _signals_stop(stop: StopFlag, outcome: Outcome) -> Iterator[None]:
+    """The first Ctrl-C or SIGTERM finishes the call that runs; the second one ends at once."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        outcome.signal = number
+        signal.signal(number, signal.default_int_handler)
+        click.echo("finishing the call that runs", err=True)
+        stop.set()
+
+    before = {number: signal.signal(number, handle) for number in _GENTLE}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,223 @@
+"""The live view: tables that change in a terminal, plain lines everywhere else."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import deque
+from datetime import datetime
+from types import TracebackType
+from typing import Protocol, Self
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from local.watching import WHY, Refresh, Status
+from queueing import Priority
+
+_STATUS_EVERY_S = 15.0
+_KEPT = 200
+_OTHER_LINES = 16  # of the screen, beside the refreshes
+_ORIGIN_STYLE = {"recorded": "green", "interpolated": "yellow", "synthetic": "magenta"}
+
+
+class View(Protocol):
+    """Where a run shows what happens."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+    def say(self, line: str) -> None:
+        """A line that stays."""
+
+    def refreshed(self, refresh: Refresh) -> None: ...
+
+    def status(self, status: Status) -> None: ...
+
+
+def choose_view(title: str) -> View:
+    """Tables if somebody looks at a terminal, else lines."""
+    return LiveView(title) if sys.stdout.isatty() else PlainView()
+
+
+class PlainView:
+    """One line per refresh, one about queue and quota every 15 seconds."""
+
+    def __init__(self) -> None:
+        self._next_status_s = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing to put back."""
+
+    def say(self, line: str) -> None:
+        print(line, flush=True)
+
+    def refreshed(self, refresh: Refresh) -> None:
+        origin = f", {refresh.origin}" if refresh.origin else ""
+        self.say(
+            f"{clock(refresh.at)} {refresh.symbol:<8} {money(refresh):>12}  "
+            f"{refresh.delay}, {span(refresh.age_s)} old, from {refresh.source}{origin}  "
+            f"[{Priority(refresh.priority).name}, waited {span(refresh.waited_s)}]"
+        )
+
+    def status(self, status: Status) -> None:
+        if time.monotonic() < self._next_status_s:
+            return
+        self._next_status_s = time.monotonic() + _STATUS_EVERY_S
+        queue = ", ".join(
+            f"{count} {band.name.lower()}" for band, count in status.by_priority.items()
+        )
+        others = f"{status.delayed} delayed, {status.leased} running, {status.dead} dead"
+        parts = [
+            f"queue: {queue}, {others}",
+            calls_left(status),
+            f"next batch {clock(status.next_batch_at)}",
+            awaited(status),
+        ]
+        self.say(f"{clock(status.at)} {' · '.join(parts)}")
+
+
+class LiveView:
+    """Tables that are drawn anew four times a second; said lines scroll by above them."""
+
+    def __init__(self, title: str, console: Console | None = None) -> None:
+        self._title = title
+        self._console = console or Console()
+        self._refreshes: deque[Refresh] = deque(maxlen=_KEPT)
+        self._status: Status | None = None
+        self._live = Live(
+            console=self._console,
+            refresh_per_second=4,
+            transient=True,
+            get_renderable=self.render,
+        )
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def say(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False)
+
+    def refreshed(self, refresh: Refresh) -> None:
+        self._refreshes.appendleft(refresh)
+
+    def status(self, status: Status) -> None:
+        self._status = status
+
+    def render(self) -> RenderableType:
+        """What is on the screen now, fitted to its height."""
+        rows = max(3, self._console.height - _OTHER_LINES)
+        parts: list[RenderableType] = [Text(self._title, style="bold"), self._latest(rows)]
+        if self._status is not None:
+            parts += [_queue_table(self._status), _waits(self._status)]
+        parts.append(Text("Ctrl-C finishes what runs and stops everything", style="dim"))
+        return Group(*parts)
+
+    def _latest(self, rows: int) -> Table:
+        table = Table(title="latest refreshes", title_justify="left", expand=False)
+        table.add_column("at (UTC)")
+        table.add_column("symbol", style="bold")
+        table.add_column("price", justify="right")
+        table.add_column("age", justify="right")
+        for name in ("source", "delay", "prices are", "priority"):
+            table.add_column(name)
+        table.add_column("waited", justify="right")
+        for refresh in list(self._refreshes)[:rows]:
+            table.add_row(
+                clock(refresh.at),
+                refresh.symbol,
+                money(refresh),
+                span(refresh.age_s),
+                refresh.source,
+                refresh.delay,
+                Text(refresh.origin or "the market's", style=_ORIGIN_STYLE.get(refresh.origin, "")),
+                Priority(refresh.priority).name,
+                span(refresh.waited_s),
+            )
+        return table
+
+
+def _queue_table(status: Status) -> Table:
+    table = Table(title="queue", title_justify="left", expand=False)
+    for band in Priority:
+        table.add_column(band.name, justify="right")
+    for name in ("delayed", "running", "dead"):
+        table.add_column(name, justify="right")
+    counts = [status.by_priority.get(band, 0) for band in Priority]
+    table.add_row(*(str(count) for count in [*counts, status.delayed, status.leased, status.dead]))
+    return table
+
+
+def _waits(status: Status) -> Text:
+    lines = [
+        f"{calls_left(status)} · next batch at {clock(status.next_batch_at)}"
+        f" (in {span((status.next_batch_at - status.at).total_seconds())})",
+        awaited(status),
+    ]
+    return Text("\n".join(lines))
+
+
+def calls_left(status: Status) -> str:
+    if status.calls_left is None:
+        return "calls are not limited"
+    return f"calls left: {status.calls_left} of {status.limit}"
+
+
+def awaited(status: Status) -> str:
+    """What comes next, when, and why not now."""
+    if status.why is None:
+        return "nothing waits"
+    asset = status.next_symbol or f"{status.delayed + status.leased} asset(s)"
+    why = WHY.get(status.why, status.why)
+    if not status.wait_s:
+        return f"next: {asset} now"
+    return f"next: {asset} in {span(status.wait_s)} ({why})"
+
+
+def clock(instant: datetime) -> str:
+    return f"{instant:%H:%M:%S}"
+
+
+def money(refresh: Refresh) -> str:
+    return f"{refresh.price:f}"
+
+
+def span(seconds: float) -> str:
+    """A duration in its largest fitting units: 0.4 s, 42 s, 3 min 20 s, 2 h 5 min, 4 d 1 h."""
+    if seconds < 10:
+        return f"{max(0.0, seconds):.1f} s"
+    whole = round(seconds)
+    for size, name, smaller, smaller_name in (
+        (86_400, "d", 3600, "h"),
+        (3600, "h", 60, "min"),
+        (60, "min", 1, "s"),
+    ):
+        if whole >= size:
+            rest = whole % size // smaller
+            return f"{whole // size} {name}" + (f" {rest} {smaller_name}" if rest else "")
+    return f"{whole} s"

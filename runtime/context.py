@@ -1,0 +1,92 @@
+"""What a process works with: settings, Redis, the queue and the quota of one provider."""
+
+import hashlib
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Self
+
+from pydantic import SecretStr
+from redis import Redis
+
+from queueing import Keys, Policy, PriorityQueue, QuotaLimiter
+from runtime.redis_client import open_redis
+from settings import Settings
+
+# Longer than RQ's blocking pops (a drain's wait has a clock of its own), and short enough that a
+# process can end in time while Redis is frozen.
+SOCKET_TIMEOUT_S = 12.0
+
+
+@dataclass(frozen=True)
+class Context:
+    """Built once per process by an entry point, and passed down."""
+
+    settings: Settings
+    redis: Redis
+    keys: Keys
+    queue: PriorityQueue
+    limiter: QuotaLimiter
+
+    @classmethod
+    @contextmanager
+    def open(cls, settings: Settings) -> Iterator[Self]:
+        """Opens Redis; closes it at the end (a work-horse must: it leaves without clean-up)."""
+        redis = connect_redis(settings)
+        try:
+            yield cls.on(redis, settings)
+        finally:
+            redis.close()
+
+    @classmethod
+    def on(cls, redis: Redis, settings: Settings) -> Self:
+        """The same on a connection that somebody else owns."""
+        keys = Keys(settings.provider)
+        policy = policy_of(settings)
+        queue = PriorityQueue(
+            redis, policy, keys=keys, max_size=settings.queue_max_size, lease_ms=settings.lease_ms
+        )
+        return cls(settings, redis, keys, queue, QuotaLimiter(redis, policy, keys=keys))
+
+    def redis_now_ms(self) -> int:
+        """The one clock."""
+        seconds, micros = self.redis.time()
+        return int(seconds) * 1000 + int(micros) // 1000
+
+
+def connect_redis(settings: Settings) -> Redis:
+    """A client whose socket time-outs let a drain wait in place."""
+    return open_redis(
+        settings.redis_url,
+        decode_responses=True,
+        socket_timeout=SOCKET_TIMEOUT_S,
+        socket_connect_timeout=5.0,
+        socket_keepalive=True,
+    )
+
+
+def policy_of(settings: Settings) -> Policy:
+    """The quota's rules as the settings tell them."""
+    return Policy(
+        limit=settings.rate_limit,
+        window_ms=settings.window_ms,
+        send_ms=settings.send_budget_ms,
+        guard_ms=settings.guard_ms,
+        spacing_ms=int(settings.rate_min_spacing_seconds * 1000),
+        tolerance_ms=int(settings.batch_start_tolerance_seconds * 1000),
+        aging_ms=int(settings.aging_seconds * 1000),
+    )
+
+
+def process_name(role: str) -> str:
+    """Names this process in listings: role, host and pid."""
+    return f"{role}@{socket.gethostname().split('.')[0]}-{os.getpid()}"
+
+
+def fingerprint(key: SecretStr | None) -> str:
+    """Tells two API keys apart without telling the key."""
+    if key is None:
+        return "none"
+    return hashlib.sha256(key.get_secret_value().encode()).hexdigest()[:10]

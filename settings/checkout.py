@@ -1,0 +1,14 @@
+"""Where this checkout lies: assetq runs from it, and its own files are found here only."""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(str(files("config"))).parent
+"""The folder that holds the Procfile, `config/` and every room."""
+
+CATALOGUE: Final = ROOT / "config" / "catalogue.csv"
+"""The assets that are imported on a first run."""
+
+DATA: Final = ROOT / ".data"
+"""What a local run keeps: servers' files and logs."""

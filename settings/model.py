@@ -1,0 +1,287 @@
+"""All settings: environment over .env over the YAML file of ASSETQ_CONFIG over the defaults.
+
+Only entry points call `Settings.load()`; everything else is handed what it needs.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from ipaddress import IPv6Address
+from pathlib import Path
+from typing import Annotated, Any, Self
+from urllib.parse import parse_qsl, quote, urlencode
+
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from market.tickers import check_symbol
+from market.tiers import TIERS, Plan, Tier
+from settings.errors import SettingsError
+from settings.files import read_dotenv, read_yaml, stated
+from settings.problems import problems, variables
+from settings.urls import SentinelUrl, checked_url
+
+__all__ = ["Settings", "SettingsError"]
+
+DEFAULT_BASE_URL = "https://api.massive.com"
+SEND_BUDGET_MS = 5_000
+GUARD_MS = 100
+SLACK_MS = 15_000
+"""What a lease allows for beyond the call itself: the transaction and two trips to Redis."""
+
+
+class Settings(BaseSettings):
+    """Field names are the environment's, in lower case. An empty value means "not set".
+
+    Made by `load`; the constructor takes values by field name and reads no environment.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", populate_by_name=True, hide_input_in_errors=True
+    )
+
+    api_key: SecretStr | None = Field(
+        None, validation_alias=AliasChoices("MASSIVE_API_KEY", "POLYGON_API_KEY")
+    )
+    base_url: str = Field(DEFAULT_BASE_URL, validation_alias="POLYGON_BASE_URL")
+    polygon_tier: Tier = Tier.FREE
+    polygon_rate_limit: int | None = Field(None, ge=1, le=100_000)
+    rate_window_seconds: float = Field(60, ge=0.01, le=3600)
+    rate_min_spacing_seconds: float = Field(0, ge=0, le=60)
+    batch_start_tolerance_seconds: float = Field(5, ge=0, le=60)
+    request_timeout_seconds: float = Field(10, gt=0, le=15)
+    batch_interval_minutes: int = Field(5, ge=1, le=1440)
+    secondary_interval_minutes: int = Field(30, ge=1, le=1440)
+    priority_assets_enabled: bool = True
+    priority_assets: Annotated[tuple[str, ...], NoDecode] = ("XAUUSD", "EURUSD", "BTCUSD")
+    queue_max_size: int = Field(1000, ge=1, le=1_000_000)
+    retry_max_attempts: int = Field(3, ge=0, le=100)
+    retry_delay_seconds: float = Field(60, ge=0, le=86_400)
+    aging_seconds: float = Field(1800, ge=0, le=30 * 86_400)
+    redis_url_given: str = Field(
+        "redis://127.0.0.1:6379/0", validation_alias="REDIS_URL", repr=False
+    )
+    redis_tls_verify: bool = True
+    database_url_given: str | None = Field(None, validation_alias="DATABASE_URL", repr=False)
+    db_host: str = "127.0.0.1"
+    db_port: int = Field(5432, ge=1, le=65_535)
+    db_name: str = "assetq"
+    db_user: str = "assetq"
+    db_password: SecretStr | None = None
+    port: int | None = Field(None, ge=1, le=65_535)
+    web_password: SecretStr | None = None
+    provider: str = Field(
+        "massive", validation_alias="ASSETQ_PROVIDER", pattern=r"^[A-Za-z0-9_.-]{1,40}$"
+    )
+
+    @classmethod
+    def load(
+        cls, env: Mapping[str, str] | None = None, *, env_file: str | Path | None = ".env"
+    ) -> Self:
+        """Reads everything; raises SettingsError naming each value that is wrong.
+
+        `env` stands in for this process' environment. `env_file` None: no such file.
+        """
+        given = read_dotenv(env_file) | stated(os.environ if env is None else env)
+        source = _Environment(cls, given)
+        path = given.get("ASSETQ_CONFIG")
+        from_yaml = read_yaml(Path(path)) if path else {}
+        try:
+            return cls(**{field: value for field, (_, value) in from_yaml.items()} | source())
+        except ValidationError as error:
+            # `from None`: the cause would show the values in a traceback.
+            raise SettingsError(problems(error, cls.model_fields, from_yaml, given)) from None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what the constructor is given: `load` has put the sources in order."""
+        return (init_settings,)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_bool_as_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """YAML's `yes` is no 1."""
+        kind = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and kind is not bool:
+            raise ValueError("true or false makes no sense here")
+        return value
+
+    @field_validator("polygon_tier", mode="before")
+    @classmethod
+    def _lower(cls, value: Any) -> Any:
+        return value.strip().lower() if isinstance(value, str) else value
+
+    @field_validator("priority_assets", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        names = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+        symbols = [check_symbol(name) for name in names if name]
+        if twice := sorted({name for name in symbols if symbols.count(name) > 1}):
+            raise ValueError(f"{', '.join(twice)} is listed twice")
+        return tuple(symbols)
+
+    @field_validator("api_key")
+    @classmethod
+    def _sendable(cls, value: SecretStr | None) -> SecretStr | None:
+        if value and not re.fullmatch(r"[\x21-\x7e]+", value.get_secret_value()):
+            raise ValueError(
+                "holds a space, a line break or a character outside ASCII; copy the key once more"
+            )
+        return value
+
+    @field_validator("base_url")
+    @classmethod
+    def _http(cls, value: str) -> str:
+        parts = checked_url(value, ("http", "https"))
+        if "@" in parts.netloc or parts.query or parts.fragment:
+            raise ValueError(
+                f"must be an address without user, key or query, such as {DEFAULT_BASE_URL}"
+            )
+        return value.rstrip("/")
+
+    @field_validator("redis_url_given")
+    @classmethod
+    def _redis(cls, value: str) -> str:
+        if value.startswith("unix://") and "/" in value.removeprefix("unix://"):
+            return value
+        if value.startswith(SentinelUrl.SCHEME):
+            if SentinelUrl.parse(value) is None:
+                raise ValueError(
+                    "must name sentinels, the service and the number of a database, such as "
+                    f"{SentinelUrl.SCHEME}host:26379,host:26379/mymaster/0"
+                )
+            return value
+        parts = checked_url(value, ("redis", "rediss"))
+        if not re.fullmatch(r"/?\d*", parts.path):  # redis-py would silently take database 0
+            raise ValueError("must end with the number of a database, such as redis://host:6379/0")
+        return value
+
+    @field_validator("database_url_given")
+    @classmethod
+    def _postgres(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        checked_url(value, ("postgresql", "postgres"))
+        return "postgresql://" + value.partition("://")[2]
+
+    @field_validator("db_host")
+    @classmethod
+    def _host(cls, value: str) -> str:
+        if value.startswith("/"):  # the directory of a socket
+            return value
+        try:
+            return str(IPv6Address(value.removeprefix("[").removesuffix("]")))
+        except ValueError:
+            if not re.fullmatch(r"[^\s/:@?#]+", value):
+                raise ValueError(
+                    "must be a host name, an address or a socket's directory; the port is DB_PORT"
+                ) from None
+            return value
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        if self.rate_min_spacing_seconds > self.rate_window_seconds:
+            raise ValueError(
+                "RATE_MIN_SPACING_SECONDS: must not be longer than RATE_WINDOW_SECONDS "
+                f"({self.rate_window_seconds:g})"
+            )
+        return self
+
+    @property
+    def plan(self) -> Plan:
+        """What the tier promises."""
+        return TIERS[self.polygon_tier]
+
+    @property
+    def rate_limit(self) -> int | None:
+        """Calls per window; None: no limit."""
+        return self.polygon_rate_limit or self.plan.calls_per_window
+
+    @property
+    def window_ms(self) -> int:
+        """The quota's window."""
+        return round(self.rate_window_seconds * 1000)
+
+    @property
+    def send_budget_ms(self) -> int:
+        """How long after its grant a call may still be sent."""
+        return min(SEND_BUDGET_MS, self.window_ms)
+
+    @property
+    def guard_ms(self) -> int:
+        """Floors of milliseconds and drift of the provider's clock."""
+        return GUARD_MS
+
+    @property
+    def lease_ms(self) -> int:
+        """How long a claimed item is its claimant's: a whole call, and slack."""
+        return self.send_budget_ms + int(self.request_timeout_seconds * 1000) + SLACK_MS
+
+    @property
+    def redis_url(self) -> str:
+        """As given; hosts with self-signed certificates need REDIS_TLS_VERIFY=false."""
+        url = self.redis_url_given
+        if not url.startswith("rediss://") or self.redis_tls_verify:
+            return url
+        place, _, query = url.partition("?")
+        ours = {"ssl_cert_reqs": "none", "ssl_check_hostname": "false"}
+        return f"{place}?{urlencode(dict(parse_qsl(query)) | ours)}"
+
+    @property
+    def database_url(self) -> str:
+        """DATABASE_URL, or put together from DB_*."""
+        if self.database_url_given:
+            return self.database_url_given
+        password = self.db_password.get_secret_value() if self.db_password else ""
+        login = quote(self.db_user, safe="") + (f":{quote(password, safe='')}" if password else "")
+        host = f"[{self.db_host}]" if ":" in self.db_host else quote(self.db_host, safe="")
+        return f"postgresql://{login}@{host}:{self.db_port}/{quote(self.db_name, safe='')}"
+
+    def required_api_key(self) -> SecretStr:
+        """The key; raises SettingsError if there is none."""
+        if self.api_key is None:
+            raise SettingsError(
+                ["MASSIVE_API_KEY: not set. Set it (or POLYGON_API_KEY) to your API key."]
+            )
+        return self.api_key
+
+
+class _Environment(EnvSettingsSource):
+    """pydantic-settings' reading of names and cases, from a mapping of ours.
+
+    Only our own names: fields go by their names too, and API_KEY or PROVIDER are somebody else's.
+    """
+
+    def __init__(self, settings: type[BaseSettings], given: Mapping[str, str]) -> None:
+        self._given = given
+        super().__init__(settings)
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        ours = {
+            name for field, info in Settings.model_fields.items() for name in variables(field, info)
+        }
+        given = self._given.items()
+        return {name.lower(): value for name, value in given if name.upper() in ours}

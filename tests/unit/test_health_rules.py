@@ -1,0 +1,228 @@
+"""The rules of health, one by one, on facts made by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from health import rules
+from health.metrics import LATENCY, QUEUE_SIZE, RATE_LIMIT_WAITS, SUCCESS_RATE, settled
+from health.rules import Cause, Facts, Level, State, judge, worst
+from health.texts import at, names, span
+from queueing import (
+    BatchOutcome,
+    BatchRecord,
+    DeadLetter,
+    Death,
+    Hint,
+    Priority,
+    QuotaStatus,
+    Stats,
+)
+from runtime.heartbeat import Process
+
+NOW_MS = 1_764_000_000_000
+MINUTE_MS = 60_000
+INTERVAL_MS = 5 * MINUTE_MS
+ASSETS = ("XAUUSD", "EURUSD")
+
+
+def batch(minutes_ago: float = 1, **outcomes: BatchOutcome) -> BatchRecord:
+    at_ms = NOW_MS - int(minutes_ago * MINUTE_MS)
+    good = dict.fromkeys(ASSETS, BatchOutcome("updated", at_ms=at_ms))
+    slot = str(at_ms // 1000)
+    return BatchRecord(slot, at_ms, at_ms, ASSETS, {**good, **outcomes}, finished_at_ms=at_ms)
+
+
+QUOTA = QuotaStatus(
+    limit=5,
+    places=(),
+    free=5,
+    now_ms=NOW_MS,
+    epoch_known=True,
+    hold_until_ms=0,
+    blocked_until_ms=0,
+    blocked_reason=None,
+    batch_at_ms=0,
+    batch_calls=0,
+    urgent=(NOW_MS, "free"),
+    background=(NOW_MS, "free"),
+    waits_last_hour=0,
+)
+STATE = State(
+    stats=Stats(dict.fromkeys(Priority, 0), 0, 0, 0, 0, 0.0, Hint(NOW_MS)),
+    quota=QUOTA,
+    blocked_since_ms=None,
+    batches=settled([batch()]),
+    metrics=[SUCCESS_RATE.of(100), LATENCY.of(0), QUEUE_SIZE.of(0), RATE_LIMIT_WAITS.of(0)],
+    jobs=[{"id": "every-batch", "next_run": "2026-01-04T12:00:00+00:00"}],
+    dead=[],
+    processes=[Process("worker@a-1", 1_000), Process("scheduler@a-2", 1_000)],
+    last_seen_ms=dict.fromkeys(("worker", "scheduler", "batch"), NOW_MS - 1_000),
+)
+FACTS = Facts(NOW_MS, NOW_MS - 3_600_000, INTERVAL_MS, state=STATE)
+
+
+def facts(**changes: Any) -> Facts:
+    return replace(FACTS, state=replace(STATE, **changes))
+
+
+def only(found: Facts) -> Cause:
+    (cause,) = judge(found)
+    return cause
+
+
+def letter(symbol: str, kind: Death) -> DeadLetter:
+    return DeadLetter(symbol, kind, "why", NOW_MS - 1, 0, 3, 4, {})
+
+
+def test_healthy_is_the_absence_of_causes() -> None:
+    assert judge(FACTS) == []
+    assert worst([]) is Level.HEALTHY
+    assert Level.HEALTHY.status == "healthy"
+
+
+def test_the_worst_cause_comes_first_and_decides() -> None:
+    found = judge(replace(facts(outage="x", dead=[letter("A", Death.POISON)]), redis="gone"))
+    assert [cause.level for cause in found] == [Level.UNHEALTHY, Level.DEGRADED, Level.DEGRADED]
+    assert worst(found) is Level.UNHEALTHY
+
+
+def test_servers_away() -> None:
+    found = judge(replace(FACTS, redis="refused", database="timeout", state=None))
+    assert [(cause.key, cause.level) for cause in found] == [
+        ("redis", Level.UNHEALTHY),
+        ("database", Level.UNHEALTHY),
+    ]
+
+
+@pytest.mark.parametrize(("role", "limit_ms"), [("scheduler", 30_000), ("worker", 90_000)])
+def test_processes(role: str, limit_ms: int) -> None:
+    others = [process for process in STATE.processes if process.role != role]
+
+    def seen(ago_ms: int, in_book: bool) -> Facts:
+        mine = [Process(f"{role}@a-3", ago_ms)] if in_book else []
+        last = {**STATE.last_seen_ms, role: NOW_MS - ago_ms}
+        return facts(processes=[*others, *mine], last_seen_ms=last)
+
+    assert judge(seen(limit_ms, in_book=True)) == []
+    late = only(seen(limit_ms + 1, in_book=True))
+    assert (late.key, late.level, late.since_ms) == (role, Level.UNHEALTHY, NOW_MS - limit_ms - 1)
+    assert only(seen(limit_ms, in_book=False)).level is Level.DEGRADED
+    assert only(seen(limit_ms + 1, in_book=False)).level is Level.UNHEALTHY
+
+
+def test_no_batch_yet() -> None:
+    def since(ago_ms: int) -> Facts:
+        return facts(batches=[], last_seen_ms={**STATE.last_seen_ms, "batch": NOW_MS - ago_ms})
+
+    assert only(since(INTERVAL_MS)).level is Level.DEGRADED
+    assert "No batch has run yet" in only(since(0)).text
+    assert only(since(INTERVAL_MS + 1)).level is Level.UNHEALTHY
+    assert judge(replace(since(INTERVAL_MS + 1), batches_wanted=False)) == []
+
+
+def test_first_batch_still_runs() -> None:
+    running = replace(batch(0), outcomes={}, finished_at_ms=None)
+    cause = only(facts(batches=settled([running])))
+    assert cause.level is Level.DEGRADED
+    assert "The first batch has not finished yet" in cause.text
+
+
+def test_old_batch() -> None:
+    def planned(minutes_ago: float) -> Facts:
+        return facts(batches=settled([batch(minutes_ago)]))
+
+    assert judge(planned(11)) == []
+    assert only(planned(11.01)).level is Level.UNHEALTHY
+    assert judge(replace(planned(60), batches_wanted=False)) == []
+    just_started = replace(planned(60), started_ms=NOW_MS - 59_000)
+    assert only(just_started).level is Level.DEGRADED
+
+
+def test_last_batch_left_something_behind() -> None:
+    failed = BatchOutcome("retrying", "ProviderDown: 502")
+    cause = only(facts(batches=settled([batch(EURUSD=failed)])))
+    assert cause.level is Level.DEGRADED
+    assert cause.text == "The last batch did not refresh EURUSD (ProviderDown: 502)"
+    assert cause.since_ms == NOW_MS - MINUTE_MS
+
+
+def test_while_a_batch_runs_the_one_before_is_the_last() -> None:
+    running = replace(batch(0), outcomes={}, finished_at_ms=None)
+    before = batch(5, XAUUSD=BatchOutcome("failed", "x"))
+    assert only(facts(batches=settled([running, before]))).since_ms == before.started_at_ms
+    assert judge(facts(batches=settled([running, batch(5)]))) == []
+    superseded = replace(batch(5), outcomes={}, finished_at_ms=None)
+    assert "next batch began" in only(facts(batches=settled([running, superseded]))).text
+
+
+@pytest.mark.parametrize(
+    ("reason", "level"),
+    [
+        ("401: the provider does not know API key ab12", Level.UNHEALTHY),
+        ("429: the provider counts too many calls", Level.DEGRADED),
+        ("by hand", Level.DEGRADED),
+        (None, Level.DEGRADED),
+    ],
+)
+def test_blocked(reason: str | None, level: Level) -> None:
+    quota = replace(QUOTA, blocked_until_ms=NOW_MS + 1_000, blocked_reason=reason)
+    cause = only(facts(quota=quota, blocked_since_ms=NOW_MS - 5_000))
+    assert cause.level is level
+    assert cause.since_ms == NOW_MS - 5_000
+    assert at(NOW_MS + 1_000) in cause.text
+    assert judge(facts(quota=replace(quota, blocked_until_ms=NOW_MS))) == []
+
+
+def test_held() -> None:
+    quota = replace(QUOTA, hold_until_ms=NOW_MS + 1)
+    assert only(facts(quota=quota)).level is Level.DEGRADED
+    assert judge(facts(quota=replace(quota, limit=None))) == []
+
+
+@pytest.mark.parametrize(
+    "metric", [SUCCESS_RATE.of(50), LATENCY.of(31_000), QUEUE_SIZE.of(501), RATE_LIMIT_WAITS.of(11)]
+)
+def test_each_metric(metric: Any) -> None:
+    cause = only(facts(metrics=[*STATE.metrics, metric]))
+    assert cause.level is Level.DEGRADED
+    assert metric.name in cause.text
+    assert f"{metric.limit.threshold:g}" in cause.text
+
+
+def test_poison_only() -> None:
+    harmless = [letter("A", Death.TRANSIENT), letter("B", Death.INVALID)]
+    assert judge(facts(dead=harmless)) == []
+    cause = only(facts(dead=[*harmless, letter("C", Death.POISON)]))
+    assert cause.level is Level.DEGRADED
+    assert "refreshing C, which" in cause.text
+
+
+def test_missing_entry() -> None:
+    cause = only(facts(jobs=[*STATE.jobs, {"id": "every-secondary", "next_run": None}]))
+    assert cause.level is Level.DEGRADED
+    assert "every-secondary" in cause.text
+
+
+def test_outage_is_told_once() -> None:
+    assert only(facts(outage="PostgreSQL: refused")).level is Level.DEGRADED
+    assert only(replace(facts(outage="PostgreSQL: refused"), database="refused")).key == "database"
+
+
+@pytest.mark.parametrize("rule", rules.RULES)
+def test_no_rule_finds_anything_in_a_healthy_system(rule: Callable[..., Any]) -> None:
+    assert list(rule(FACTS, STATE)) == []
+
+
+def test_sentences() -> None:
+    known = Cause("k", Level.DEGRADED, "It rains", NOW_MS)
+    assert known.sentence(NOW_MS + 1) == "It rains, since 2025-11-24T16:00:00Z."
+    seen = replace(known, since_ms=None)
+    assert seen.sentence(NOW_MS) == "It rains, seen since 2025-11-24T16:00:00Z."
+    assert names(list("abcdefg")) == "a, b, c, d, e and 2 more"
+    assert names(["a", "b"]) == "a, b"
+    assert (span(300_000), span(90_000)) == ("5 min", "90 s")

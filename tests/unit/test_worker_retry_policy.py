@@ -1,0 +1,121 @@
+"""Every way in which a call can fail, on every feed, and what becomes of the item."""
+
+from __future__ import annotations
+
+import pytest
+
+from market import errors
+from market.errors import MarketError
+from market.quotes import Missing
+from queueing import Bury, Death, GiveBack, Item, Priority, Retry
+from worker.retry_policy import (
+    NO_BARS_MS,
+    PUBLISHED_LATER_MS,
+    RetryRules,
+    after_error,
+    after_missing,
+)
+
+RULES = RetryRules(max_attempts=2, delay_ms=7_000)
+FEEDS = ("snapshot_v3", "snapshot", "aggregates")
+AT_ONCE, LATER = ("back", 0), ("back", PUBLISHED_LATER_MS)
+AGAIN, TRANSIENT, INVALID = ("again", 7_000), ("dead", Death.TRANSIENT), ("dead", Death.INVALID)
+
+# error → (reaction while attempts are left, reaction when they are spent), per feed
+SAME = dict.fromkeys
+TABLE: dict[type[MarketError], dict[str, tuple[object, object]]] = {
+    errors.Unauthorized: SAME(FEEDS, (AT_ONCE, AT_ONCE)),
+    errors.RateLimited: SAME(FEEDS, (AT_ONCE, AT_ONCE)),
+    errors.SendDeadlinePassed: SAME(FEEDS, (AT_ONCE, AT_ONCE)),
+    errors.NotEntitled: {
+        "snapshot_v3": (AT_ONCE, AT_ONCE),
+        "snapshot": (AT_ONCE, AT_ONCE),
+        "aggregates": (AGAIN, TRANSIENT),  # the last one: nothing to fall back to
+    },
+    errors.NotYetPublished: SAME(FEEDS, (AT_ONCE, AT_ONCE)),
+    errors.OutsidePlan: SAME(FEEDS, (AGAIN, TRANSIENT)),
+    errors.NotFound: {
+        "snapshot_v3": (AGAIN, INVALID),
+        "snapshot": (AGAIN, INVALID),
+        "aggregates": (INVALID, INVALID),
+    },
+    errors.BadRequest: SAME(FEEDS, (INVALID, INVALID)),
+    errors.InvalidTicker: SAME(FEEDS, (INVALID, INVALID)),
+    errors.ProviderDown: SAME(FEEDS, (AGAIN, TRANSIENT)),
+    errors.BadAnswer: SAME(FEEDS, (AGAIN, TRANSIENT)),
+    MarketError: SAME(FEEDS, (AGAIN, TRANSIENT)),
+}
+
+
+def item(attempts: int = 0, **payload: object) -> Item:
+    return Item("EURUSD", dict(payload), Priority.CRITICAL, 1, "1", attempts=attempts)
+
+
+def told(reaction: Retry | GiveBack | Bury) -> object:
+    assert reaction.symbol == "EURUSD"
+    assert reaction.error, "the reason is always kept"
+    match reaction:
+        case Retry(_, delay_ms, priority):
+            assert priority == Priority.LOW
+            return "again", delay_ms
+        case GiveBack(_, cursor, delay_ms):
+            assert cursor is None
+            return "back", delay_ms
+        case Bury(_, kind):
+            return "dead", kind
+
+
+def all_errors(base: type[MarketError] = MarketError) -> set[type[MarketError]]:
+    return {base}.union(*(all_errors(kind) for kind in base.__subclasses__()))
+
+
+def test_no_error_is_without_a_row() -> None:
+    assert {e for e in all_errors() if e.__module__ == "market.errors"} == set(TABLE)
+
+
+@pytest.mark.parametrize("feed", FEEDS)
+@pytest.mark.parametrize("kind", TABLE, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("attempts", range(4))
+def test_reaction(kind: type[MarketError], feed: str, attempts: int) -> None:
+    early, late = TABLE[kind][feed]
+    reaction = after_error(item(attempts), kind("because"), feed=feed, rules=RULES)
+    assert told(reaction) == (late if attempts >= RULES.max_attempts else early)
+    assert reaction.error is not None
+    assert "because" in reaction.error
+
+
+def test_a_day_that_is_not_published_yet() -> None:
+    """Another call may have the day before; if that one is not there either, or bars, it waits."""
+    error = errors.NotYetPublished("because")
+    later = after_error(item(), error, feed="aggregates", rules=RULES, day_before=True)
+    assert told(later) == LATER
+    assert told(after_error(item(bars=True), error, feed="aggregates", rules=RULES)) == LATER
+
+
+def test_whose_fault_a_malformed_request_is_shows_when_each_goes_alone() -> None:
+    error = errors.BadRequest("because")
+    reaction = after_error(item(), error, feed="snapshot_v3", rules=RULES, shared=True)
+    assert reaction == GiveBack("EURUSD", error="because", solo=True)
+    assert told(after_error(item(), error, feed="snapshot_v3", rules=RULES)) == INVALID
+
+
+def test_no_retries_at_all_if_the_settings_say_so() -> None:
+    once = RetryRules(max_attempts=0, delay_ms=1)
+    assert (
+        told(after_error(item(), errors.ProviderDown(), feed="snapshot", rules=once)) == TRANSIENT
+    )
+
+
+@pytest.mark.parametrize(
+    ("missing", "bars", "expected"),
+    [
+        (None, False, AGAIN),
+        (Missing("C:EURUSD", "cleared"), False, AGAIN),
+        (Missing("C:EURUSD", "NOT_FOUND", permanent=True), False, INVALID),
+        (Missing("C:EURUSD", "NOT_FOUND", permanent=True), True, INVALID),
+        (Missing("C:EURUSD", "no bars"), True, ("back", NO_BARS_MS)),
+    ],
+)
+def test_missing_in_a_good_answer(missing: Missing | None, bars: bool, expected: object) -> None:
+    payload = {"bars": True} if bars else {}
+    assert told(after_missing(item(**payload), missing, rules=RULES)) == expected

@@ -1,0 +1,181 @@
+"""A worker that waits for Redis instead of ending; RQ's own quits in most outages."""
+
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import structlog
+from redis import Redis
+from redis.client import Pipeline
+from redis.exceptions import RedisError
+from rq import Queue, Worker
+from rq.executions import Execution
+from rq.job import Job
+
+from runtime.redis_client import away
+
+log = structlog.get_logger(__name__)
+
+LONGEST_PAUSE_S = 5.0
+GOODBYE_S = 1.0
+"""How long Redis may take for each of the last words of a process that ends."""
+
+
+class PatientWorker(Worker):
+    """Survives a Redis that is stopped, restarted, frozen or failing over, and goes on by itself.
+
+    RQ waits only where it pops a job. Elsewhere its books are not worth a worker's life: what
+    could not be written is left out, and the work-horse goes on with what it does.
+    """
+
+    max_connection_wait_time = LONGEST_PAUSE_S
+
+    @contextlib.contextmanager
+    def without_redis_if_need_be(self, what: str | None) -> Iterator[None]:
+        """What follows is left out if Redis is away; `what` names it in the log."""
+        try:
+            yield
+        except RedisError as error:
+            if not away(error):
+                raise
+            if what:
+                log.warning("redis.away", during=what, detail=str(error))
+
+    def check_for_suspension(self, burst: bool) -> None:
+        """RQ's, where Redis can tell."""
+        with self.without_redis_if_need_be("suspension"):
+            super().check_for_suspension(burst)
+
+    def run_maintenance_tasks(self) -> None:
+        """RQ's, or none this time."""
+        with self.without_redis_if_need_be("maintenance"):
+            super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
+
+    def set_state(self, state: str, pipeline: "Pipeline | None" = None) -> None:
+        """The state is kept here in any case; the books have it at the next change."""
+        with self.without_redis_if_need_be("state"):
+            super().set_state(state, pipeline)
+
+    def set_shutdown_requested_date(self) -> None:
+        """Not written: it would be from within a signal handler, and Redis may not answer."""
+
+    def dequeue_job_and_maintain_ttl(
+        self, timeout: int | None, max_idle_time: int | None = None
+    ) -> tuple[Job, Queue] | None:
+        """Waits for a tick, and for Redis."""
+        pause_s = 1.0
+        while True:
+            try:
+                return super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
+            except RedisError as error:
+                if not away(error):
+                    raise
+                log.warning("redis.away", during="wait", detail=str(error), retry_in_s=pause_s)
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        """A tick whose books cannot be kept has no content that could be lost."""
+        with self.without_redis_if_need_be("tick"):
+            super().execute_job(job, queue)
+
+    def heartbeat(self, timeout: int | None = None, pipeline: "Pipeline | None" = None) -> None:
+        """Left out where Redis is away, without a word: whatever comes next tells."""
+        with self.without_redis_if_need_be(None):
+            self.beat(timeout, pipeline)
+
+    def beat(self, timeout: int | None, pipeline: "Pipeline | None") -> None:
+        """What a heartbeat writes. Raises RedisError."""
+        super().heartbeat(timeout, pipeline)
+
+    def maintain_heartbeats(self, job: Job, execution: Any) -> None:
+        """Never a reason to leave the work-horse alone."""
+        with self.without_redis_if_need_be("heartbeat"):
+            super().maintain_heartbeats(job, execution)
+
+    def perform_job(self, job: Job, queue: Queue, execution: Execution) -> bool:
+        """In the work-horse: without Redis no outcome can be told, and nobody waits for it."""
+        try:
+            return bool(super().perform_job(job, queue, execution))
+        except RedisError as error:
+            if not away(error):
+                raise
+            log.warning("redis.away", during="books", detail=str(error))
+            return True
+
+    def handle_execution_ended(self, job: Job, queue: Queue, heartbeat_ttl: int) -> None:
+        """The tick is over and the rest is RQ's books: a frozen Redis gets a second for each."""
+        if self.is_horse:
+            hurry(self.connection)
+        super().handle_execution_ended(job, queue, heartbeat_ttl)
+
+    def handle_warm_shutdown_request(self) -> None:
+        """Nor must it hold up the end of the process."""
+        hurry(self.connection)
+        super().handle_warm_shutdown_request()  # type: ignore[no-untyped-call]
+
+    def handle_exception(self, job: Job, *exc_info: Any) -> None:
+        """One line instead of a traceback where Redis is the cause."""
+        if away(exc_info[1]):
+            log.warning("redis.away", during="tick", detail=str(exc_info[1]))
+            return
+        super().handle_exception(job, *exc_info)
+
+    def teardown(self) -> None:
+        """The last words are short: a process that ends must not wait for a frozen Redis."""
+        if self.is_horse:
+            return
+        hurry(self.connection)
+        with self.without_redis_if_need_be("end"):
+            self.register_death()  # type: ignore[no-untyped-call]
+            self.unsubscribe()  # type: ignore[no-untyped-call]
+
+    def _pubsub_exception_handler(self, exc: Exception, pubsub: Any, pubsub_thread: Any) -> None:
+        """RQ's thread for commands: it keeps quiet and tries again; the main thread tells."""
+        if not away(exc):
+            raise exc
+        time.sleep(LONGEST_PAUSE_S)
+
+
+def hurry(redis: Redis) -> None:
+    """From now on each command on this client answers soon or fails."""
+    pool = redis.connection_pool
+    pool.connection_kwargs.update(socket_timeout=GOODBYE_S, socket_connect_timeout=GOODBYE_S)
+    pool.disconnect(inuse_connections=False)
+    pool.reset()  # connections that were made before keep their patience, also when they reconnect
+
+
+def wait_for_redis(redis: Redis) -> None:
+    """Returns when Redis answers; a process that ended instead would be restarted in a storm.
+
+    SIGTERM and SIGINT end the process with 0. Raises RedisError for what waiting does not mend.
+    """
+
+    def end(signum: int, frame: object) -> None:
+        sys.exit(0)
+
+    with _handling(end, signal.SIGTERM, signal.SIGINT):
+        pause_s = 0.5
+        while True:
+            try:
+                redis.ping()
+                return
+            except RedisError as error:
+                if not away(error):
+                    raise
+                log.warning("redis.away", during="start", detail=str(error), retry_in_s=pause_s)
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
+
+
+@contextlib.contextmanager
+def _handling(handler: Callable[[int, object], None], *signals: signal.Signals) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in signals}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
