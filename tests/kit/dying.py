@@ -129,9 +129,9 @@ class Stable:
 
 def _shorten() -> None:
     import scheduler.process
-    import settings
+    import settings.model
 
-    settings.SLACK_MS = SLACK_MS
+    settings.model.SLACK_MS = SLACK_MS
     scheduler.process.LOCK_S = LOCK_S  # type: ignore[assignment]
 
 
