@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from cli.show import masking
 from cli.show.errors import CommandError
+from runtime.masking import Mask, secrets_of, secrets_of_environment
 
 if TYPE_CHECKING:
     from db.connection import Connection
@@ -111,5 +111,5 @@ def redis_at() -> str:
 
 def masked(text: str) -> str:
     """The text without any secret that this process knows of."""
-    known = masking.of(_loaded[0]) if _loaded else set()
-    return masking.masked(text, known | masking.of_environment())
+    known = secrets_of(_loaded[0]) if _loaded else set()
+    return Mask(known | secrets_of_environment())(text)

@@ -144,7 +144,7 @@ def batch_age(facts: Facts, state: State) -> Iterator[Cause]:
     """The last batch is young enough."""
     if not facts.batches_wanted:
         return
-    every = span(facts.interval_ms)
+    every = span(facts.interval_ms / 1000)
     if not state.batches:
         since_ms = state.last_seen_ms["batch"]
         waited = facts.now_ms - since_ms > facts.interval_ms

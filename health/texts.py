@@ -1,4 +1,4 @@
-"""Instants, spans and lists of names as people read them."""
+"""Instants, durations and lists of names as people read them: on pages, in JSON and in commands."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -12,17 +12,34 @@ def at(ms: int) -> str:
 
 
 def at_or_none(ms: int | None) -> str | None:
-    """The same where 0 and None stand for "not at all"."""
+    """The same, or None for None and 0, which stand for "not set"."""
     return at(ms) if ms else None
 
 
-def span(ms: int) -> str:
-    """For example "5 min", "90 s"."""
-    seconds = ms // 1000
-    return f"{seconds // 60} min" if seconds % 60 == 0 else f"{seconds} s"
+def clock(ms: int, now_ms: int) -> str:
+    """An instant as time of day and distance, e.g. "12:00:30 UTC (in 1 min 5 s)"."""
+    distance = span(abs(ms - now_ms) / 1000)
+    relative = f"in {distance}" if ms >= now_ms else f"{distance} ago"
+    return f"{datetime.fromtimestamp(ms / 1000, UTC):%H:%M:%S} UTC ({relative})"
+
+
+def span(seconds: float) -> str:
+    """A duration in its two largest units: 0.4 s, 42 s, 3 min 20 s, 5 min, 2 h 5 min, 4 d 1 h."""
+    if seconds < 10:
+        return f"{max(0.0, seconds):.1f} s"
+    whole = round(seconds)
+    for size, name, smaller, smaller_name in (
+        (86_400, "d", 3600, "h"),
+        (3600, "h", 60, "min"),
+        (60, "min", 1, "s"),
+    ):
+        if whole >= size:
+            rest = whole % size // smaller
+            return f"{whole // size} {name}" + (f" {rest} {smaller_name}" if rest else "")
+    return f"{whole} s"
 
 
 def names(found: Sequence[str]) -> str:
-    """The first few, and how many more."""
+    """The first five, and the number of the others."""
     more = len(found) - _SHOWN
     return ", ".join(found[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

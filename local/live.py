@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from health.texts import span
 from local.watching import WHY, Refresh, Status
 from queueing import Priority
 
@@ -205,19 +206,3 @@ def clock(instant: datetime) -> str:
 
 def money(refresh: Refresh) -> str:
     return f"{refresh.price:f}"
-
-
-def span(seconds: float) -> str:
-    """A duration in its largest fitting units: 0.4 s, 42 s, 3 min 20 s, 2 h 5 min, 4 d 1 h."""
-    if seconds < 10:
-        return f"{max(0.0, seconds):.1f} s"
-    whole = round(seconds)
-    for size, name, smaller, smaller_name in (
-        (86_400, "d", 3600, "h"),
-        (3600, "h", 60, "min"),
-        (60, "min", 1, "s"),
-    ):
-        if whole >= size:
-            rest = whole % size // smaller
-            return f"{whole // size} {name}" + (f" {rest} {smaller_name}" if rest else "")
-    return f"{whole} s"

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.show.errors import CommandError, ExitCode
-from cli.show.output import as_json, clock, iso, print_json, print_table
+from cli.show.output import as_json, iso, print_json, print_table
 from cli.types import PRIORITY
+from health.texts import clock
 
 if TYPE_CHECKING:
     from queueing import DeadLetter, Request

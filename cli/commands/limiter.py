@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.show.output import as_json, clock, iso, print_facts, print_json
+from cli.show.output import as_json, iso, print_facts, print_json
+from health.texts import clock
 
 if TYPE_CHECKING:
     from queueing import QuotaStatus

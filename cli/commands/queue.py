@@ -22,7 +22,7 @@ def stats(json_: bool) -> None:
     """
     from cli.session import open_context
     from cli.show.waits import next_wait
-    from local.live import span
+    from health.texts import span
 
     with open_context() as context:
         now = context.queue.stats()
@@ -68,7 +68,7 @@ def list_(limit: int, json_: bool) -> None:
     """Pending items: running ones, queued ones in the order of claims, delayed ones by time."""
     from cli.session import open_context
     from cli.show.waits import band_name, listing, waited_s
-    from local.live import span
+    from health.texts import span
 
     with open_context() as context:
         found = listing(context, limit)
@@ -103,7 +103,7 @@ def peek(json_: bool) -> None:
     """The next item to be claimed, and what holds it."""
     from cli.session import open_context
     from cli.show.waits import Listed, band_name, next_wait, waited_s
-    from local.live import span
+    from health.texts import span
 
     with open_context() as context:
         head = context.queue.peek(1)

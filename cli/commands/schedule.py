@@ -6,7 +6,8 @@ from datetime import datetime
 
 import click
 
-from cli.show.output import as_json, clock, note, print_json, print_table
+from cli.show.output import as_json, note, print_json, print_table
+from health.texts import clock
 
 
 @click.group()

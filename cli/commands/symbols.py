@@ -60,7 +60,7 @@ def list_(priority: int | None, json_: bool) -> None:
     from cli.session import load_settings, open_database
     from cli.show.waits import band_name
     from db.symbols import SymbolRepository
-    from local.live import span
+    from health.texts import span
 
     with open_database(load_settings()) as connection:
         assets = SymbolRepository(connection).list(band=priority)

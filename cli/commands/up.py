@@ -19,7 +19,8 @@ import requests
 import structlog
 
 from db.errors import DatabaseError
-from local.live import View, choose_view, span
+from health.texts import span
+from local.live import View, choose_view
 from local.servers.errors import EmbeddedError
 from local.servers.launcher import Event
 from local.servers.local import LocalRun

@@ -59,7 +59,7 @@ def _line(event: str) -> str:
     """For people. Anybody may publish to these channels: what is no event of ours is shown as
     what it is."""
     from cli.show.waits import band_name
-    from local.live import span
+    from health.texts import span
 
     try:
         e = json.loads(event)

@@ -59,15 +59,6 @@ def iso(ms: int | None) -> str | None:
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
 
 
-def clock(ms: int, now_ms: int) -> str:
-    """An instant for people: the time, and how far away it is."""
-    from local.live import span
-
-    distance = span(abs(ms - now_ms) / 1000)
-    at = datetime.fromtimestamp(ms / 1000, UTC)
-    return f"{at:%H:%M:%S} UTC ({f'in {distance}' if ms >= now_ms else f'{distance} ago'})"
-
-
 def _plain(value: object) -> object:
     if isinstance(value, Decimal):
         return float(value)

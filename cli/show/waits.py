@@ -6,7 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from cli.show.output import clock, iso
+from cli.show.output import iso
+from health.texts import clock
 from local.watching import WHY
 from queueing import Item, Priority, QuotaStatus
 from runtime.context import Context

@@ -15,7 +15,6 @@ import redis
 import structlog
 
 from cli.main import assetq, run
-from cli.show import masking
 from cli.show.errors import MEANINGS, CommandError, ExitCode, explain
 from cli.show.output import cell, print_json, print_table
 from db.errors import BadDatabaseUrl, DatabaseUnavailable, MigrationMissing, SymbolUnknown
@@ -137,23 +136,6 @@ def test_an_interruption_is_quiet(
     monkeypatch.setattr("settings.Settings.load", interrupted)
     assert run(["queue", "stats"]) == 130
     assert capsys.readouterr().err.strip() == ""
-
-
-def test_secrets_are_masked_in_every_form() -> None:
-    text = "s3cret/key s3cret%2Fkey redis://:p@ss@host/0 postgresql://u:p@h/d ok@example.org"
-    assert masking.masked(text, {"s3cret/key"}) == (
-        "*** *** redis://***@host/0 postgresql://***@h/d ok@example.org"
-    )
-
-
-def test_secrets_of_settings_that_cannot_be_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("REDIS_URL", "redis://:in-the-url@h:x/0")
-    monkeypatch.setenv("WEB_PASSWORD", "of-the-pages")
-    (tmp_path / ".env").write_text("MASSIVE_API_KEY=in-the-file\n")
-    found = masking.of_environment(str(tmp_path / ".env"))
-    assert {"in-the-url", "of-the-pages", "in-the-file"} <= found
 
 
 def test_a_piped_table_is_plain_text_without_cuts(capsys: pytest.CaptureFixture[str]) -> None:

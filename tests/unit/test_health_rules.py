@@ -11,7 +11,7 @@ import pytest
 from health import rules
 from health.metrics import LATENCY, QUEUE_SIZE, RATE_LIMIT_WAITS, SUCCESS_RATE, settled
 from health.rules import Cause, Facts, Level, State, judge, worst
-from health.texts import at, names, span
+from health.texts import at
 from queueing import (
     BatchOutcome,
     BatchRecord,
@@ -223,6 +223,3 @@ def test_sentences() -> None:
     assert known.sentence(NOW_MS + 1) == "It rains, since 2025-11-24T16:00:00Z."
     seen = replace(known, since_ms=None)
     assert seen.sentence(NOW_MS) == "It rains, seen since 2025-11-24T16:00:00Z."
-    assert names(list("abcdefg")) == "a, b, c, d, e and 2 more"
-    assert names(["a", "b"]) == "a, b"
-    assert (span(300_000), span(90_000)) == ("5 min", "90 s")

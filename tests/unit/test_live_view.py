@@ -10,7 +10,7 @@ from decimal import Decimal
 import pytest
 from rich.console import Console
 
-from local.live import LiveView, PlainView, awaited, calls_left, span
+from local.live import LiveView, PlainView, awaited, calls_left
 from local.watching import Refresh, Status
 from queueing import Priority
 
@@ -41,23 +41,6 @@ STATUS = Status(
     wait_s=42.0,
     next_batch_at=NOW + timedelta(seconds=297),
 )
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (-1, "0.0 s"),
-        (0.44, "0.4 s"),
-        (42.4, "42 s"),
-        (59.7, "1 min"),
-        (200, "3 min 20 s"),
-        (7500, "2 h 5 min"),
-        (90_000, "1 d 1 h"),
-        (86_400, "1 d"),
-    ],
-)
-def test_durations_are_told_in_two_units_at_most(seconds: float, text: str) -> None:
-    assert span(seconds) == text
 
 
 def test_a_wait_names_the_asset_the_time_and_the_reason() -> None:

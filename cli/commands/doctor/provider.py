@@ -15,7 +15,7 @@ import certifi
 from requests.utils import get_environ_proxies, select_proxy
 
 from cli.commands.doctor.finding import Finding, fail, ok, warn
-from cli.show.output import clock
+from health.texts import clock
 from runtime.context import Context
 from settings import Settings
 from worker.plan import Plan

@@ -1,10 +1,11 @@
-"""The last guard: whatever an error says, no key and no password is printed with it."""
+"""Replaces secrets in text before it is logged or printed."""
 
 from __future__ import annotations
 
 import io
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
@@ -15,42 +16,49 @@ if TYPE_CHECKING:
 _USERINFO = re.compile(r"(?<=://)[^/\s]*@")
 _NAMES = ("MASSIVE_API_KEY", "POLYGON_API_KEY", "DB_PASSWORD", "WEB_PASSWORD", "PGPASSWORD")
 _URLS = ("REDIS_URL", "DATABASE_URL")
-_LEAST = 4  # a shorter secret would mask half of every text
+_SHORTEST = 4
+"""A shorter secret would mask half of every text."""
 
 
-def of(settings: Settings) -> set[str]:
-    """All secrets that the settings hold."""
+class Mask:
+    """Replaces each of `secrets`, as written and percent-encoded, and the login of any URL."""
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        forms = {form for s in secrets for form in (s, quote(s, safe="", errors="replace"))}
+        forms |= {unquote(form) for form in forms}
+        self._forms = sorted((f for f in forms if len(f) >= _SHORTEST), key=len, reverse=True)
+
+    def __call__(self, text: str) -> str:
+        """Return the text without them."""
+        clean = _USERINFO.sub("***@", text)
+        for form in self._forms:
+            clean = clean.replace(form, "***")
+        return clean
+
+
+def secrets_of(settings: Settings) -> set[str]:
+    """The API key and every password that the settings hold."""
     given = (settings.api_key, settings.db_password, settings.web_password)
     found = {secret.get_secret_value() for secret in given if secret}
     urls = (settings.redis_url, settings.database_url)
     return found | {password for url in urls for password in _passwords(url)}
 
 
-def of_environment(env_file: str = ".env") -> set[str]:
-    """The same when the settings could not be read."""
+def secrets_of_environment(env_file: str = ".env") -> set[str]:
+    """The same from the environment and `.env`, for when the settings cannot be read."""
     from dotenv import dotenv_values
 
     values: dict[str, str | None] = dict(os.environ)
     if Path(env_file).is_file():
-        # Also where it is not UTF-8, which is then the error to be told.
+        # Undecodable bytes are replaced: the file's encoding may be the error that is reported.
         text = Path(env_file).read_text("utf-8-sig", errors="replace")
         values |= dotenv_values(stream=io.StringIO(text))
     found = {value for name in _NAMES if (value := values.get(name))}
     return found | {p for name in _URLS for p in _passwords(values.get(name) or "")}
 
 
-def masked(text: str, secrets: set[str]) -> str:
-    """The text without them, and without user and password in any URL."""
-    clean = _USERINFO.sub("***@", text)
-    for secret in sorted(secrets, key=len, reverse=True):
-        for form in {secret, quote(secret, safe="", errors="replace"), unquote(secret)}:
-            if len(form) >= _LEAST:
-                clean = clean.replace(form, "***")
-    return clean
-
-
 def _passwords(url: str) -> set[str]:
-    """By hand: a URL that cannot be parsed has a password, too."""
+    """Find the passwords without parsing: a malformed URL holds one, too."""
     userinfo = url.partition("://")[2].rpartition("@")[0]
     password = userinfo.partition(":")[2]
     in_query = re.findall(r"[?&]password=([^&]+)", url)
