@@ -163,7 +163,7 @@ class Simulation:
 
     def _answered(self, claimed: Claimed) -> None:
         self._free_workers += 1
-        self._queue.complete(claimed, [Done(item.symbol) for item in claimed.items])
+        self._queue.end(claimed, [Done(item.symbol) for item in claimed.items], answered=True)
         for item in claimed.items:
             self._age(item.symbol, self._now)
             self.result.bands[self._band_of[item.symbol]].refreshes += 1

@@ -22,6 +22,7 @@ from queueing.models import (
     Request,
     Retry,
     Stats,
+    Verdict,
 )
 from queueing.policy import Policy
 from queueing.queue import PriorityQueue
@@ -56,4 +57,5 @@ __all__ = [
     "Request",
     "Retry",
     "Stats",
+    "Verdict",
 ]

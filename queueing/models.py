@@ -65,7 +65,6 @@ class Item:
     score: str
     attempts: int = 0
     crashes: int = 0
-    cursor: str | None = None
     solo: bool = False
     last_error: str | None = None
     batch: str | None = None
@@ -251,10 +250,9 @@ class Retry:
 
 @dataclass(frozen=True)
 class GiveBack:
-    """Returns with its score as it was, counting no attempt; `cursor` says where to go on."""
+    """Returns with its score as it was, counting no attempt."""
 
     symbol: str
-    cursor: str | None = None
     delay_ms: int = 0
     error: str | None = None
     solo: bool = False
@@ -268,6 +266,10 @@ class Bury:
     symbol: str
     kind: Death
     error: str
+
+
+Verdict = Done | Retry | GiveBack | Bury
+"""How one item of a call ends."""
 
 
 @dataclass(frozen=True)

@@ -13,28 +13,24 @@ from queueing.keys import Keys
 from queueing.models import (
     Batch,
     BatchRecord,
-    Bury,
     Claimed,
     DeadLetter,
-    Death,
     Done,
     Enqueued,
-    GiveBack,
     Hint,
     Item,
     NotNow,
     Outcome,
     Priority,
     Request,
-    Retry,
     Stats,
+    Verdict,
 )
 from queueing.policy import Policy
 from queueing.scripts import Scripts
 from queueing.waiting import blocking_pop
 from queueing.wire import (
     MAX_LEASE_MS,
-    back_args,
     batch_args,
     checked_priority,
     checked_span,
@@ -42,6 +38,7 @@ from queueing.wire import (
     dead_letter,
     rows_of,
     text_of,
+    verdict_args,
 )
 
 ITEM_VERSION = 1
@@ -55,7 +52,7 @@ class PriorityQueue:
     """Items by priority, first in first out within one, at most once each.
 
     Every change is one script: it happens whole or not at all, also when the caller dies. An item
-    that was claimed and neither completed nor released comes back when its lease ends.
+    that was claimed and whose call was never ended comes back when its lease ends.
     Costs O(log n) per item in a queue of n, whatever is pending.
     """
 
@@ -193,37 +190,10 @@ class PriorityQueue:
             hint=hint,
         )
 
-    def complete(
+    def end(
         self,
         claimed: Claimed,
-        done: Sequence[Done],
-        *,
-        answered: bool = True,
-        drain: str | None = None,
-        max_wait_ms: int | None = None,
-    ) -> Hint:
-        """Frees refreshed items and publishes their events, in one step.
-
-        `answered`: an HTTP response came, so the call's place may be freed one window from now.
-        Raises LeaseLost with the symbols that are no longer this claim's; the others are done.
-        """
-        rows = [{"symbol": d.symbol, "channel": d.channel, "event": d.event} for d in done]
-        return self._finish(
-            "complete",
-            "done",
-            claimed,
-            [{k: v for k, v in row.items() if v is not None} for row in rows],
-            sent=True,
-            answered=answered,
-            drain=drain,
-            max_wait_ms=max_wait_ms,
-            stream_max=self.stream_max,
-        )
-
-    def release(
-        self,
-        claimed: Claimed,
-        back: Sequence[Retry | GiveBack | Bury],
+        verdicts: Sequence[Verdict],
         *,
         answered: bool,
         sent: bool = True,
@@ -231,45 +201,31 @@ class PriorityQueue:
         drain: str | None = None,
         max_wait_ms: int | None = None,
     ) -> Hint:
-        """Ends leased items that were not refreshed, each in its own way, in one step.
+        """Ends a call: each of its items gets a verdict, and events are published, in one step.
 
-        `answered`: an HTTP response came. `sent`: the request may have left this machine; without
-        an answer its place is then kept for one window from now at least. `failed`: True if the
-        call failed for reasons that are not its items', False if it showed that calls work, None
-        if it says nothing. Failures in a row open the breaker; while it is open, what would be
+        `answered`: an HTTP response came, so the call's permit ends one window from now at most.
+        `sent`: the request may have left this machine; without an answer its permit then lasts
+        one window from now at least. `failed`: True if the call failed for reasons that are not
+        its items', False if it showed that calls work (as any `Done` does), None if it shows
+        nothing. Failures in a row open the circuit breaker; while it is open, what would be
         retried or buried as transient comes back unchanged.
-        Raises LeaseLost with the symbols that are no longer this claim's; the others are done.
+        Raises LeaseLost with the symbols that are no longer this claim's; the others are ended.
         """
+        if failed is None and any(isinstance(verdict, Done) for verdict in verdicts):
+            failed = False
         return self._finish(
-            "release",
-            "back",
             claimed,
-            [back_args(b) for b in back],
+            [verdict_args(verdict) for verdict in verdicts],
             sent=sent,
             answered=answered,
             failed=failed,
             drain=drain,
             max_wait_ms=max_wait_ms,
+            stream_max=self.stream_max,
         )
-
-    def retry(
-        self, claimed: Claimed, symbol: str, *, delay_ms: int, priority: int, error: str
-    ) -> Hint:
-        """One item fails after an answer and runs again later."""
-        return self.release(claimed, [Retry(symbol, delay_ms, priority, error)], answered=True)
-
-    def give_back(self, claimed: Claimed, symbol: str, *, answered: bool) -> Hint:
-        """One item returns unchanged to its place."""
-        return self.release(claimed, [GiveBack(symbol)], answered=answered)
-
-    def bury(self, claimed: Claimed, symbol: str, *, kind: Death, error: str) -> Hint:
-        """One item goes to the dead letters after an answer."""
-        return self.release(claimed, [Bury(symbol, kind, error)], answered=True)
 
     def _finish(
         self,
-        script: str,
-        field: str,
         claimed: Claimed,
         rows: list[dict[str, Any]],
         **arguments: Any,
@@ -282,11 +238,11 @@ class PriorityQueue:
             slot = next((s for row in rows if (s := slots.get(row["symbol"]))), None)
             now = [row for row in rows if slots.get(row["symbol"]) in (None, slot)]
             reply = self._run(
-                script,
+                "end",
                 slot=slot,
                 token=claimed.token,
                 granted_at_ms=claimed.granted_at_ms,
-                **{field: now},
+                verdicts=now,
                 **arguments,
             )
             if "slot" in reply:  # joined another batch while it was leased: that record, then

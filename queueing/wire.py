@@ -6,7 +6,18 @@ from dataclasses import asdict
 from typing import Any
 
 from queueing.errors import InvalidRequest
-from queueing.models import Batch, Bury, DeadLetter, Death, GiveBack, Priority, Retry, read_payload
+from queueing.models import (
+    Batch,
+    Bury,
+    DeadLetter,
+    Death,
+    Done,
+    GiveBack,
+    Priority,
+    Retry,
+    Verdict,
+    read_payload,
+)
 
 MAX_LEASE_MS = 600_000
 MAX_DELAY_MS = 24 * 3600 * 1000
@@ -61,30 +72,36 @@ def batch_args(batch: Batch) -> dict[str, Any]:
     }
 
 
-def back_args(back: Retry | GiveBack | Bury) -> dict[str, Any]:
-    """A row as release.lua reads it. Raises InvalidRequest."""
-    match back:
+def verdict_args(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as end.lua reads it. Raises InvalidRequest."""
+    row: dict[str, Any]
+    match verdict:
+        case Done(symbol, channel, event):
+            row = {"symbol": symbol, "verb": "done", "channel": channel, "event": event}
         case Retry(symbol, delay_ms, priority, error):
-            return {
+            row = {
                 "symbol": symbol,
                 "verb": "retry",
                 "delay_ms": checked_span("delay_ms", delay_ms, 0, MAX_DELAY_MS),
                 "priority": checked_priority(priority),
                 "error": error[:_MAX_ERROR],
             }
-        case GiveBack(symbol, cursor, delay_ms, reason, solo):
-            delay_ms = checked_span("delay_ms", delay_ms, 0, MAX_DELAY_MS)
-            row = {"symbol": symbol, "verb": "give_back", "delay_ms": delay_ms}
-            why = reason and reason[:_MAX_ERROR]
-            given = {"cursor": cursor, "error": why, "solo": solo or None}
-            return row | {k: v for k, v in given.items() if v is not None}
+        case GiveBack(symbol, delay_ms, reason, solo):
+            row = {
+                "symbol": symbol,
+                "verb": "give_back",
+                "delay_ms": checked_span("delay_ms", delay_ms, 0, MAX_DELAY_MS),
+                "error": reason and reason[:_MAX_ERROR],
+                "solo": solo or None,
+            }
         case Bury(symbol, kind, error):
-            return {
+            row = {
                 "symbol": symbol,
                 "verb": "bury",
                 "kind": kind.value,
                 "error": error[:_MAX_ERROR],
             }
+    return {name: value for name, value in row.items() if value is not None}
 
 
 def dead_letter(symbol: str, text: str | bytes | None) -> DeadLetter | None:

@@ -292,8 +292,8 @@ class Refresher:
     def _complete(self, call: Call, done: Sequence[Done]) -> Hint:
         reached(Point.COMPLETE_BEFORE)
         try:
-            hint = self._context.queue.complete(
-                call.claimed, done, drain=call.drain, max_wait_ms=call.max_wait_ms
+            hint = self._context.queue.end(
+                call.claimed, done, answered=True, drain=call.drain, max_wait_ms=call.max_wait_ms
             )
         except LeaseLost as error:
             return self._lost(error)
@@ -311,7 +311,7 @@ class Refresher:
     ) -> Hint:
         reached(Point.RELEASE_BEFORE)
         try:
-            hint = self._context.queue.release(
+            hint = self._context.queue.end(
                 call.claimed,
                 back,
                 answered=answered,

@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from local.sandbox import SandboxServer
-from queueing import Bury, Claimed, Death, Keys, Policy, PriorityQueue, QuotaLimiter, Request
+from queueing import Bury, Claimed, Death, Keys, Policy, PriorityQueue, QuotaLimiter, Request, Retry
 from tests.kit.cli_runs import Cli
 from tests.kit.waiting import eventually
 
@@ -107,7 +107,7 @@ def test_each_state_of_an_item_and_each_wait_is_explained(cli: Cli, queue: Prior
     queue.enqueue([Request(name) for name in ("LATER", "NOW", "NEXT")], 2)
     later = queue.claim(who="drain@here-1")
     assert isinstance(later, Claimed)
-    queue.retry(later, "LATER", delay_ms=60_000, priority=4, error="HTTP\x1b[31m 500")
+    queue.end(later, [Retry("LATER", 60_000, 4, "HTTP\x1b[31m 500")], answered=True)
     assert isinstance(queue.claim(who="drain@here-2"), Claimed)
     limiter = QuotaLimiter(queue.redis, queue.policy)
     limiter.consume(3)
@@ -139,7 +139,7 @@ def test_dead_letters_are_listed_retried_and_dropped(
         queue.enqueue([Request(symbol, {"symbol": symbol, "ticker": f"C:{symbol}"})], 2)
         claimed = queue.claim()
         assert isinstance(claimed, Claimed)
-        queue.release(claimed, [Bury(symbol, kind, "why")], answered=True)
+        queue.end(claimed, [Bury(symbol, kind, "why")], answered=True)
     listed = cli.here("dead", "list", "--json").json
     assert [(row["symbol"], row["kind"], row["by_hand_only"]) for row in listed] == [
         ("GBPUSD", "poison", True),

@@ -94,7 +94,7 @@ def _play(site: Site, redis_url: str, database_url: str, sandbox_url: str) -> Sc
             "SOLUSD": Bury("SOLUSD", Death.INVALID, "unknown to the provider"),
             "ETHUSDT": Retry("ETHUSDT", 60_000, Priority.LOW, "500"),
         }
-        queue.release(claimed, [ends[symbol]], answered=True)
+        queue.end(claimed, [ends[symbol]], answered=True)
     site.ask("USDJPY")
     asked = [(asset.symbol, at_ms, "enqueued") for asset in OTHERS]
     return Scene(site, redis_url, database_url, sandbox_url, asked, slot)

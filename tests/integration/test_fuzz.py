@@ -62,7 +62,7 @@ def test_a_price_that_no_answer_states_is_noticed(
 def test_an_item_that_nobody_gives_back_is_noticed(
     provider: fuzz_provider.Fuzz, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(PriorityQueue, "release", lambda self, *args, **named: self.next_at())
+    monkeypatch.setattr(PriorityQueue, "end", lambda self, *args, **named: self.next_at())
     assert any("still leased" in problem for problem in _problems(provider))
 
 

@@ -321,8 +321,7 @@ def test_killed_after_any_command(open_world: Callable[..., World]) -> None:
 ROOT = Path(__file__).resolve().parent.parent.parent
 CHANGES = {
     "claim",
-    "complete",
-    "release",
+    "end",
     "retire",
     "extend",
     "fetch",

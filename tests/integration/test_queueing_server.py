@@ -52,7 +52,7 @@ def test_many_clients_at_once_stay_within_the_quota(redis_url: str) -> None:
                     wait_s = began + SHORT.send_ms / 1000 - time.monotonic()
                     threading.Event().wait(max(0.0, wait_s) * (number % 3) / 2)
                     stamps.append(time.monotonic_ns() // 1_000)
-                    mine.complete(answer, [Done(item.symbol) for item in answer.items])
+                    mine.end(answer, [Done(item.symbol) for item in answer.items], answered=True)
                 elif answer.hint.waiter:
                     mine.wait(min(0.3, (answer.hint.wait_ms or 1) / 1000))
                 else:

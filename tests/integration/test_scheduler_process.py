@@ -263,7 +263,7 @@ def test_a_delayed_item_is_taken_up(new: NEW) -> None:
     one.work_off()
     one.context.queue.enqueue([Request("EURUSD")])
     claimed: Any = one.context.queue.claim()
-    one.context.queue.release(claimed, [GiveBack("EURUSD", delay_ms=300)], answered=True)
+    one.context.queue.end(claimed, [GiveBack("EURUSD", delay_ms=300)], answered=True)
     one.run_once()
     assert one.listed() == []
     eventually(lambda: DRAIN in one.passed(), 3)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from queueing import Bury, Claimed, Death, NotNow, Policy, PriorityQueue, Request
+from queueing import Bury, Claimed, Death, GiveBack, NotNow, Policy, PriorityQueue, Request
 from tests.kit.worker import Site, sandbox, settings_for
 
 
@@ -95,7 +95,7 @@ def test_fields_that_only_newer_workers_know_survive_the_work_of_old_ones(
     assert isinstance(claimed, Claimed)
     assert claimed.items[0].payload == {"ticker": "C:EURUSD", "hint": "x"}
     old.enqueue([Request("EURUSD")], 1)
-    old.give_back(claimed, "EURUSD", answered=True)
+    old.end(claimed, [GiveBack("EURUSD")], answered=True)
     kept = json.loads(old.redis.hget(old.keys.items, "EURUSD") or "")
     for name in ("region", "seen_at_ms", "more", "payload"):
         assert kept[name] == raw[name]
@@ -107,7 +107,7 @@ def test_a_dead_letter_remembers_its_version(old: PriorityQueue, new: NewerQueue
     new.enqueue([Request("NEW", {"other": 1})], 3)
     claimed = new.claim()
     assert isinstance(claimed, Claimed)
-    new.release(claimed, [Bury("NEW", Death.TRANSIENT, "x")], answered=True)
+    new.end(claimed, [Bury("NEW", Death.TRANSIENT, "x")], answered=True)
     (letter,) = old.dead()
     assert letter.version == 2
 

@@ -316,7 +316,7 @@ def test_poison_and_other_dead_letters(system: System) -> None:
         queue.enqueue([Request(symbol)], Priority.HIGH)
         claimed = queue.claim()
         assert isinstance(claimed, Claimed)
-        queue.release(claimed, [Bury(symbol, kind, "why")], answered=True)
+        queue.end(claimed, [Bury(symbol, kind, "why")], answered=True)
 
     bury("GONE", Death.INVALID)
     system.becomes("healthy")
@@ -351,7 +351,7 @@ def test_queue_too_long(system: System) -> None:
     system.becomes("degraded", "queue.size is 501, above 500 items")
     claimed = queue.claim(max_items=250)
     assert isinstance(claimed, Claimed)
-    queue.complete(claimed, [Done(item.symbol) for item in claimed.items])
+    queue.end(claimed, [Done(item.symbol) for item in claimed.items], answered=True)
     system.becomes("healthy")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from local.sandbox import SandboxServer
-from queueing import Death, GiveBack, Priority
+from queueing import Bury, Death, GiveBack, Priority
 from tests.kit import worker as worker_kit
 from tests.kit.worker import CRITICAL, OTHERS, Site, assert_no_key_stays, settings_for
 from worker.batch import begin
@@ -231,7 +231,7 @@ def test_bars_follow_the_prices_and_do_not_cut_short_their_delay(opened: OPEN) -
         call = site.claim()
         [item] = call.claimed.items
         later = GiveBack(item.symbol, delay_ms=1_800_000, error="not published yet")
-        site.context.queue.release(call.claimed, [later], answered=True)
+        site.context.queue.end(call.claimed, [later], answered=True)
     start_batch(site, by_hand=True)  # in the same day, whenever this runs
     assert not [s for s in order(site) if s.endswith("/5m")]
     assert all(site.where(f"{s}/5m") == "delayed" for s in NAMES)
@@ -323,6 +323,8 @@ def test_dead_ones_are_told(opened: OPEN) -> None:
     site = opened()
     site.ask("SOLUSD")
     call = site.claim()
-    site.context.queue.bury(call.claimed, "SOLUSD", kind=Death.INVALID, error="no such ticker")
+    site.context.queue.end(
+        call.claimed, [Bury("SOLUSD", Death.INVALID, "no such ticker")], answered=True
+    )
     told = round_(site)
     assert told.dead == ("SOLUSD",)

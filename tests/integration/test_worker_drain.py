@@ -118,7 +118,7 @@ def test_an_enqueue_wakes_the_one_that_waits(fleet: Fleet, opened: OPEN) -> None
     site.ask("BTCUSD")
     call = site.claim()
     later = GiveBack("BTCUSD", delay_ms=60_000)
-    site.context.queue.release(call.claimed, [later], answered=True)
+    site.context.queue.end(call.claimed, [later], answered=True)
     fleet.start("d1")
     eventually(lambda: waiter(site) == "d1", 5)
     site.ask("EURUSD")

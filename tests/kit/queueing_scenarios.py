@@ -86,10 +86,10 @@ class World:
         """Background work starts over for ever; an urgent item is done with its call."""
         names = [item.symbol for item in claimed.items]
         if claimed.items[0].priority == CRITICAL:
-            self.kit.queue.complete(claimed, [Done(name) for name in names], answered=answered)
+            self.kit.queue.end(claimed, [Done(name) for name in names], answered=answered)
         else:
             back = [GiveBack(name) for name in names]
-            self.kit.queue.release(claimed, back, answered=answered)
+            self.kit.queue.end(claimed, back, answered=answered)
 
     def step(self, not_beyond: int | None = None) -> None:
         """To what comes next: a call ends, the hint or the model says so, or just later."""
@@ -185,7 +185,7 @@ def nothing_starves(redis: Redis, seed: int) -> None:
         claimed = kit.take()
         symbol = claimed.items[0].symbol
         gone.setdefault(symbol, kit.now_ms - NOW_MS)
-        kit.queue.complete(claimed, [Done(symbol)])
+        kit.queue.end(claimed, [Done(symbol)], answered=True)
         kit.now_ms += order.choice([step, step - 1])
         kit.put(symbol if symbol[0] == "H" else f"H{symbol}", at=HIGH)
     bound = (LOW - HIGH) * aging + 10 * step
@@ -200,12 +200,12 @@ def leases_are_owned(redis: Redis, seed: int) -> None:
     zombie = kit.take()
     kit.now_ms += 30_000
     assert kit.take().items[0].symbol == "A", "order: a crashed item lost its place"
-    for attempt in ("complete", "release"):
+    for attempt in ("done", "retry"):
         try:
-            if attempt == "complete":
-                kit.queue.complete(zombie, [Done("A", "c", "zombie")])
+            if attempt == "done":
+                kit.queue.end(zombie, [Done("A", "c", "zombie")], answered=True)
             else:
-                kit.queue.release(zombie, [Retry("A", 0, LOW, "zombie")], answered=True)
+                kit.queue.end(zombie, [Retry("A", 0, LOW, "zombie")], answered=True)
         except LeaseLost:
             continue
         raise AssertionError(f"lease: a zombie could {attempt}")

@@ -47,7 +47,7 @@ def kit(connection: Redis) -> Iterator[Kit]:
 def fail(kit: Kit, claimed: Claimed, text: str = "no answer", **options: bool) -> Hint:
     """The call failed: what the worker asks for is a retry with an attempt."""
     back = [Retry(item.symbol, 60_000, LOW, text) for item in claimed.items]
-    return kit.queue.release(claimed, back, answered=False, failed=options.get("failed", True))
+    return kit.queue.end(claimed, back, answered=False, failed=options.get("failed", True))
 
 
 def probe_in_ms(kit: Kit) -> int:
@@ -87,7 +87,7 @@ def test_a_success_between_failures_begins_anew(kit: Kit, proof: str) -> None:
         fail(kit, kit.take())
     good = kit.take()
     if proof == "complete":
-        kit.queue.complete(good, [Done(good.items[0].symbol)])
+        kit.queue.end(good, [Done(good.items[0].symbol)], answered=True)
     else:  # an answer that is no price shows as well that calls work
         fail(kit, good, failed=False)
     assert kit.limiter.status().breaker.failures == 0
@@ -98,7 +98,7 @@ def test_a_success_between_failures_begins_anew(kit: Kit, proof: str) -> None:
 def test_what_says_nothing_counts_nothing(kit: Kit) -> None:
     for _ in range(10):
         claimed = kit.take()
-        kit.queue.release(claimed, [GiveBack(claimed.items[0].symbol)], answered=True)
+        kit.queue.end(claimed, [GiveBack(claimed.items[0].symbol)], answered=True)
     assert kit.limiter.status().breaker.failures == 0
 
 
@@ -111,7 +111,7 @@ def test_one_probe_and_no_second_one_beside_it(kit: Kit) -> None:
     assert kit.limiter.status().breaker.probing
     others = kit.refused()
     assert (others.reason, others.wait_ms) == ("breaker", kit.queue.lease_ms)
-    hint = kit.queue.complete(probe, [Done(probe.items[0].symbol)])
+    hint = kit.queue.end(probe, [Done(probe.items[0].symbol)], answered=True)
     assert hint.wait_ms == 0
     now = kit.limiter.status().breaker
     assert (now.open, now.failures, now.reason) == (False, 0, None)
@@ -138,7 +138,7 @@ def test_probes_come_ever_later_up_to_five_minutes(kit: Kit) -> None:
     assert kit.counter("probes") == 7
     kit.now_ms += 300_000
     probe = kit.take()
-    kit.queue.complete(probe, [Done(probe.items[0].symbol)])
+    kit.queue.end(probe, [Done(probe.items[0].symbol)], answered=True)
     open_it(kit)
     assert kit.refused().wait_ms == FIRST_MS, "the next outage begins from the start"
 
@@ -155,7 +155,7 @@ def test_waiting_is_no_error_of_the_items(kit: Kit) -> None:
     probe = kit.take()
     assert probe.items[0].symbol == "S0"
     buried = [Bury(i.symbol, Death.TRANSIENT, "no answer") for i in probe.items]
-    kit.queue.release(probe, buried, answered=False, failed=True)
+    kit.queue.end(probe, buried, answered=False, failed=True)
     for symbol in ("S0", opened_by):
         item = kit.item(symbol)
         assert (item["attempts"], item["score"]) == (0, before[symbol])
@@ -169,7 +169,7 @@ def test_what_the_provider_does_not_know_is_buried_all_the_same(kit: Kit) -> Non
     kit.now_ms += FIRST_MS
     probe = kit.take()
     back = [Bury(i.symbol, Death.INVALID, "unknown") for i in probe.items]
-    assert kit.queue.release(probe, back, answered=True, failed=False).wait_ms == 0
+    assert kit.queue.end(probe, back, answered=True, failed=False).wait_ms == 0
     assert "dead" in kit.where(probe.items[0].symbol)
 
 
@@ -178,7 +178,7 @@ def test_calls_from_before_are_no_news_if_they_fail_and_good_news_if_not(kit: Ki
     open_it(kit)
     fail(kit, late)
     assert kit.refused().wait_ms == FIRST_MS
-    kit.queue.complete(later, [Done(later.items[0].symbol)])
+    kit.queue.end(later, [Done(later.items[0].symbol)], answered=True)
     assert not kit.limiter.status().breaker.open
 
 
@@ -201,7 +201,7 @@ def test_a_probe_that_was_never_sent_decides_nothing(kit: Kit) -> None:
     kit.now_ms += FIRST_MS
     probe = kit.take()
     back = [GiveBack(probe.items[0].symbol)]
-    kit.queue.release(probe, back, answered=False, sent=False)
+    kit.queue.end(probe, back, answered=False, sent=False)
     assert kit.limiter.status().breaker.open
     assert kit.take().items[0].symbol == probe.items[0].symbol
 
@@ -254,6 +254,6 @@ def test_an_outage_is_not_idle_time(connection: Redis) -> None:
     kit.now_ms += FIRST_MS
     probe = kit.take()
     kit.now_ms += 200
-    kit.queue.complete(probe, [Done(probe.items[0].symbol)])
+    kit.queue.end(probe, [Done(probe.items[0].symbol)], answered=True)
     kit.take()
     assert kit.counter("idle_ms") == 0

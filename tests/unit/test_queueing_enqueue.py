@@ -9,7 +9,7 @@ import fakeredis
 import pytest
 from redis import Redis
 
-from queueing import Death, Done, InvalidRequest, Outcome, Priority, Request, Retry
+from queueing import Bury, Death, Done, InvalidRequest, Outcome, Priority, Request, Retry
 from tests.kit.queueing import CRITICAL, HIGH, LOW, MEDIUM, NOW_MS, Kit
 
 
@@ -64,7 +64,7 @@ def test_the_same_symbol_twice_in_one_bulk_is_queued_once(kit: Kit) -> None:
 def test_a_critical_request_does_not_wait_for_a_delay(kit: Kit, standing: Priority) -> None:
     kit.put("A", at=standing)
     claimed = kit.take()
-    kit.queue.retry(claimed, "A", delay_ms=60_000, priority=standing, error="x")
+    kit.queue.end(claimed, [Retry("A", 60_000, standing, "x")], answered=True)
     assert kit.where("A") == {"delayed", "items", "pending"}
     assert kit.put("A", at=CRITICAL) == ["raised" if standing == LOW else "pending"]
     assert kit.where("A") == {"queue", "items", "pending"}
@@ -73,7 +73,7 @@ def test_a_critical_request_does_not_wait_for_a_delay(kit: Kit, standing: Priori
 
 def test_a_high_request_raises_a_delayed_item_but_leaves_its_delay(kit: Kit) -> None:
     kit.put("A", at=LOW)
-    kit.queue.retry(kit.take(), "A", delay_ms=1_000, priority=LOW, error="x")
+    kit.queue.end(kit.take(), [Retry("A", 1_000, LOW, "x")], answered=True)
     assert kit.put("A", at=HIGH) == ["raised"]
     assert kit.where("A") == {"delayed", "items", "pending"}
     kit.now_ms += 1_000
@@ -89,7 +89,7 @@ def test_urgency_wished_for_a_leased_item_counts_when_it_comes_back(kit: Kit) ->
     assert kit.item("A")["wanted_priority"] == HIGH
     assert kit.where("A") == {"leases", "items", "pending"}
     kit.put("H", at=HIGH)
-    kit.queue.retry(claimed, "A", delay_ms=0, priority=LOW, error="x")
+    kit.queue.end(claimed, [Retry("A", 0, LOW, "x")], answered=True)
     assert "wanted_priority" not in kit.item("A")
     kit.put("B", at=MEDIUM)
     # its place among HIGH is that of the request, made before H came
@@ -100,8 +100,8 @@ def test_a_refreshed_item_forgets_the_urgency_wished_for_it(kit: Kit) -> None:
     kit.put("A", at=LOW)
     claimed = kit.take()
     kit.put("A", at=CRITICAL)
-    kit.queue.complete(claimed, [])
-    kit.queue.complete(claimed, [_done("A")])
+    kit.queue.end(claimed, [], answered=True)
+    kit.queue.end(claimed, [_done("A")], answered=True)
     assert kit.where("A") == set()
     assert kit.put("A", at=LOW) == ["enqueued"]
     assert kit.take().items[0].priority == LOW
@@ -123,7 +123,7 @@ def test_critical_retried_and_reaped_items_never_fail_for_space(connection: Redi
     kit.put("A", at=LOW)
     claimed = kit.take()
     assert kit.put("X", "Y", at=CRITICAL) == ["enqueued", "enqueued"]
-    kit.queue.retry(claimed, "A", delay_ms=10, priority=LOW, error="x")
+    kit.queue.end(claimed, [Retry("A", 10, LOW, "x")], answered=True)
     kit.take()
     kit.now_ms += 30_000
     kit.queue.reap()
@@ -133,7 +133,7 @@ def test_critical_retried_and_reaped_items_never_fail_for_space(connection: Redi
 def test_delayed_and_leased_items_count_towards_the_size(connection: Redis) -> None:
     kit = Kit(connection, max_size=2)
     kit.put("A", "B", at=LOW)
-    kit.queue.retry(kit.take(), "A", delay_ms=10_000, priority=LOW, error="x")
+    kit.queue.end(kit.take(), [Retry("A", 10_000, LOW, "x")], answered=True)
     kit.take()
     assert kit.put("C", at=LOW) == ["refused"]
     assert kit.queue.size == 2
@@ -153,7 +153,7 @@ def test_an_unknown_priority_is_refused_before_anything_is_done(kit: Kit, priori
     kit.put("A")
     claimed = kit.take()
     with pytest.raises(InvalidRequest, match=f"priority {priority}"):
-        kit.queue.release(claimed, [Retry("A", 0, priority, "x")], answered=True)
+        kit.queue.end(claimed, [Retry("A", 0, priority, "x")], answered=True)
     assert kit.where("A") == {"leases", "items", "pending"}
 
 
@@ -165,7 +165,7 @@ def test_an_empty_enqueue_is_no_error(kit: Kit) -> None:
 @pytest.mark.parametrize("kind", list(Death))
 def test_each_kind_of_death_has_its_own_way_back(kit: Kit, kind: Death) -> None:
     kit.put("A", at=LOW)
-    kit.queue.bury(kit.take(), "A", kind=kind, error="no such thing")
+    kit.queue.end(kit.take(), [Bury("A", kind, "no such thing")], answered=True)
     assert kit.where("A") == {"dead", "dead_items"}
     at_once = kit.put("A", at=LOW)
     assert at_once == ["enqueued" if kind == Death.TRANSIENT else "dead"]
@@ -182,18 +182,18 @@ def test_each_kind_of_death_has_its_own_way_back(kit: Kit, kind: Death) -> None:
 @pytest.mark.parametrize("kind", list(Death))
 def test_revive_brings_back_any_dead_item_by_hand(kit: Kit, kind: Death) -> None:
     kit.put("A", at=LOW)
-    kit.queue.bury(kit.take(), "A", kind=kind, error="x")
+    kit.queue.end(kit.take(), [Bury("A", kind, "x")], answered=True)
     assert kit.put("A", revive=True) == ["enqueued"]
-    kit.queue.complete(kit.take(), [_done("A")])
+    kit.queue.end(kit.take(), [_done("A")], answered=True)
     assert kit.where("A") == set(), "success clears the dead letter"
     assert kit.queue.dead() == []
 
 
 def test_dead_letters_tell_their_story_and_can_be_dropped(kit: Kit) -> None:
     kit.queue.enqueue([Request("A", {"n": 1}), Request("B")], HIGH)
-    kit.queue.bury(kit.take(), "A", kind=Death.INVALID, error="404")
+    kit.queue.end(kit.take(), [Bury("A", Death.INVALID, "404")], answered=True)
     kit.now_ms += 1
-    kit.queue.bury(kit.take(), "B", kind=Death.POISON, error="boom")
+    kit.queue.end(kit.take(), [Bury("B", Death.POISON, "boom")], answered=True)
     first, second = kit.queue.dead()
     assert (first.symbol, first.kind, first.reason, first.payload) == (
         "A",

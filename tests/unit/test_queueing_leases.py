@@ -64,7 +64,7 @@ def test_nothing_pending_is_empty_and_something_leased_is_a_wait(kit: Kit) -> No
 
 def test_a_delayed_item_is_waited_for(kit: Kit) -> None:
     kit.put("A")
-    kit.queue.retry(kit.take(), "A", delay_ms=700, priority=LOW, error="x")
+    kit.queue.end(kit.take(), [Retry("A", 700, LOW, "x")], answered=True)
     hint = kit.refused()
     assert (hint.reason, hint.wait_ms) == ("delayed", 700)
     kit.now_ms += 699
@@ -95,7 +95,9 @@ def test_complete_publishes_and_forgets_in_one_step(kit: Kit) -> None:
     with client.pubsub(ignore_subscribe_messages=True) as listener:
         listener.subscribe("asset:update:A")
         listener.get_message(timeout=1)
-        kit.queue.complete(claimed, [Done("A", "asset:update:A", '{"s":"é\\ud800"}'), Done("B")])
+        kit.queue.end(
+            claimed, [Done("A", "asset:update:A", '{"s":"é\\ud800"}'), Done("B")], answered=True
+        )
         heard = listener.get_message(timeout=1)
         assert heard is not None
         assert _text(heard["data"]) == '{"s":"é\\ud800"}'
@@ -115,7 +117,7 @@ def test_a_stale_token_can_neither_complete_nor_publish(kit: Kit) -> None:
     fresh = kit.take()
     before = kit.dump()
     with pytest.raises(LeaseLost) as lost:
-        kit.queue.complete(stale, [Done("A", "c", "e")])
+        kit.queue.end(stale, [Done("A", "c", "e")], answered=True)
     assert lost.value.symbols == ["A"]
     ends: list[Retry | GiveBack | Bury] = [
         Retry("A", 0, LOW, "x"),
@@ -124,23 +126,23 @@ def test_a_stale_token_can_neither_complete_nor_publish(kit: Kit) -> None:
     ]
     for back in ends:
         with pytest.raises(LeaseLost):
-            kit.queue.release(stale, [back], answered=True)
+            kit.queue.end(stale, [back], answered=True)
     with pytest.raises(LeaseLost):
         kit.queue.extend(stale)
     assert kit.dump() == before
-    kit.queue.complete(fresh, [Done("A", "c", "e")])
+    kit.queue.end(fresh, [Done("A", "c", "e")], answered=True)
     assert kit.redis.xlen(kit.keys.updates) == 1
     with pytest.raises(LeaseLost):
-        kit.queue.complete(fresh, [Done("A", "c", "e")])
+        kit.queue.end(fresh, [Done("A", "c", "e")], answered=True)
     assert kit.redis.xlen(kit.keys.updates) == 1
 
 
 def test_a_lost_item_does_not_take_the_others_along(kit: Kit) -> None:
     kit.put("A", "B")
     claimed = kit.take(max_items=2)
-    kit.queue.give_back(claimed, "A", answered=True)
+    kit.queue.end(claimed, [GiveBack("A")], answered=True)
     with pytest.raises(LeaseLost) as lost:
-        kit.queue.complete(claimed, [Done("A", "c", "e"), Done("B", "c", "e")])
+        kit.queue.end(claimed, [Done("A", "c", "e"), Done("B", "c", "e")], answered=True)
     assert lost.value.symbols == ["A"]
     assert kit.where("A") == {"queue", "items", "pending"}
     assert kit.where("B") == set()
@@ -150,7 +152,7 @@ def test_retry_counts_an_attempt_and_goes_to_the_end_of_its_band(kit: Kit) -> No
     kit.put("A", at=HIGH)
     kit.put("L", at=LOW)
     claimed = kit.take()
-    kit.queue.retry(claimed, "A", delay_ms=0, priority=LOW, error="HTTP 500")
+    kit.queue.end(claimed, [Retry("A", 0, LOW, "HTTP 500")], answered=True)
     item = kit.item("A")
     assert (item["attempts"], item["last_error"], item["priority"]) == (1, "HTTP 500", LOW)
     assert "token" not in item
@@ -161,8 +163,8 @@ def test_retry_counts_an_attempt_and_goes_to_the_end_of_its_band(kit: Kit) -> No
 @pytest.mark.parametrize("error", ["\ud800 lone", "nul \x00", "é" * 10, '"\\\n', "x" * 100_000])
 def test_whatever_the_error_text_is_the_item_comes_back(kit: Kit, error: str) -> None:
     kit.put("A", "B")
-    kit.queue.retry(kit.take(), "A", delay_ms=1, priority=LOW, error=error)
-    kit.queue.bury(kit.take(), "B", kind=Death.INVALID, error=error)
+    kit.queue.end(kit.take(), [Retry("A", 1, LOW, error)], answered=True)
+    kit.queue.end(kit.take(), [Bury("B", Death.INVALID, error)], answered=True)
     assert kit.where("A") == {"delayed", "items", "pending"}
     assert len(kit.item("A")["last_error"]) <= 1_000
     assert kit.queue.dead()[0].symbol == "B"
@@ -171,38 +173,38 @@ def test_whatever_the_error_text_is_the_item_comes_back(kit: Kit, error: str) ->
 def test_bury_ends_an_item(kit: Kit) -> None:
     kit.put("A")
     claimed = kit.take()
-    kit.queue.bury(claimed, "A", kind=Death.TRANSIENT, error="3 attempts")
+    kit.queue.end(claimed, [Bury("A", Death.TRANSIENT, "3 attempts")], answered=True)
     assert kit.where("A") == {"dead", "dead_items"}
     assert kit.counter("buried:transient") == 1
     (letter,) = kit.queue.dead()
     assert (letter.kind, letter.reason, letter.attempts) == (Death.TRANSIENT, "3 attempts", 1)
 
 
-def test_give_back_keeps_score_and_attempts_and_remembers_the_cursor(kit: Kit) -> None:
+def test_give_back_keeps_score_and_attempts(kit: Kit) -> None:
     kit.put("A", at=LOW)
     kit.put("B", at=LOW)
     score = kit.score("A")
     kit.now_ms += 1_000
     claimed = kit.take()
-    kit.queue.release(claimed, [GiveBack("A", cursor="page=2")], answered=True)
+    kit.queue.end(claimed, [GiveBack("A")], answered=True)
     assert kit.score("A") == score
     again = kit.take().items[0]
-    assert (again.symbol, again.cursor, again.attempts) == ("A", "page=2", 0)
+    assert (again.symbol, again.attempts) == ("A", 0)
 
 
 def test_give_back_within_a_bulk_of_one_millisecond_keeps_its_place(kit: Kit) -> None:
     names = [f"S{n}" for n in range(9)]
     kit.put(*names, at=LOW)
-    kit.queue.complete(kit.take(), [Done("S0")])
+    kit.queue.end(kit.take(), [Done("S0")], answered=True)
     claimed = kit.take(max_items=3)
-    kit.queue.release(claimed, [GiveBack(s) for s in ("S3", "S1", "S2")], answered=False)
+    kit.queue.end(claimed, [GiveBack(s) for s in ("S3", "S1", "S2")], answered=False)
     assert kit.take_symbols(8) == names[1:]
 
 
 def test_give_back_may_wait_a_while(kit: Kit) -> None:
     kit.put("A", at=HIGH)
     score = kit.score("A")
-    kit.queue.release(kit.take(), [GiveBack("A", delay_ms=500, error="429")], answered=True)
+    kit.queue.end(kit.take(), [GiveBack("A", delay_ms=500, error="429")], answered=True)
     assert kit.where("A") == {"delayed", "items", "pending"}
     kit.now_ms += 500
     kit.queue.reap()
@@ -218,7 +220,7 @@ def test_one_release_ends_each_item_in_its_own_way(kit: Kit) -> None:
         GiveBack("B"),
         Bury("C", Death.INVALID, "404"),
     ]
-    kit.queue.release(claimed, back, answered=True)
+    kit.queue.end(claimed, back, answered=True)
     assert "delayed" in kit.where("A")
     assert "queue" in kit.where("B")
     assert "dead" in kit.where("C")
@@ -243,7 +245,7 @@ def test_cancel_takes_back_what_nobody_works_on(kit: Kit) -> None:
     kit.put("A", "B", "C", "D")
     kit.take()  # A
     claimed = kit.take()  # B
-    kit.queue.release(claimed, [GiveBack("B", delay_ms=1000)], answered=True)
+    kit.queue.end(claimed, [GiveBack("B", delay_ms=1000)], answered=True)
     assert kit.queue.cancel(["A", "B", "C", "unknown"]) == 2
     assert sorted(kit.queue.pending()) == ["A", "D"]
     assert kit.where("A") == {"leases", "items", "pending"}
@@ -287,7 +289,7 @@ def test_items_given_back_to_go_alone_do_so(kit: Kit) -> None:
     kit.put("A", "B")
     claimed = kit.take(max_items=2)
     back = [GiveBack("A", solo=True), GiveBack("B", solo=True)]
-    kit.queue.release(claimed, back, answered=True)
+    kit.queue.end(claimed, back, answered=True)
     for name in "AB":
         assert [item.symbol for item in kit.take(max_items=2).items] == [name]
         assert kit.item(name)["attempts"] == 0
@@ -327,7 +329,7 @@ def test_only_crashes_in_a_row_are_poison(kit: Kit) -> None:
             kit.take()
             kit.now_ms += LEASE_MS
         assert kit.queue.reap().wait_ms == 0
-        kit.queue.retry(kit.take(), "A", delay_ms=0, priority=LOW, error="500")
+        kit.queue.end(kit.take(), [Retry("A", 0, LOW, "500")], answered=True)
         assert kit.item("A")["crashes"] == 0
     assert kit.queue.dead() == []
 
@@ -369,10 +371,10 @@ def test_stats_count_every_state_and_the_oldest_of_all_bands(kit: Kit) -> None:
     kit.put("L", at=LOW)
     kit.now_ms += 5_000
     kit.put("H", "I", "J", at=HIGH)
-    kit.queue.retry(kit.take(), "H", delay_ms=9, priority=LOW, error="x")
+    kit.queue.end(kit.take(), [Retry("H", 9, LOW, "x")], answered=True)
     kit.take()
     kit.put("D", at=CRITICAL)
-    kit.queue.bury(kit.take(), "D", kind=Death.INVALID, error="x")
+    kit.queue.end(kit.take(), [Bury("D", Death.INVALID, "x")], answered=True)
     before = kit.dump()
     stats = kit.queue.stats()
     assert stats.queued == {CRITICAL: 0, HIGH: 1, MEDIUM: 0, LOW: 1}
@@ -403,7 +405,7 @@ def test_next_at_reads_only(kit: Kit, limit: int | None) -> None:
 def test_next_at_names_the_earliest_event(kit: Kit) -> None:
     kit.put("A", "B")
     kit.take()
-    kit.queue.retry(kit.take(), "B", delay_ms=200, priority=LOW, error="x")
+    kit.queue.end(kit.take(), [Retry("B", 200, LOW, "x")], answered=True)
     assert (kit.queue.next_at().reason, kit.queue.next_at().wait_ms) == ("delayed", 200)
     kit.put("C")
     assert (kit.queue.next_at().reason, kit.queue.next_at().wait_ms) == ("free", 0)
@@ -414,7 +416,7 @@ def test_scripts_flushed_between_two_calls_are_loaded_again(kit: Kit) -> None:
     kit.redis.script_flush()
     claimed = kit.take()
     kit.redis.script_flush()
-    kit.queue.complete(claimed, [Done("A")])
+    kit.queue.end(claimed, [Done("A")], answered=True)
     assert kit.where("A") == set()
 
 
@@ -436,14 +438,14 @@ def test_an_unreadable_item_is_buried_and_holds_up_nothing(kit: Kit, raw: str, s
     claimed = kit.take() if state != "queue" else None
     if state == "delayed":
         assert claimed
-        kit.queue.retry(claimed, "BAD", delay_ms=10, priority=HIGH, error="x")
+        kit.queue.end(claimed, [Retry("BAD", 10, HIGH, "x")], answered=True)
     kit.put("GOOD", at=LOW)
     kit.redis.hset(kit.keys.items, "BAD", raw)
     kit.queue.peek(9)
     kit.queue.stats()
     if claimed and state == "leases":
         with pytest.raises(LeaseLost):
-            kit.queue.complete(claimed, [Done("BAD")])
+            kit.queue.end(claimed, [Done("BAD")], answered=True)
     kit.now_ms += LEASE_MS
     seen = [
         item.symbol
@@ -462,7 +464,7 @@ def test_an_unreadable_dead_letter_blocks_nobody(kit: Kit) -> None:
     kit.put("A", "B")
     for _ in range(2):
         claimed = kit.take()
-        kit.queue.bury(claimed, claimed.items[0].symbol, kind=Death.POISON, error="x")
+        kit.queue.end(claimed, [Bury(claimed.items[0].symbol, Death.POISON, "x")], answered=True)
     kit.redis.hset(kit.keys.dead_items, "A", "{")
     assert [letter.symbol for letter in kit.queue.dead()] == ["B"]
     assert kit.put("A", "B") == ["enqueued", "dead"]
@@ -489,7 +491,7 @@ def test_fields_of_a_newer_version_survive_an_older_worker(kit: Kit) -> None:
     kit.put("A")
     raw = kit.item("A") | {"novelty": "kept"}
     kit.redis.hset(kit.keys.items, "A", json.dumps(raw))
-    kit.queue.give_back(kit.take(), "A", answered=True)
+    kit.queue.end(kit.take(), [GiveBack("A")], answered=True)
     assert kit.item("A")["novelty"] == "kept"
 
 
@@ -497,7 +499,7 @@ def test_requests_can_carry_anything_json_can(kit: Kit) -> None:
     payload = {"big": 2**60, "list": [], "none": None, "deep": {"a": [1.5, "é"]}}
     kit.queue.enqueue([Request("A", payload)])
     assert kit.queue.peek()[0].payload == payload
-    kit.queue.give_back(kit.take(), "A", answered=True)
+    kit.queue.end(kit.take(), [GiveBack("A")], answered=True)
     assert kit.take().items[0].payload == payload
 
 

@@ -133,10 +133,10 @@ class Workers(RuleBasedStateMachine):
         try:
             if verb == "complete":
                 done = [Done(name, f"asset:update:{name}", claimed.token) for name in names]
-                self.kit.queue.complete(claimed, done, answered=answered)
+                self.kit.queue.end(claimed, done, answered=answered)
             else:
                 back = [_back(verb, name, delay_ms) for name in names]
-                self.kit.queue.release(claimed, back, answered=answered)
+                self.kit.queue.end(claimed, back, answered=answered)
             lost = []
         except LeaseLost as error:
             lost = error.symbols

@@ -85,11 +85,11 @@ def test_a_late_or_repeated_answer_never_prolongs_nor_revives_a_place(kit: Kit) 
 def test_a_timeout_frees_nothing_earlier(kit: Kit) -> None:
     kit.put("A", at=HIGH)
     claimed = kit.take()
-    kit.queue.release(claimed, [Retry("A", 10, LOW, "timeout")], answered=False)
+    kit.queue.end(claimed, [Retry("A", 10, LOW, "timeout")], answered=False)
     assert kit.places() == [UNANSWERED_MS]
     kit.now_ms += 20
     again = kit.take()
-    kit.queue.release(again, [GiveBack("A")], answered=True)
+    kit.queue.end(again, [GiveBack("A")], answered=True)
     assert kit.places() == [ANSWERED_MS, UNANSWERED_MS - 20]
 
 
@@ -353,7 +353,7 @@ def test_a_block_heals_after_a_step_back(kit: Kit) -> None:
 def test_leases_and_delays_heal_after_a_step_back(kit: Kit) -> None:
     kit.policy = limited(limit=None)
     kit.put("A", "B")
-    kit.queue.retry(kit.take(), "A", delay_ms=1_000, priority=LOW, error="x")
+    kit.queue.end(kit.take(), [Retry("A", 1_000, LOW, "x")], answered=True)
     kit.take()
     kit.now_ms -= 10**9
     hint = kit.queue.reap()
@@ -491,9 +491,9 @@ def test_aging_lifts_a_waiting_item_band_by_band(connection: Redis) -> None:
         first = kit.queue.peek()[0].symbol
         assert first == (name if ahead else "OLD"), age
         claimed = kit.take()
-        kit.queue.complete(claimed, [Done(claimed.items[0].symbol)])
+        kit.queue.end(claimed, [Done(claimed.items[0].symbol)], answered=True)
         if claimed.items[0].symbol == "OLD":
-            kit.queue.complete(kit.take(), [Done(name)])
+            kit.queue.end(kit.take(), [Done(name)], answered=True)
             kit.now_ms = NOW_MS
             kit.put("OLD", at=LOW)
 
@@ -531,7 +531,7 @@ def test_nothing_waits_longer_than_the_aging_bound(connection: Redis, retried: b
     kit.put(*[f"L{n}" for n in range(5)], at=LOW)
     kit.put(*[f"M{n}" for n in range(5)], at=MEDIUM)
     if retried:
-        kit.queue.retry(kit.take(), "M0", delay_ms=0, priority=LOW, error="x")
+        kit.queue.end(kit.take(), [Retry("M0", 0, LOW, "x")], answered=True)
     kit.put(*[f"H{n}" for n in range(10)], at=HIGH)
     total = 20
     gone: dict[str, int] = {}
@@ -539,7 +539,7 @@ def test_nothing_waits_longer_than_the_aging_bound(connection: Redis, retried: b
         claimed = kit.take()
         symbol = claimed.items[0].symbol
         gone.setdefault(symbol, kit.now_ms - NOW_MS)
-        kit.queue.complete(claimed, [Done(symbol)])
+        kit.queue.end(claimed, [Done(symbol)], answered=True)
         kit.put(f"N{turn}" if symbol[0] in "ML" else symbol, at=HIGH)
         kit.now_ms += step
     for band, priority in (("M", 3), ("L", 4)):

@@ -89,7 +89,7 @@ def test_a_request_that_changes_nothing_wakes_nobody(full: Kit) -> None:
 def test_a_request_that_can_go_sooner_wakes_the_waiting_drain(kit: Kit) -> None:
     kit.put("A", at=LOW)
     claimed = kit.take()
-    kit.queue.retry(claimed, "A", delay_ms=900, priority=LOW, error="x")
+    kit.queue.end(claimed, [Retry("A", 900, LOW, "x")], answered=True)
     assert kit.refused(drain="d1").reason == "delayed"
     kit.put("B")
     assert tokens(kit) == 1
@@ -116,7 +116,7 @@ def test_nobody_waits_after_an_empty_claim(kit: Kit) -> None:
 
 def test_tokens_are_bounded(kit: Kit) -> None:
     kit.put("A", at=LOW)
-    kit.queue.retry(kit.take(), "A", delay_ms=900, priority=LOW, error="x")
+    kit.queue.end(kit.take(), [Retry("A", 900, LOW, "x")], answered=True)
     kit.refused(drain="d1")
     for n in range(30):
         kit.put(f"S{n}")
@@ -132,7 +132,7 @@ def test_complete_tells_when_to_claim_again_and_who_waits(full: Kit) -> None:
     full.limiter.acquire()
     full.put("M", at=LOW)
     full.now_ms += 20
-    hint = full.queue.complete(claimed, [Done("L")], drain="d1")
+    hint = full.queue.end(claimed, [Done("L")], answered=True, drain="d1")
     assert (hint.waiter, hint.reason, hint.wait_ms) == (True, "window", 1_010)
 
 
@@ -141,7 +141,7 @@ def test_an_answer_that_frees_a_call_earlier_wakes_the_waiting_drain(kit: Kit) -
     working, _ = kit.take(drain="d1"), kit.take(drain="d2")
     assert kit.refused(drain="d3").wait_ms == UNANSWERED_MS
     kit.now_ms += 30
-    hint = kit.queue.complete(working, [Done("A")], drain="d1")
+    hint = kit.queue.end(working, [Done("A")], answered=True, drain="d1")
     assert (hint.waiter, hint.waiting) == (False, True)
     assert hint.wait_ms == 1_010
     assert tokens(kit) == 1
@@ -149,7 +149,7 @@ def test_an_answer_that_frees_a_call_earlier_wakes_the_waiting_drain(kit: Kit) -
 
 def test_a_granted_drain_leaves_the_next_call_to_the_waiting_one(kit: Kit) -> None:
     kit.put("A", at=LOW)
-    kit.queue.retry(kit.take(), "A", delay_ms=900, priority=LOW, error="x")
+    kit.queue.end(kit.take(), [Retry("A", 900, LOW, "x")], answered=True)
     kit.now_ms += UNANSWERED_MS - 900
     kit.refused(drain="d1")
     kit.now_ms += 900
@@ -179,7 +179,7 @@ def test_a_leaving_drain_tells_the_waiting_one_what_it_leaves(kit: Kit) -> None:
     working, _ = kit.take(drain="d2"), kit.take()
     kit.refused(drain="d1")
     kit.limiter.reset()
-    hint = kit.queue.complete(working, [Done("A")], drain="d2")
+    hint = kit.queue.end(working, [Done("A")], answered=True, drain="d2")
     assert hint.wait_ms == 0
     assert tokens(kit) == 0
     _, hint = kit.queue.retire("d2")
@@ -203,7 +203,7 @@ def test_the_pass_of_a_stranger_wakes_the_waiting_drain_too(kit: Kit) -> None:
 def test_no_wake_up_is_lost_between_claim_wait_and_retire(kit: Kit) -> None:
     """Whatever came before: a request leaves a token for who waits, or says that nobody does."""
     kit.put("A", at=LOW)
-    kit.queue.retry(kit.take(), "A", delay_ms=900, priority=LOW, error="x")
+    kit.queue.end(kit.take(), [Retry("A", 900, LOW, "x")], answered=True)
     for step in ("waiting", "woken", "retired"):
         if step == "waiting":
             kit.refused(drain="d1")
@@ -259,12 +259,12 @@ def test_each_outcome_is_written_by_whoever_refreshes(kit: Kit) -> None:
     begin(kit)
     first = kit.take()
     kit.now_ms += 5
-    kit.queue.complete(first, [Done("X")])
+    kit.queue.end(first, [Done("X")], answered=True)
     record = kit.queue.batch_record("1205")
     assert record is not None
     assert record.outcomes == {"X": BatchOutcome("updated", None, NOW_MS + 5)}
     assert (record.calls, record.first_call_at_ms, record.finished_at_ms) == (1, NOW_MS, None)
-    kit.queue.release(kit.take(), [Bury("Y", Death.INVALID, "404")], answered=True)
+    kit.queue.end(kit.take(), [Bury("Y", Death.INVALID, "404")], answered=True)
     record = kit.queue.batch_record("1205")
     assert record is not None
     assert (record.updated, record.failed) == (["X"], [("Y", "404")])
@@ -276,13 +276,13 @@ def test_a_retry_is_written_as_such_and_replaced_by_its_end(kit: Kit) -> None:
     begin(kit)
     claimed = kit.take(max_items=2)
     back = [Retry("X", 10, LOW, "HTTP 500")]
-    kit.queue.release(claimed, back, answered=True)
-    kit.queue.complete(claimed, [Done("Y")])
+    kit.queue.end(claimed, back, answered=True)
+    kit.queue.end(claimed, [Done("Y")], answered=True)
     record = kit.queue.batch_record("1205")
     assert record is not None
     assert record.outcomes["X"].status == "retrying"
     kit.now_ms += 10
-    kit.queue.complete(kit.take(), [Done("X")])
+    kit.queue.end(kit.take(), [Done("X")], answered=True)
     record = kit.queue.batch_record("1205")
     assert record is not None
     assert record.updated == ["X", "Y"]
@@ -307,9 +307,9 @@ def test_a_batch_of_nothing_is_finished(kit: Kit) -> None:
 
 def test_a_dead_asset_is_a_failure_of_the_batch(kit: Kit) -> None:
     kit.put("Y")
-    kit.queue.bury(kit.take(), "Y", kind=Death.POISON, error="boom")
+    kit.queue.end(kit.take(), [Bury("Y", Death.POISON, "boom")], answered=True)
     assert begin(kit).symbols(Outcome.DEAD) == ["Y"]
-    kit.queue.complete(kit.take(), [Done("X")])
+    kit.queue.end(kit.take(), [Done("X")], answered=True)
     record = kit.queue.batch_record("1205")
     assert record is not None
     assert record.failed == [("Y", "poison: boom")]
@@ -320,7 +320,7 @@ def test_a_dead_asset_is_a_failure_of_the_batch(kit: Kit) -> None:
 def test_poison_is_a_failure_of_its_batch(kit: Kit, reaper: str) -> None:
     """Found by time alone: nobody holds the item then, and its batch ends all the same."""
     begin(kit, assets=("X", "Y"))
-    kit.queue.complete(kit.take(), [Done("X")])
+    kit.queue.end(kit.take(), [Done("X")], answered=True)
     for _ in range(3):
         assert kit.take().items[0].symbol == "Y"
         kit.now_ms += kit.queue.lease_ms
@@ -338,11 +338,11 @@ def test_an_item_that_joins_a_batch_while_leased_ends_in_its_record(kit: Kit, ve
     claimed = kit.take(max_items=2)
     begin(kit)
     if verb == "complete":
-        kit.queue.complete(claimed, [Done("Z", "c", "e"), Done("X", "c", "e")])
+        kit.queue.end(claimed, [Done("Z", "c", "e"), Done("X", "c", "e")], answered=True)
         assert kit.redis.xlen(kit.keys.updates) == 2
     else:
         back = [Bury(s, Death.INVALID, "404") for s in ("Z", "X")]
-        kit.queue.release(claimed, back, answered=True)
+        kit.queue.end(claimed, back, answered=True)
     record = kit.queue.batch_record("1205")
     assert record is not None
     assert record.outcomes["X"].status == ("updated" if verb == "complete" else "failed")
@@ -356,7 +356,7 @@ def test_one_lease_may_end_in_two_records(kit: Kit) -> None:
     claimed = kit.take(max_items=2)
     kit.queue.enqueue([Request("Y")], CRITICAL, batch=batch("1210", assets=("Y",)))
     with pytest.raises(LeaseLost) as lost:
-        kit.queue.complete(claimed, [Done("X"), Done("Y"), Done("NEVER")])
+        kit.queue.end(claimed, [Done("X"), Done("Y"), Done("NEVER")], answered=True)
     assert lost.value.symbols == ["NEVER"]
     old, new = kit.queue.batch_record("1205"), kit.queue.batch_record("1210")
     assert old is not None
@@ -369,7 +369,7 @@ def test_a_record_that_is_long_gone_is_not_begun_again(kit: Kit) -> None:
     begin(kit, ttl_ms=60_000)
     claimed = kit.take()
     kit.redis.delete(kit.keys.batch("1205"))  # as its TTL does
-    kit.queue.complete(claimed, [Done("X")])
+    kit.queue.end(claimed, [Done("X")], answered=True)
     assert kit.queue.batch_record("1205") is None
     assert kit.queue.batches(5) == []
     kit.assert_no_leak()

@@ -134,10 +134,10 @@ class Drains(RuleBasedStateMachine):
         symbol = drain.claimed.items[0].symbol
         try:
             if end == "complete":
-                return self.kit.queue.complete(drain.claimed, [Done(symbol)], drain=name)
+                return self.kit.queue.end(drain.claimed, [Done(symbol)], answered=True, drain=name)
             back = GiveBack(symbol) if end == "time-out" else Retry(symbol, 2_000, LOW, "x")
             answered = end == "retry"
-            return self.kit.queue.release(drain.claimed, [back], answered=answered, drain=name)
+            return self.kit.queue.end(drain.claimed, [back], answered=answered, drain=name)
         except LeaseLost:
             return Hint(self.kit.now_ms, self.kit.now_ms)
 

@@ -58,8 +58,7 @@ def told(reaction: Retry | GiveBack | Bury) -> object:
         case Retry(_, delay_ms, priority):
             assert priority == Priority.LOW
             return "again", delay_ms
-        case GiveBack(_, cursor, delay_ms):
-            assert cursor is None
+        case GiveBack(_, delay_ms):
             return "back", delay_ms
         case Bury(_, kind):
             return "dead", kind
