@@ -1,20 +1,11 @@
-# assetq: `make run` is all that a machine with Python 3.11+ needs.
-#
-#   make setup   the .venv with pinned and hashed dependencies, and recorded market data
-#   make run     everything on this machine, until Ctrl-C (FOR=90: 90 seconds, then a summary)
-#   make test    all tests · make lint: ruff and mypy · make bench: measurements
-#   make soak    five minutes of kills, delays and flushes against the quota (SECONDS=, SEED=)
-#   make chaos   two minutes in which everything is killed, frozen, cut and restarted (SECONDS=, SEED=)
-#   make chaos-long   the same with ten seeds of five minutes
-#   make outages   servers away under all processes, and a failover by Redis Sentinel
-#   make fuzz    10,000 damaged answers and 10,000 random inputs (COUNT=, SEED=)
-#   make lock    pin the dependencies of pyproject.toml anew · make clean: as after a clone
+# assetq: `make run` is all that a machine with Python 3.11+ needs; `make help` lists the rest.
 #
 # Paths are relative and every command runs in this directory, so that spaces in it do no harm.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup data run test lint bench soak fuzz chaos chaos-long outages lock clean
+.PHONY: help setup data run test-fast test lint fix bench soak fuzz chaos chaos-long outages \
+  lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -32,8 +23,8 @@ ifneq ($(shell cat '$(STAMP)' 2>/dev/null),$(CURDIR))
 .PHONY: $(STAMP)
 endif
 
-help:
-	@sed -n '3,11s/^# \{0,1\}//p' Makefile
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s%s\n", $$1, $$2 }' Makefile
 
 # The first interpreter that is new enough, or the one named: make setup PYTHON=/path/to/python3
 define find_python
@@ -66,7 +57,7 @@ $(STAMP): requirements-dev.txt pyproject.toml
 	  --no-build-isolation --no-index --editable .
 	@pwd -P > $(STAMP)
 
-setup: $(STAMP) data
+setup: $(STAMP) data ## make .venv from the pinned and hashed dependencies
 	@echo "ready: make run"
 
 # Recorded prices for the sandbox; without them it generates some and says so.
@@ -74,14 +65,23 @@ data: $(STAMP)
 	@$(BIN)/python -m local.sandbox.fetch || \
 	  echo "some recorded market data is not there: the sandbox generates those prices"
 
-run: $(STAMP)
+run: $(STAMP) ## run everything on this machine until Ctrl-C (FOR=90: for 90 s; PLAN=, WORKERS=)
 	@exec $(BIN)/assetq up $(if $(FOR),--for $(FOR)) $(if $(PLAN),--plan $(PLAN)) \
 	  $(if $(WORKERS),--workers $(WORKERS))
 
-test: $(STAMP)
-	@exec $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --max-worker-restart 0 $(ARGS)
+PYTEST := $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --max-worker-restart 0
 
-lint: $(STAMP)
+test-fast: $(STAMP) ## run the tests that need no server: the inner loop, under 30 s
+	@exec $(PYTEST) tests/unit $(ARGS)
+
+test: $(STAMP) ## run all tests, on real servers that they start: the gate (ARGS=-x)
+	@exec $(PYTEST) $(ARGS)
+
+fix: $(STAMP) ## format the code and mend what ruff can mend
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+lint: $(STAMP) ## check style, types, and that imports run downwards
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -89,36 +89,36 @@ lint: $(STAMP)
 
 SEED ?= 1
 soak: SECONDS ?= 345
-soak: $(STAMP)
+soak: $(STAMP) ## put the quota under kills, delays and flushes for 6 min (SECONDS=, SEED=)
 	@exec $(BIN)/python -m tests.chaos.soak --seconds $(SECONDS) --seed $(SEED)
 
 # Exit code 1, and the promises that were broken, if any were.
 chaos: SECONDS ?= 120
-chaos: $(STAMP)
+chaos: $(STAMP) ## kill, freeze, cut and restart everything for 2 min (SECONDS=, SEED=)
 	@exec $(BIN)/python -m tests.chaos.run --seconds $(SECONDS) --seed $(SEED)
 
 CHAOS_SEEDS ?= 1 2 3 4 5 6 7 8 9 10
 chaos-long: SECONDS ?= 300
-chaos-long: $(STAMP)
+chaos-long: $(STAMP) ## do that with ten seeds, five minutes each
 	@failed=; for seed in $(CHAOS_SEEDS); do \
 	  $(BIN)/python -m tests.chaos.run --seconds $(SECONDS) --seed $$seed || failed="$$failed $$seed"; \
 	done; test -z "$$failed" || { echo "promises were broken with seed$$failed" >&2; exit 1; }
 
 # Damaged answers of the provider, and random inputs of the command.
 COUNT ?= 10000
-fuzz: $(STAMP)
+fuzz: $(STAMP) ## feed 10,000 damaged answers and 10,000 random inputs (COUNT=, SEED=)
 	@$(BIN)/python -m tests.chaos.fuzz_provider --count $(COUNT) --seed $(SEED)
 	@exec $(BIN)/python -m tests.chaos.fuzz_inputs --count $(COUNT) --seed $(SEED)
 
-bench: $(STAMP)
+bench: $(STAMP) ## measure what needs no hour
 	@exec $(BIN)/python -m bench $(ARGS)
 
-outages: $(STAMP)
+outages: $(STAMP) ## take servers away from all processes, and fail over by Redis Sentinel
 	@OUTAGES=1 exec $(BIN)/python -m pytest -s tests/acceptance/test_outages.py \
 	  tests/chaos/test_sentinel.py
 
 # Needs uv (https://docs.astral.sh/uv/), which nothing else here does.
-lock:
+lock: ## pin the dependencies of pyproject.toml anew
 	@command -v uv >/dev/null || { echo "make lock needs uv: pip install uv" >&2; exit 1; }
 	UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile pyproject.toml --universal \
 	  --generate-hashes --no-emit-index-url --python-version 3.11 --quiet -o requirements.txt
@@ -126,7 +126,6 @@ lock:
 	  --generate-hashes --no-emit-index-url --python-version 3.11 --quiet --extra dev \
 	  -o requirements-dev.txt
 
-# Also forgets the data of `make run`.
-clean:
+clean: ## forget everything a clone does not have, `make run`'s data included
 	rm -rf $(VENV) .data build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

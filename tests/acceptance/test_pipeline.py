@@ -46,9 +46,7 @@ class Subscriber:
     heard: list[tuple[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._pubsub = self.client.pubsub(  # type: ignore[no-untyped-call]
-            ignore_subscribe_messages=True
-        )
+        self._pubsub = self.client.pubsub(ignore_subscribe_messages=True)
         self._pubsub.psubscribe("asset:update:*")
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._listen, daemon=True)

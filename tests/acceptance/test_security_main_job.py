@@ -14,6 +14,7 @@ import requests
 from cli.commands.acl import COMMANDS
 from local.sandbox import SandboxServer
 from local.servers.server import free_port
+from settings import Settings
 from tests.acceptance.test_pipeline import Subscriber
 from tests.kit import worker as worker_kit
 from tests.kit.cli_runs import Cli
@@ -69,7 +70,7 @@ def test_the_least_rights_do_the_whole_main_job(
         least_redis = stack.enter_context(acl_user(r))
         least_postgres = stack.enter_context(least_role(migrated_url))
 
-        def settings(database_url: str) -> worker_kit.Settings:
+        def settings(database_url: str) -> Settings:
             return settings_for(
                 least_redis,
                 database_url,

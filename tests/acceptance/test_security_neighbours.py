@@ -68,7 +68,7 @@ def schedule_stock(raw: redis.Redis, path: Path) -> None:
     """An entry as rq-scheduler pickles it, due now."""
     from datetime import UTC, datetime
 
-    from rq_scheduler import Scheduler
+    from rq_scheduler.scheduler import Scheduler
 
     at = datetime.now(UTC).replace(tzinfo=None)
     Scheduler("default", connection=raw).enqueue_at(at, os.mkdir, str(path))

@@ -127,7 +127,7 @@ def test_no_secret_is_seen_whatever_goes_wrong(
         with redis.Redis.from_url(redis_url) as plain:
             for key, value in eventually(lambda: list(everything_in(plain)), 5):
                 clean(f"Redis key {key}", f"{key} {value}")
-        r.execute_command("ACL", "SETUSER", USER, "resetpass", ">other")  # type: ignore[no-untyped-call]
+        r.execute_command("ACL", "SETUSER", USER, "resetpass", ">other")
         r.client_kill_filter(_type="normal", user=USER)
         eventually(lambda: "scheduler.redis" in fleet[0].output, 15)
         seen += pages(("/health/batch", "/metrics", "/rq/0/data/queues.json"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import redis
 
 from local.sandbox import SandboxServer
 from tests.kit import worker as worker_kit
-from tests.kit.cli_runs import Cli
+from tests.kit.cli_runs import Cli, Done
 from tests.kit.security import REDIS_PASSWORD, TlsFront, acl_user
 from tests.kit.waiting import eventually
 from tests.kit.worker import CRITICAL, Running, Site, process_env, settings_for
@@ -44,6 +45,11 @@ def env(
         yield process_env(settings, tmp_path, PYTHONUNBUFFERED="1", REDIS_TLS_VERIFY="false")
 
 
+def _healthy(cli: Cli) -> Done | None:
+    done = cli.here("doctor")
+    return done if done.code == 0 else None
+
+
 def test_the_work_goes_through_tls_without_verification(
     env: dict[str, str],
     front: TlsFront,
@@ -60,7 +66,7 @@ def test_the_work_goes_through_tls_without_verification(
         eventually(lambda: r.xlen("assetq:{massive}:updates") >= 3, 25, what="the batch")
         assert front.accepted >= 3
         cli = Cli(tmp_path, env)
-        done = eventually(lambda: (d := cli.here("doctor")).code == 0 and d, 15, every_s=0.3)
+        done = eventually(partial(_healthy, cli), 15, every_s=0.3)
         assert f"rediss://***@127.0.0.1:{front.port}/0" in done.out
         assert [one.terminate(25) for one in fleet] == [0, 0]
         for one in fleet:

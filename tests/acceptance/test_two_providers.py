@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,10 @@ def start(site: Site, kind: str, root: Path, tmp: Path, stack: ExitStack) -> Run
     return one
 
 
+def _all_told(site: Site) -> bool:
+    return set(site.events()) >= SYMBOLS
+
+
 def test_each_refreshes_its_own_assets_under_its_own_quota(
     sites: dict[str, Site], project_root: Path, tmp_path: Path
 ) -> None:
@@ -60,7 +65,7 @@ def test_each_refreshes_its_own_assets_under_its_own_quota(
             for kind in ("worker", "scheduler"):
                 start(site, kind, project_root, tmp_path, stack)
         for name, site in sites.items():
-            eventually(lambda s=site: set(s.events()) >= SYMBOLS, 30, what=name)
+            eventually(partial(_all_told, site), 30, what=name)
             assert set(site.context.queue.batches()[0].updated) == SYMBOLS
 
 

@@ -121,12 +121,15 @@ def read_redis(url: str) -> Row:
 def _known_jobs(redis: "Redis") -> list[str]:
     """Job ids that RQ holds in a list or a registry, from where they run or are cleaned up."""
     known: set[str] = set()
+    members: Any
     for key in redis.scan_iter("rq:*", count=1000):
         kind = redis.type(key)
         if kind == "list":
-            known |= set(redis.lrange(key, 0, -1))
+            members = redis.lrange(key, 0, -1)
+            known.update(members)
         elif kind == "zset":
-            known |= {member.split(":")[0] for member in redis.zrange(key, 0, -1)}
+            members = redis.zrange(key, 0, -1)
+            known.update(member.split(":")[0] for member in members)
     return sorted(known)
 
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Any
 
 from redis import Redis
 
@@ -85,7 +86,7 @@ def plan(seed: int, seconds: float, workers: int) -> list[Fault]:
 
 def holders(redis: "Redis") -> list[int]:
     """Process ids that hold a lease now; a token reads `drain@host-pid:…`."""
-    leased = redis.zrange(f"{PREFIX}leases", 0, -1)
+    leased: Any = redis.zrange(f"{PREFIX}leases", 0, -1)
     if not leased:
         return []
     items = [json.loads(raw) for raw in redis.hmget(f"{PREFIX}items", leased) if raw]

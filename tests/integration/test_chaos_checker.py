@@ -90,7 +90,7 @@ def _play(site: Site, redis_url: str, database_url: str, sandbox_url: str) -> Sc
             site.refresher.refresh(site.claim())
             continue
         claimed = site.claim(max_items=1).claimed
-        ends = {
+        ends: dict[str, Bury | Retry] = {
             "SOLUSD": Bury("SOLUSD", Death.INVALID, "unknown to the provider"),
             "ETHUSDT": Retry("ETHUSDT", 60_000, Priority.LOW, "500"),
         }

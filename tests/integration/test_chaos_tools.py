@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from local.servers.valkey import ValkeyServer
 from tests.chaos.faults import KINDS, plan
@@ -23,7 +25,7 @@ def road(valkey_server: ValkeyServer, redis_url: str) -> Iterator[Road]:
 
 
 def _client(road: Road) -> redis.Redis:
-    return redis.Redis(port=road.port, socket_timeout=5, retry=None)
+    return redis.Redis(port=road.port, socket_timeout=5, retry=Retry(NoBackoff(), 0))
 
 
 def test_a_road_carries_and_can_be_cut_for_a_while(road: Road) -> None:

@@ -77,7 +77,7 @@ class World:
         """The schedule stands, and the time of each entry has come."""
         scheduler = self.scheduler()
         scheduler.run_once()
-        self.site.ticks.queue.empty()  # type: ignore[no-untyped-call]
+        self.site.ticks.queue.empty()
         now_ms = self.site.context.redis_now_ms()
         for entry in scheduler._entries.values():
             place = scheduler.scheduled_jobs_key
@@ -89,7 +89,8 @@ class World:
     def time_passes(self) -> None:
         """What the dead process held runs out now (test_recovery.py waits for it to happen)."""
         r, keys = self.site.context.redis, self.site.context.keys
-        for symbol in r.zrange(keys.leases, 0, -1):
+        leased: Any = r.zrange(keys.leases, 0, -1)
+        for symbol in leased:
             r.zadd(keys.leases, {symbol: self.site.context.redis_now_ms()}, xx=True)
         r.pexpire(keys.named("scheduler:lock"), 1)
         r.pexpire(keys.waiter, 1)

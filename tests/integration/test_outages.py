@@ -150,7 +150,12 @@ def test_an_answer_is_not_kept_for_ever(
     monkeypatch.setattr(store, "KEEP_S", 1.0)
     provider.configure({"kind": "delay", "min_s": 0.5, "max_s": 0.5})
     site.ask("EURUSD")
-    killer = threading.Thread(target=lambda: (eventually(provider.arrivals), pg_server.kill()))
+
+    def kill_while_it_answers() -> None:
+        eventually(provider.arrivals)
+        pg_server.kill()
+
+    killer = threading.Thread(target=kill_while_it_answers)
     killer.start()
     with pytest.raises(DatabaseUnavailable):
         drained(site)

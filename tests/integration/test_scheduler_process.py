@@ -70,7 +70,7 @@ class One(TickScheduler):
         self.context.redis.set(
             self.context.keys.secondary, str(now_ms // 1_800_000 * 1800), px=86_400_000
         )
-        self.ticks.queue.empty()  # type: ignore[no-untyped-call]
+        self.ticks.queue.empty()
 
 
 @pytest.fixture
@@ -158,7 +158,7 @@ def test_slots_do_not_drift(new: NEW) -> None:
 def test_a_lost_tick_is_pushed_again_after_ten_seconds(new: NEW) -> None:
     one = new()
     one.run_once()
-    one.ticks.queue.empty()  # type: ignore[no-untyped-call]  # popped by a worker that died
+    one.ticks.queue.empty()  # popped by a worker that died
     one.context.shift(LOST_TICK_MS - 1_000)
     one.run_once()
     assert one.listed() == []
@@ -218,7 +218,7 @@ def test_another_interval_counts_from_the_restart(new: NEW) -> None:
 def test_priority_assets_switched_off(new: NEW) -> None:
     new().run_once()
     one = new(priority_assets_enabled="false")
-    one.ticks.queue.empty()  # type: ignore[no-untyped-call]
+    one.ticks.queue.empty()
     one.context.limiter.plan_batch(one.context.redis_now_ms(), 300_000, 3)
     one.context.shift(300_000)
     one.run_once()
@@ -312,7 +312,7 @@ def test_a_foreign_pickled_job_under_rq_scheduler_is_nobodys_business(
 ) -> None:
     """One such job kills a stock rqscheduler that reads JSON."""
     with redis.Redis.from_url(given_url(new)) as raw:
-        theirs: Any = Scheduler("default", connection=raw)  # type: ignore[no-untyped-call]
+        theirs: Any = Scheduler("default", connection=raw)
         theirs.enqueue_at(_past(), print, "hello")
         before = r.zrange("rq:scheduler:scheduled_jobs", 0, -1)
         one = new()

@@ -53,7 +53,7 @@ def least(least_url: str) -> Iterator[redis.Redis]:
 def test_it_may_not_do_more(least: redis.Redis, r: redis.Redis, forbidden: str) -> None:
     r.set("others", "theirs")
     with pytest.raises(NoPermissionError):
-        least.execute_command(*forbidden.split())  # type: ignore[no-untyped-call]
+        least.execute_command(*forbidden.split())
     assert r.get("others") == "theirs"
 
 
@@ -91,7 +91,7 @@ def test_the_command_prints_what_redis_takes(r: redis.Redis, tmp_path: Path) -> 
     assert "~assetq:{second}:*" in done.out
     assert "massive" not in done.out
     line = done.out.strip().replace(">CHOOSE-A-PASSWORD", f">{REDIS_PASSWORD}")
-    r.execute_command(line)  # type: ignore[no-untyped-call]
+    r.execute_command(line)
     try:
         port = r.connection_pool.connection_kwargs["port"]
         url = f"redis://somebody:{REDIS_PASSWORD}@127.0.0.1:{port}/0"
@@ -112,7 +112,7 @@ def test_the_password_is_in_the_line_as_a_hash_only() -> None:
 def test_without_info_the_doctor_says_what_is_at_stake(
     r: redis.Redis, least_url: str, migrated_url: str, tmp_path: Path
 ) -> None:
-    r.execute_command("ACL", "SETUSER", USER, "-info")  # type: ignore[no-untyped-call]
+    r.execute_command("ACL", "SETUSER", USER, "-info")
     env = {"REDIS_URL": least_url, "DATABASE_URL": migrated_url, "MASSIVE_API_KEY": "key"}
     cli = Cli(tmp_path, env)
     checks = cli.here("doctor", "--json").json["checks"]
@@ -126,7 +126,7 @@ def test_without_info_the_doctor_says_what_is_at_stake(
 def test_a_missing_right_is_one_line_with_its_remedy(
     r: redis.Redis, least_url: str, migrated_url: str, tmp_path: Path
 ) -> None:
-    r.execute_command("ACL", "SETUSER", USER, "-evalsha")  # type: ignore[no-untyped-call]
+    r.execute_command("ACL", "SETUSER", USER, "-evalsha")
     env = {"REDIS_URL": least_url, "DATABASE_URL": migrated_url, "MASSIVE_API_KEY": "key"}
     cli = Cli(tmp_path, env)
     cli.here("queue", "stats").failed(4, "evalsha", "`assetq acl`")
@@ -144,19 +144,19 @@ def test_a_consumer_of_the_events_needs_as_little_as_the_docs_say(
 ) -> None:
     text = (project_root / "docs" / "reliability.md").read_text()
     [line] = re.findall(r"`(ACL SETUSER reader [^`]+)`", text)
-    r.execute_command(line.replace(">…", f">{REDIS_PASSWORD}"))  # type: ignore[no-untyped-call]
+    r.execute_command(line.replace(">…", f">{REDIS_PASSWORD}"))
     r.xadd(Keys().updates, {"event": "{}"})
     try:
         port = r.connection_pool.connection_kwargs["port"]
         url = f"redis://reader:{REDIS_PASSWORD}@127.0.0.1:{port}/0"
         with redis.Redis.from_url(url) as reader:
             assert reader.xread({Keys().updates: "0"})
-            pubsub = reader.pubsub()  # type: ignore[no-untyped-call]
+            pubsub = reader.pubsub()
             pubsub.psubscribe("asset:update:*")
             assert pubsub.get_message(timeout=5)["type"] == "psubscribe"
             pubsub.close()
             for refused in (f"HGETALL {Keys().items}", f"DEL {Keys().updates}"):
                 with pytest.raises(NoPermissionError):
-                    reader.execute_command(*refused.split())  # type: ignore[no-untyped-call]
+                    reader.execute_command(*refused.split())
     finally:
         r.acl_deluser("reader")

@@ -272,7 +272,9 @@ def test_foreign_entries_in_our_schedule_are_cleared_and_stock_ones_left(
     assert r.get("rq:scheduler:scheduler_lock") == "their-lock"
     assert r.lrange("rq:queue:default", 0, -1) == ["theirs"]
     ticks = [
-        job for job in r.lrange("rq:queue:assetq-massive", 0, -1) if not job.startswith("drain")
+        job
+        for job in r.lrange("rq:queue:assetq-massive", 0, -1)
+        if not str(job).startswith("drain")
     ]
     assert len(ticks) == 2
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -86,9 +87,8 @@ def test_again_it_changes_nothing(site: Site, cli: Cli, r: redis.Redis) -> None:
     assert again["enqueued"] == 0
     assert again["pending_before"] == first["pending_before"] + first["enqueued"]
     assert r.hgetall("assetq:{massive}:items") == items
-    assert (
-        len([j for j in r.lrange("rq:queue:assetq-massive", 0, -1) if j.startswith("drain")]) == 1
-    )
+    jobs: Any = r.lrange("rq:queue:assetq-massive", 0, -1)
+    assert len([job for job in jobs if job.startswith("drain")]) == 1
 
 
 def test_nothing_is_asked_where_all_is_fresh(site: Site, cli: Cli) -> None:

@@ -133,7 +133,7 @@ def test_lists_the_ticks_and_the_workers(
     running = ticks.push("batch", "1764000000")
     waiting = ticks.push("drain")
     worker = TickWorker([ticks.queue], connection=raw, job_class=TickJob, serializer="json")
-    worker.register_birth()  # type: ignore[no-untyped-call]
+    worker.register_birth()
     job, _ = worker.dequeue_job_and_maintain_ttl(timeout=None) or (None, None)
     assert job
     assert job.id == running
@@ -174,7 +174,7 @@ def test_no_pickle_is_ever_read(
     queue = Queue("theirs", connection=raw)
     job = queue.enqueue("theirs.work", job_id="evil")
     theirs = Worker([queue], connection=raw)  # as somebody else runs it: with pickle
-    theirs.register_birth()  # type: ignore[no-untyped-call]
+    theirs.register_birth()
     theirs.prepare_execution(job)
     for field, value in (("data", zlib.compress(bomb)), ("meta", bomb), ("result", bomb)):
         raw.hset("rq:job:evil", field, value)

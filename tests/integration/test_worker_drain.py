@@ -158,7 +158,7 @@ def test_nobody_runs_in_circles_while_everybody_waits_for_quota(fleet: Fleet, op
     site.context.redis.config_resetstat()
     while time.monotonic() < until:  # the second worker: runs every tick that lies there
         if DRAIN in ticks_waiting(site):
-            site.ticks.queue.empty()  # type: ignore[no-untyped-call]
+            site.ticks.queue.empty()
             site.drain(slice_s=1).run()
             runs += 1
         threading.Event().wait(0.02)

@@ -60,7 +60,7 @@ def provider() -> Iterator[SandboxServer]:
 
 def test_success_is_a_row_an_audit_and_an_event(opened: OPEN, r: redis.Redis) -> None:
     site = opened("starter")
-    with r.pubsub(ignore_subscribe_messages=True) as listener:  # type: ignore[no-untyped-call]
+    with r.pubsub(ignore_subscribe_messages=True) as listener:
         listener.subscribe("asset:update:EURUSD")
         site.refresh("EURUSD", at=Priority.CRITICAL)
         message = next(m for _ in range(100) if (m := listener.get_message(timeout=0.1)))

@@ -243,7 +243,7 @@ def test_a_stop_that_logging_swallowed_is_kept(site: Site, busy: bool) -> None:
     with redis.Redis.from_url(site.context.settings.redis_url) as connection:
         queue = Queue("assetq-massive", connection=connection, serializer=JSONSerializer)
         one = TickWorker([queue], connection=connection, serializer=JSONSerializer)
-        one.register_birth()  # type: ignore[no-untyped-call]
+        one.register_birth()
         one._shutdown_requested_date = datetime.now(UTC)
         one.set_state(WorkerStatus.BUSY if busy else WorkerStatus.IDLE)
         with contextlib.suppress(StopRequested):

@@ -223,7 +223,7 @@ def main(directory: str, *words: str) -> None:
     if words[0] == STABLE:
         _stable()
     elif Path(words[0]).name == "rq":
-        from rq.cli import main as rq
+        from rq.cli.cli import main as rq
 
         sys.argv = list(words)
         rq()

@@ -31,7 +31,7 @@ SILENT = "client|setinfo"
 @contextmanager
 def acl_user(admin: redis.Redis, provider: str = "massive") -> Iterator[str]:
     """The user that `assetq acl` makes; yields its URL."""
-    admin.execute_command(acl_line(provider, password=REDIS_PASSWORD))  # type: ignore[no-untyped-call]
+    admin.execute_command(acl_line(provider, password=REDIS_PASSWORD))
     admin.acl_log_reset()
     port = admin.connection_pool.connection_kwargs["port"]
     try:

@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def eventually(
-    check: Callable[[], T], timeout_s: float = 10.0, *, every_s: float = 0.02, what: str = ""
+    check: Callable[[], T | None], timeout_s: float = 10.0, *, every_s: float = 0.02, what: str = ""
 ) -> T:
     """Call `check` until it returns something true, and return that.
 

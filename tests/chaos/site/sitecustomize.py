@@ -35,4 +35,4 @@ if os.environ.get("SOAK_LIMITER") == "naive":
             text = text.replace(rule, broken)
         return text
 
-    scripts.source = _naive
+    vars(scripts)["source"] = _naive
