@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import fakeredis
 import pytest
 from redis import Redis
 
@@ -29,11 +28,6 @@ from tests.kit.queueing import CRITICAL, LOW, Kit, limited
 
 FIRST_MS = 15_000
 SYMBOLS = [f"S{number}" for number in range(12)]
-
-
-@pytest.fixture(params=[True, False], ids=["text", "bytes"])
-def connection(request: pytest.FixtureRequest) -> Redis:
-    return fakeredis.FakeRedis(decode_responses=request.param)
 
 
 @pytest.fixture

@@ -5,17 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import fakeredis
 import pytest
 from redis import Redis
 
 from queueing import Bury, Death, Done, InvalidRequest, Outcome, Priority, Request, Retry
 from tests.kit.queueing import CRITICAL, HIGH, LOW, MEDIUM, NOW_MS, Kit
-
-
-@pytest.fixture(params=[True, False], ids=["text", "bytes"])
-def connection(request: pytest.FixtureRequest) -> Redis:
-    return fakeredis.FakeRedis(decode_responses=request.param)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import fakeredis
 import pytest
 from redis import Redis
 
@@ -25,11 +24,6 @@ from tests.kit.queueing import CRITICAL, HIGH, LOW, MEDIUM, NOW_MS, Kit, limited
 
 LEASE_MS = 30_000
 DIED = "lease expired: the worker died or was stuck"
-
-
-@pytest.fixture(params=[True, False], ids=["text", "bytes"])
-def connection(request: pytest.FixtureRequest) -> Redis:
-    return fakeredis.FakeRedis(decode_responses=request.param)
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import fakeredis
 import pytest
 from redis import Redis
 
@@ -17,11 +16,6 @@ from queueing import Batch, Done, GiveBack, Grant, Hint, Policy, Request, Retry
 from tests.kit.queueing import CRITICAL, HIGH, LOW, MEDIUM, NOW_MS, Kit, limited
 
 UNANSWERED_MS, ANSWERED_MS = 1_110, 1_010
-
-
-@pytest.fixture(params=[True, False], ids=["text", "bytes"])
-def connection(request: pytest.FixtureRequest) -> Redis:
-    return fakeredis.FakeRedis(decode_responses=request.param)
 
 
 @pytest.fixture

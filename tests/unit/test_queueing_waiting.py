@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import fakeredis
 import pytest
 from redis import Redis
 
@@ -25,11 +24,6 @@ from queueing import (
 from tests.kit.queueing import CRITICAL, LOW, NOW_MS, Kit, limited
 
 UNANSWERED_MS = 1_110
-
-
-@pytest.fixture(params=[True, False], ids=["text", "bytes"])
-def connection(request: pytest.FixtureRequest) -> Redis:
-    return fakeredis.FakeRedis(decode_responses=request.param)
 
 
 @pytest.fixture
