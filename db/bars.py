@@ -10,13 +10,13 @@ from db.queries import sql
 
 
 class BarRepository:
-    """Reads bars; RefreshWriter writes them."""
+    """Reads bars; `RefreshWriter` writes them."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def newest(self, symbols: Sequence[str]) -> dict[str, datetime]:
-        """symbol → start of its newest bar; symbols without bars are absent."""
+        """The start of the newest bar of each symbol; symbols without bars are absent."""
         with translated_errors(self._connection):
             rows = self._connection.execute(sql("last_bars"), {"symbols": list(symbols)})
             return dict(rows.fetchall())

@@ -63,17 +63,5 @@ class IncompatibleSchema(DatabaseError):
         super().__init__("The existing tables do not fit: " + "; ".join(self.problems) + ".")
 
 
-class SymbolUnknown(DatabaseError):
-    """This symbol is not in trading.symbols, or has no polygon_ticker there."""
-
-    def __init__(self, symbol: str) -> None:
-        self.symbol = symbol
-        super().__init__(
-            f"{symbol} is not a tracked symbol (no such row in trading.symbols, or the row has "
-            "no polygon_ticker).",
-            remedy="Add it with `assetq symbols import FILE`.",
-        )
-
-
 class SymbolRejected(DatabaseError):
     """A rule of trading.symbols itself refused an imported row; nothing was imported."""

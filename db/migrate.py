@@ -81,11 +81,6 @@ def pending_on(connection: Connection) -> list[str]:
         return _pending(connection)
 
 
-def schema_is_current(connection: Connection) -> bool:
-    """Whether every migration of this version has been applied."""
-    return not pending_on(connection)
-
-
 def require_current_schema(connection: Connection) -> None:
     """Raises MigrationMissing, naming what is missing."""
     missing = pending_on(connection)

@@ -1,4 +1,4 @@
-"""data_sources.api_providers: when somebody last called the provider."""
+"""data_sources.api_providers: the time at which a worker last called the provider."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from db.queries import sql
 
 
 class ProviderRepository:
-    """`last_active_at` tells a first start from a restart: nobody called in the last window."""
+    """Tells a first start from a restart by `last_active_at`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def last_active_ago(self, code: str = "polygon") -> timedelta | None:
-        """Time since last_active_at on the server's clock. None: there was none."""
+        """Time since last_active_at on the server's clock. None: no call was ever recorded."""
         with translated_errors(self._connection):
             row = self._connection.execute(sql("last_active_ago"), {"code": code}).fetchone()
         if row is None:
@@ -25,30 +25,18 @@ class ProviderRepository:
         return ago
 
     def swap_last_active(self, code: str = "polygon") -> timedelta | None:
-        """Sets last_active_at to the server's clock and returns the time since the former one.
+        """Set last_active_at to the server's clock; returns the time since the former value.
 
-        None: there was none. Atomic: of two that call at once, one sees the other's. Negative
-        after the server's clock stepped back; take that as "just now".
+        None: no call was ever recorded. Atomic: of two concurrent callers, one sees the other.
+        Negative after the server's clock stepped back; treat that as "just now".
         """
         with unit_of_work(self._connection):
             row = self._connection.execute(sql("lock_provider"), {"code": code}).fetchone()
             if row is None:
                 raise _absent(code)
             former: datetime | None = row[0]
-            now = self._touch(code)
-            return None if former is None else now - former
-
-    def touch_last_active(self, code: str = "polygon") -> None:
-        """Sets last_active_at to the server's clock."""
-        with translated_errors(self._connection):
-            self._touch(code)
-
-    def _touch(self, code: str) -> datetime:
-        row = self._connection.execute(sql("touch_provider"), {"code": code}).fetchone()
-        if row is None:
-            raise _absent(code)
-        now: datetime = row[0]
-        return now
+            [now] = self._connection.execute(sql("touch_provider"), {"code": code}).fetchall()
+            return None if former is None else now[0] - former
 
 
 def _absent(code: str) -> MigrationMissing:

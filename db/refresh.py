@@ -1,4 +1,4 @@
-"""The transaction that stores what one API call brought: prices, bars, sync status, audit row."""
+"""The transaction that stores the answer of one API call: prices, bars, sync status, audit row."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from db.rows import (
     CallAudit,
     SymbolRefresh,
     WriteResult,
-    flaw,
-    instant,
+    instant_text,
     storable_text,
+    unstorable,
 )
 
 PROVIDER = "polygon"
@@ -112,7 +112,7 @@ class RefreshWriter:
                 "daily_high": [price.daily_high for price in prices],
                 "daily_low": [price.daily_low for price in prices],
                 "daily_close": [price.daily_close for price in prices],
-                "as_of": [instant(price.as_of) for price in prices],
+                "as_of": [instant_text(price.as_of) for price in prices],
                 "source": [storable_text(str(price.source)) for price in prices],
                 "delay": [storable_text(str(price.delay)) for price in prices],
             },
@@ -150,7 +150,7 @@ def _by_symbol(refreshed: Iterable[SymbolRefresh]) -> dict[str, SymbolRefresh]:
     found: dict[str, SymbolRefresh] = {}
     for item in refreshed:
         other = found.get(item.symbol)
-        if other is None or flaw(other) or (not flaw(item) and _is_newer(item, other)):
+        if other is None or unstorable(other) or (not unstorable(item) and _is_newer(item, other)):
             found[item.symbol] = item
     return found
 
@@ -172,7 +172,7 @@ def _refusals(
             continue
         if known[symbol] not in ("object", "null"):
             refused[symbol] = f"its metadata is a JSON {known[symbol]}, not an object"
-        elif reason := flaw(item):
+        elif reason := unstorable(item):
             refused[symbol] = reason
     return refused
 

@@ -1,19 +1,19 @@
-"""The rows that go in and out, and what they must look like. Prices are Decimal, times aware."""
+"""The values written to the database, and the rules they must satisfy."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Protocol
 
 MAX_TEXT = 500
-_MAX_EXPONENT = 30  # far beyond any price or volume, far within what numeric can hold
+_MAX_EXPONENT = 30  # far beyond any price or volume, far within the range of numeric
 
 
 class PriceLike(Protocol):
-    """What a price must tell; any object with these attributes will do."""
+    """A latest price: numbers are Decimal, `as_of` is aware. The provider's own type fits."""
 
     @property
     def last(self) -> Decimal: ...
@@ -38,7 +38,7 @@ class PriceLike(Protocol):
 
 
 class BarLike(Protocol):
-    """A 5-minute bar; `start` is its first instant."""
+    """A bar: numbers are Decimal, `start` is its first instant and aware."""
 
     @property
     def start(self) -> datetime: ...
@@ -59,49 +59,19 @@ class BarLike(Protocol):
 
 
 @dataclass(frozen=True)
-class PriceRow:
-    """A PriceLike of our own, for callers that have no other."""
-
-    last: Decimal
-    as_of: datetime
-    source: str
-    delay: str
-    bid: Decimal | None = None
-    ask: Decimal | None = None
-    daily_open: Decimal | None = None
-    daily_high: Decimal | None = None
-    daily_low: Decimal | None = None
-    daily_close: Decimal | None = None
-
-
-@dataclass(frozen=True)
-class BarRow:
-    """A BarLike of our own."""
-
-    start: datetime
-    open: Decimal
-    high: Decimal
-    low: Decimal
-    close: Decimal
-    volume: Decimal
-    vwap: Decimal | None = None
-    trades: int | None = None
-
-
-@dataclass(frozen=True)
 class SymbolRefresh:
-    """What one call brought for one symbol."""
+    """The part of an API answer that concerns one symbol."""
 
     symbol: str
     price: PriceLike
     bars: Sequence[BarLike] = ()
     bars_only: bool = False
-    """The price only tells the source of the bars; it and the sync status are left as they are."""
+    """Store the bars only: `price` names their source; stored price and sync status stay."""
 
 
 @dataclass(frozen=True)
 class CallAudit:
-    """One API call, as it went. `status` is HTTP's, None when no answer came."""
+    """One API call. `status` is HTTP's; None: no answer came."""
 
     call_id: str
     endpoint: str
@@ -116,10 +86,11 @@ class CallAudit:
 
 @dataclass(frozen=True)
 class WriteResult:
-    """`changed`: the stored price is a new one; `unchanged`: what stands there is as new or newer.
+    """The outcome of one write, by symbol.
 
-    `refused` names the symbols of which no price was written, with the reason: not in
-    trading.symbols, or a value that cannot be stored.
+    `changed`: the stored price is a new one. `unchanged`: the stored price is as new or newer.
+    `refused`: no price was written, with the reason (not in trading.symbols, or a value that
+    cannot be stored).
     """
 
     changed: tuple[str, ...] = ()
@@ -128,47 +99,28 @@ class WriteResult:
     bars_written: int = 0
 
 
-def flaw(refresh: SymbolRefresh) -> str | None:
-    """Why this cannot be stored, or None. One bad value must not cost the others of its call."""
-    price = refresh.price
-    numbers: list[tuple[str, Decimal | None]] = [
-        ("last_price", price.last),
-        ("bid", price.bid),
-        ("ask", price.ask),
-        ("daily_open", price.daily_open),
-        ("daily_high", price.daily_high),
-        ("daily_low", price.daily_low),
-        ("daily_close", price.daily_close),
-    ]
-    moments = [("as_of", price.as_of)]
-    for bar in refresh.bars:
-        numbers += [
-            ("open", bar.open),
-            ("high", bar.high),
-            ("low", bar.low),
-            ("close", bar.close),
-            ("volume", bar.volume),
-            ("vwap", bar.vwap),
-        ]
-        moments.append(("bar", bar.start))
-        if bar.trades is not None and not 0 <= bar.trades < 2**63:
-            return f"trades is out of range: {bar.trades}"
-    for name, number in numbers:
+def unstorable(refresh: SymbolRefresh) -> str | None:
+    """The reason why a refresh cannot be stored; None: it can be."""
+    for name, number in _numbers(refresh):
         if number is not None and not _storable(number):
             return f"{name} is not a number that can be stored: {number!r}"[:MAX_TEXT]
+    for bar in refresh.bars:
+        if bar.trades is not None and not 0 <= bar.trades < 2**63:
+            return f"trades is out of range: {bar.trades}"
+    moments = [("as_of", refresh.price.as_of), *(("bar", bar.start) for bar in refresh.bars)]
     for name, moment in moments:
         if moment.tzinfo is None:
             return f"{name} has no time zone: {moment.isoformat()}"
     return None
 
 
-def instant(moment: datetime) -> str:
+def instant_text(moment: datetime) -> str:
     """The one form of an instant in metadata: UTC, microseconds, text order = time order."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def parse_instant(text: str | None) -> datetime | None:
-    """The opposite; None for what is no instant, such as a 30 February that a user wrote."""
+    """The inverse of `instant_text`; None for a text that names no instant (a 30 February)."""
     if text is None:
         return None
     try:
@@ -178,14 +130,32 @@ def parse_instant(text: str | None) -> datetime | None:
 
 
 def storable_text(text: str | None) -> str | None:
-    """Without what PostgreSQL cannot hold (NUL, lone surrogates), and not endless."""
+    """The text without NUL and lone surrogates, which PostgreSQL cannot store, cut to MAX_TEXT."""
     if text is None:
         return None
     return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")[:MAX_TEXT]
 
 
+def _numbers(refresh: SymbolRefresh) -> Iterator[tuple[str, Decimal | None]]:
+    price = refresh.price
+    yield "last_price", price.last
+    yield "bid", price.bid
+    yield "ask", price.ask
+    yield "daily_open", price.daily_open
+    yield "daily_high", price.daily_high
+    yield "daily_low", price.daily_low
+    yield "daily_close", price.daily_close
+    for bar in refresh.bars:
+        yield "open", bar.open
+        yield "high", bar.high
+        yield "low", bar.low
+        yield "close", bar.close
+        yield "volume", bar.volume
+        yield "vwap", bar.vwap
+
+
 def _storable(number: Decimal) -> bool:
-    # A float is refused as well: it would carry its rounding into the books.
+    # A float is refused too: its binary rounding would be stored.
     if not isinstance(number, Decimal) or not number.is_finite():
         return False
     exponent = number.as_tuple().exponent

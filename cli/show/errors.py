@@ -106,7 +106,7 @@ def _market(error: BaseException, _: str) -> Explained | None:
 
 
 def _database(error: BaseException, _: str) -> Explained | None:
-    from db.errors import BadDatabaseUrl, DatabaseError, DatabaseUnavailable, SymbolUnknown
+    from db.errors import BadDatabaseUrl, DatabaseError, DatabaseUnavailable
 
     if not isinstance(error, DatabaseError):
         return None
@@ -114,7 +114,7 @@ def _database(error: BaseException, _: str) -> Explained | None:
         return _one(str(error), ExitCode.SETTINGS)
     if isinstance(error, DatabaseUnavailable):
         return _one(str(error), ExitCode.UNREACHABLE)
-    return _one(str(error), ExitCode.NOT_FOUND if isinstance(error, SymbolUnknown) else None)
+    return _one(str(error))
 
 
 def _redis(error: BaseException, redis_at: str) -> Explained | None:

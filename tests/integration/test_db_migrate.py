@@ -15,7 +15,7 @@ from db.errors import (
     PermissionMissing,
     SymbolRejected,
 )
-from db.migrate import migrate, pending, require_current_schema, schema_is_current
+from db.migrate import migrate, pending, require_current_schema
 from db.symbols import SymbolRepository
 from tests.kit.db_data import CRITICAL, INTEGER_IDS, UUID_IDS, one, rows, run
 
@@ -28,7 +28,6 @@ def test_a_fresh_database_and_again(database_url: str, capfd: pytest.CaptureFixt
     assert migrate(database_url) == []
     assert pending(database_url) == []
     with connect(database_url) as connection:
-        assert schema_is_current(connection)
         require_current_schema(connection)
         assert rows(connection, "SELECT code, name FROM data_sources.api_providers") == [
             ("polygon", "Massive (Polygon.io)")
@@ -42,7 +41,6 @@ def test_a_fresh_database_and_again(database_url: str, capfd: pytest.CaptureFixt
 def test_reading_what_is_pending_writes_nothing(database_url: str) -> None:
     pending(database_url)
     with connect(database_url) as connection:
-        assert not schema_is_current(connection)
         with pytest.raises(MigrationMissing, match=r"0001-symbols.*assetq migrate"):
             require_current_schema(connection)
         assert one(connection, "SELECT to_regnamespace('assetq')::text") is None
@@ -226,4 +224,4 @@ def test_a_strict_column_of_the_users_is_named_at_import(database_url: str) -> N
         assert repository.list() == (), "all or nothing"
         gold = CRITICAL[:1]
         assert repository.upsert_many(gold).updated == 1, "a row that exists is completed"
-        assert [asset.symbol for asset in repository.critical()] == ["XAUUSD"]
+        assert [asset.symbol for asset in repository.list(band=1)] == ["XAUUSD"]

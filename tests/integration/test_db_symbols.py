@@ -1,4 +1,4 @@
-"""The catalogue: imports, bands, and who is stalest."""
+"""The catalogue: imports, bands, and the order of staleness."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from decimal import Decimal
 import pytest
 
 from db.connection import Connection, connect
-from db.errors import SymbolRejected, SymbolUnknown
+from db.errors import SymbolRejected
 from db.migrate import migrate
 from db.refresh import RefreshWriter
 from db.symbols import Asset, ImportCounts, SymbolRepository
@@ -47,7 +47,7 @@ def test_import_counts_and_again(symbols: SymbolRepository) -> None:
     assert symbols.upsert_many([*CRITICAL, ETH]) == ImportCounts(1, 0, 3)
     moved = replace(CRITICAL[0], priority=2)
     assert symbols.upsert_many([moved, ETH]) == ImportCounts(0, 1, 1)
-    assert symbols.require("XAUUSD").priority == 2
+    assert symbols.get_many(["XAUUSD"])["XAUUSD"].priority == 2
     assert symbols.upsert_many([]) == ImportCounts(0, 0, 0)
     assert symbols.upsert_many([CRITICAL[0], moved, moved]) == ImportCounts(0, 0, 1), "last counts"
 
@@ -56,20 +56,20 @@ def test_what_an_import_does_not_tell_stays(symbols: SymbolRepository) -> None:
     symbols.upsert_many(CRITICAL)
     bare = replace(CRITICAL[0], name=None, update_frequency_seconds=None)
     assert symbols.upsert_many([bare]) == ImportCounts(0, 0, 1)
-    assert symbols.require("XAUUSD").name == "Gold Spot"
+    assert symbols.get_many(["XAUUSD"])["XAUUSD"].name == "Gold Spot"
 
 
 def test_without_overwrite_the_users_edits_stay(symbols: SymbolRepository) -> None:
     symbols.upsert_many(CRITICAL)
     other = Asset("XAUUSD", "C:OTHER", "crypto", "Other", 4, 60)
     assert symbols.upsert_many([other, ETH], overwrite=False) == ImportCounts(1, 0, 1)
-    stored = symbols.require("XAUUSD")
+    stored = symbols.get_many(["XAUUSD"])["XAUUSD"]
     assert (stored.polygon_ticker, stored.name, stored.priority) == ("C:XAUUSD", "Gold Spot", 1)
 
 
 def test_reading_one_and_many(symbols: SymbolRepository) -> None:
     symbols.upsert_many([*CRITICAL, ETH])
-    stored = symbols.require("ETHUSDT")
+    stored = symbols.get_many(["ETHUSDT"])["ETHUSDT"]
     assert (stored.polygon_ticker, stored.asset_type, stored.priority) == (
         "X:ETHUSDT",
         "crypto",
@@ -77,20 +77,16 @@ def test_reading_one_and_many(symbols: SymbolRepository) -> None:
     )
     assert stored.last_price is None
     assert stored.as_of is None
-    assert symbols.get("NOPE") is None
-    with pytest.raises(SymbolUnknown, match=r"NOPE.*assetq symbols import") as caught:
-        symbols.require("NOPE")
-    assert caught.value.symbol == "NOPE"
     assert set(symbols.get_many(["NOPE", "XAUUSD", "ETHUSDT"])) == {"XAUUSD", "ETHUSDT"}
     assert symbols.get_many([]) == {}
     assert names(symbols.list()) == ["BTCUSD", "EURUSD", "XAUUSD", "ETHUSDT"]
-    assert names(symbols.critical()) == ["BTCUSD", "EURUSD", "XAUUSD"]
+    assert names(symbols.list(band=1)) == ["BTCUSD", "EURUSD", "XAUUSD"]
 
 
 def test_names_are_values_and_never_sql(symbols: SymbolRepository) -> None:
     nasty = "x'); DROP TABLE trading.symbols; --"
     symbols.upsert_many([Asset(nasty, nasty, nasty, nasty)])
-    assert symbols.require(nasty).name == nasty
+    assert symbols.get_many([nasty])[nasty].name == nasty
 
 
 def test_stalest_first(connection: Connection, symbols: SymbolRepository) -> None:
@@ -105,10 +101,8 @@ def test_stalest_first(connection: Connection, symbols: SymbolRepository) -> Non
         ],
     )
     assert names(symbols.stalest()) == ["ETHUSDT", "EURUSD", "XAUUSD", "BTCUSD"]
-    assert names(symbols.stalest(2, exclude=["ETHUSDT"])) == ["EURUSD", "XAUUSD"]
-    assert names(symbols.stalest(1, band=1)) == ["EURUSD"]
-    assert symbols.stalest(0) == ()
-    gold = symbols.require("XAUUSD")
+    assert names(symbols.stalest(exclude=["ETHUSDT"])) == ["EURUSD", "XAUUSD", "BTCUSD"]
+    gold = symbols.get_many(["XAUUSD"])["XAUUSD"]
     assert gold.last_price == Decimal("2650.10")
     assert (gold.as_of, gold.source, gold.delay) == (NOON, "snapshot", "real_time")
     assert gold.observed_at_ms == 1_000

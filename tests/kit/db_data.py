@@ -8,8 +8,9 @@ from decimal import Decimal
 from typing import Any
 
 from db.connection import Connection, connect
-from db.rows import BarRow, CallAudit, PriceRow, SymbolRefresh
+from db.rows import CallAudit, SymbolRefresh
 from db.symbols import Asset
+from market.quotes import Bar, Delay, Price
 
 NOON = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 CRITICAL = (
@@ -68,19 +69,19 @@ def last_update(connection: Connection, symbol: str) -> str:
     return str(one(connection, query, symbol))
 
 
-def price(last: str = "2650.10", *, as_of: datetime = NOON, **others: Any) -> PriceRow:
-    return PriceRow(
+def price(last: str = "2650.10", *, as_of: datetime = NOON, **others: Any) -> Price:
+    return Price(
         last=Decimal(last),
         as_of=as_of,
         source=others.pop("source", "snapshot"),
-        delay="real_time",
+        delay=Delay.REAL_TIME,
         **others,
     )
 
 
-def bar(minutes: int = 0, close: str = "2650.1", *, start: datetime = NOON) -> BarRow:
+def bar(minutes: int = 0, close: str = "2650.1", *, start: datetime = NOON) -> Bar:
     number = Decimal(close)
-    return BarRow(
+    return Bar(
         start=start + timedelta(minutes=minutes),
         open=number,
         high=number + 1,
@@ -93,7 +94,7 @@ def bar(minutes: int = 0, close: str = "2650.1", *, start: datetime = NOON) -> B
 
 
 def refresh(symbol: str, last: str = "2650.10", **others: Any) -> SymbolRefresh:
-    bars: Sequence[BarRow] = others.pop("bars", ())
+    bars: Sequence[Bar] = others.pop("bars", ())
     return SymbolRefresh(symbol, price(last, **others), bars)
 
 

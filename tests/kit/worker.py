@@ -112,7 +112,7 @@ class Site:
         return Refresher(self.context, self.client, self.connection, self.plan)
 
     def asset(self, symbol: str) -> Any:
-        return SymbolRepository(self.connection).require(symbol)
+        return SymbolRepository(self.connection).get_many([symbol])[symbol]
 
     def ask(self, *symbols: str, at: int = Priority.MEDIUM) -> None:
         """Enqueues the prices of tracked assets."""

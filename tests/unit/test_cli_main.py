@@ -17,7 +17,7 @@ import structlog
 from cli.main import assetq, run
 from cli.show.errors import MEANINGS, CommandError, ExitCode, explain
 from cli.show.output import cell, print_json, print_table
-from db.errors import BadDatabaseUrl, DatabaseUnavailable, MigrationMissing, SymbolUnknown
+from db.errors import BadDatabaseUrl, DatabaseUnavailable, MigrationMissing
 from market.errors import InvalidTicker
 from queueing import InvalidRequest, LeaseLost
 from settings import SettingsError
@@ -89,7 +89,6 @@ def test_without_a_command_it_shows_its_help(capsys: pytest.CaptureFixture[str])
         (InvalidRequest("priority 9: use 1 to 4"), 2, "priority 9: use 1 to 4."),
         (InvalidTicker("'x' is not a ticker"), 2, "'x' is not a ticker."),
         (LeaseLost(["A"]), 1, "lease lost for A"),
-        (SymbolUnknown("A"), 6, "assetq symbols import"),
         (MigrationMissing(), 1, "Run `assetq migrate`."),
         (BadDatabaseUrl(), 3, "DATABASE_URL"),
         (DatabaseUnavailable("r", host="h", port="1", dbname="d", user="u"), 4, "h:1"),

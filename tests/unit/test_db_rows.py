@@ -13,19 +13,20 @@ from hypothesis import strategies as st
 
 from db.connection import target
 from db.errors import BadDatabaseUrl, DatabaseError, IncompatibleSchema, MigrationMissing
-from db.rows import BarRow, PriceRow, SymbolRefresh, flaw, instant, parse_instant, storable_text
+from db.rows import SymbolRefresh, instant_text, parse_instant, storable_text, unstorable
+from market.quotes import Bar, Delay, Price
 
 AT = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 
 
 def refresh(last: Any = Decimal("1.10"), bars: Any = (), **others: Any) -> SymbolRefresh:
-    values = {"as_of": AT, "source": "snapshot", "delay": "real_time", **others}
-    return SymbolRefresh("EURUSD", PriceRow(last=last, **values), bars)
+    values = {"as_of": AT, "source": "snapshot", "delay": Delay.REAL_TIME, **others}
+    return SymbolRefresh("EURUSD", Price(last=last, **values), bars)
 
 
-def test_a_sound_refresh_has_no_flaw() -> None:
-    bar = BarRow(AT, Decimal(1), Decimal(1), Decimal(1), Decimal(1), volume=Decimal(0))
-    assert flaw(refresh(bars=[bar], bid=Decimal("1.09"))) is None
+def test_a_sound_refresh_can_be_stored() -> None:
+    bar = Bar(AT, Decimal(1), Decimal(1), Decimal(1), Decimal(1), volume=Decimal(0))
+    assert unstorable(refresh(bars=[bar], bid=Decimal("1.09"))) is None
 
 
 @pytest.mark.parametrize(
@@ -33,17 +34,17 @@ def test_a_sound_refresh_has_no_flaw() -> None:
     [Decimal("NaN"), Decimal("Infinity"), Decimal("sNaN"), Decimal("1E+40"), Decimal("1E-40"), 1.1],
 )
 def test_a_number_that_cannot_be_stored_is_named(bad: Any) -> None:
-    assert "last_price" in str(flaw(refresh(last=bad)))
-    assert "daily_low" in str(flaw(refresh(daily_low=bad)))
-    bar = BarRow(AT, Decimal(1), Decimal(1), Decimal(1), Decimal(1), volume=bad)
-    assert "volume" in str(flaw(refresh(bars=[bar])))
+    assert "last_price" in str(unstorable(refresh(last=bad)))
+    assert "daily_low" in str(unstorable(refresh(daily_low=bad)))
+    bar = Bar(AT, Decimal(1), Decimal(1), Decimal(1), Decimal(1), volume=bad)
+    assert "volume" in str(unstorable(refresh(bars=[bar])))
 
 
 def test_naive_times_are_refused() -> None:
     naive = AT.replace(tzinfo=None)
-    assert "as_of" in str(flaw(refresh(as_of=naive)))
-    bar = BarRow(naive, Decimal(1), Decimal(1), Decimal(1), Decimal(1), volume=Decimal(1))
-    assert "bar" in str(flaw(refresh(bars=[bar])))
+    assert "as_of" in str(unstorable(refresh(as_of=naive)))
+    bar = Bar(naive, Decimal(1), Decimal(1), Decimal(1), Decimal(1), volume=Decimal(1))
+    assert "bar" in str(unstorable(refresh(bars=[bar])))
 
 
 aware = st.builds(
@@ -57,8 +58,8 @@ aware = st.builds(
 
 @given(aware, aware)
 def test_the_text_of_instants_sorts_like_the_instants(one: datetime, other: datetime) -> None:
-    assert (instant(one) < instant(other)) == (one < other)
-    assert parse_instant(instant(one)) == one
+    assert (instant_text(one) < instant_text(other)) == (one < other)
+    assert parse_instant(instant_text(one)) == one
 
 
 def test_what_is_no_instant_reads_as_none() -> None:
