@@ -12,8 +12,9 @@ from redis import TimeoutError as RedisTimeoutError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from health.batches import recent_batches
 from health.database import DatabaseProbe
-from health.metrics import measure, recent_batches
+from health.metrics import measure
 from health.rules import Cause, Facts, State
 from runtime.context import Context
 from runtime.heartbeat import processes
@@ -87,7 +88,7 @@ class Observer:
         context = self.context
         quota = context.limiter.status()
         stats = context.queue.stats()
-        batches = recent_batches(context)
+        batches = recent_batches(context.queue)
         alive = processes(context.redis, context.keys)
         pipe = context.redis.pipeline(transaction=False)
         pipe.hget(context.keys.quota, "blocked_ms")

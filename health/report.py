@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from health.metrics import last_update_ms
+from health.batches import last_update_ms
 from health.observe import Observer
 from health.rules import Cause, Facts, Level, State, judge, worst
 from health.texts import at, at_or_none

@@ -26,7 +26,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
-from health.metrics import Metric, SettledBatch
+from health.batches import SettledBatch
+from health.metrics import Metric
 from health.texts import at, names, span
 from queueing import DeadLetter, QuotaStatus, Stats
 from runtime.heartbeat import Process

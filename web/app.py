@@ -18,7 +18,8 @@ from health.report import failed, report
 from health.rules import Level
 from runtime.logs import configure
 from settings import Settings, SettingsError
-from web import dashboard, exposition
+from web import dashboard
+from web.exposition import exposition
 from web.security import set_headers
 
 log = structlog.get_logger(__name__)
@@ -75,9 +76,10 @@ def health() -> Response:
 
 
 def metrics() -> Response:
-    """GET /metrics."""
+    """GET /metrics: for Prometheus."""
     level, facts, _ = report(_observer())
-    return Response(exposition.exposition(facts, level), content_type=exposition.CONTENT_TYPE)
+    text, content_type = exposition(facts, level, request.headers.get("Accept", ""))
+    return Response(text, content_type=content_type)
 
 
 def _observer() -> Observer:

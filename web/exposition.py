@@ -1,135 +1,176 @@
-"""Redis' numbers in Prometheus' text format, written by hand: a few gauges and counters."""
+"""`/metrics`: the state of the system as Prometheus metrics.
 
-import re
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+Every family has one unit, which its name ends with; durations are seconds and rates are ratios of
+0 to 1. A value that is not known is absent.
+"""
 
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from health.metrics import LATENCY, QUEUE_SIZE, RATE_LIMIT_WAITS, SUCCESS_RATE
 from health.rules import Facts, Level, State
 from queueing import Priority
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_LABEL_OF = {"granted": "priority", "waits": "reason", "buried": "kind"}
-_IDLE = "idle_ms"
+WATCHED = {
+    SUCCESS_RATE: (
+        "batch_priority_success_ratio",
+        100,
+        "Share of priority assets that their batches of the last hour left fresh.",
+    ),
+    LATENCY: (
+        "batch_priority_latency_seconds",
+        1000,
+        "Mean duration of the last hour's batches.",
+    ),
+    QUEUE_SIZE: (
+        "queue_size",
+        1,
+        "Items queued, delayed or leased, but queued critical ones.",
+    ),
+    RATE_LIMIT_WAITS: (
+        "api_rate_limit_waits",
+        1,
+        "Urgent calls of the last hour that waited over a second for a permit.",
+    ),
+}
+"""Watched metric → family, divisor to its base unit, help."""
+
+COUNTERS = {
+    "enqueued": ("enqueued", None, "Requests that were added to the queue."),
+    "refused": ("refused", None, "Requests that were refused because the queue was full."),
+    "cancelled": ("cancelled", None, "Requests that were taken back."),
+    "completed": ("completed", None, "Items that were refreshed."),
+    "retried": ("retried", None, "Items that failed and were delayed for a retry."),
+    "given_back": ("given_back", None, "Items that returned to the queue without an attempt."),
+    "buried": ("buried", "kind", "Items that became dead letters."),
+    "reaped": ("reaped", None, "Items whose lease expired."),
+    "granted": ("granted_calls", "priority", "Calls that were granted, by the item's priority."),
+    "waits": ("waits", "reason", "Claims that had to wait."),
+    "consumed": ("consumed_calls", None, "Calls that were made elsewhere and counted here."),
+    "lost_calls": ("lost_calls", None, "Calls whose process died or was stopped."),
+    "probes": ("probes", None, "Calls that tried whether the provider is back."),
+    "breaker_opened": ("breaker_opened", None, "Times that the circuit breaker opened."),
+    "blocks": ("blocks", None, "Times that calls were blocked."),
+    "holds": ("holds", None, "Times that grants were held because the window was incomplete."),
+    "batches": ("batches", None, "Batches that began."),
+}
+"""Counter in Redis (before a colon) → family, label for what follows the colon, help."""
+
+_BANDS = {str(band.value): band.name.lower() for band in Priority}
 
 
-@dataclass
-class Family:
-    """One metric with its samples (labels → value); `name` comes without the prefix."""
+class StateCollector(Collector):
+    """What one look at the system found, as metric families."""
 
-    name: str
-    kind: str
-    help: str
-    samples: list[tuple[Mapping[str, str], float]] = field(default_factory=list)
+    def __init__(self, facts: Facts, level: Level) -> None:
+        self._facts = facts
+        self._level = level
 
-    def add(self, value: float | None, **labels: str) -> "Family":
-        """One more sample; None is none."""
-        if value is not None:
-            self.samples.append((labels, value))
-        return self
-
-    def text(self) -> str:
-        """Help, type and samples."""
-        head = f"# HELP assetq_{self.name} {self.help}\n# TYPE assetq_{self.name} {self.kind}\n"
-        return head + "".join(
-            f"assetq_{self.name}{_labels(labels)} {value:.15g}\n" for labels, value in self.samples
-        )
-
-
-def exposition(facts: Facts, level: Level) -> str:
-    """Everything; without Redis only what is known without it."""
-    families = list(_always(facts, level))
-    if facts.state:
-        families += _queue(facts.state)
-        families += _quota(facts.state)
-        families += _batches(facts.state)
-        families += _counters(facts.state.counters)
-    return "".join(family.text() for family in families if family.samples)
+    def collect(self) -> Iterator[Metric]:
+        """Yield every family; without Redis only those that are known without it."""
+        status = _gauge("status", "1 for the present status, 0 for the others.", ["status"])
+        for level in Level:
+            status.add_metric([level.status], level is self._level)
+        up = _gauge("server_up", "1 while the server can be used.", ["server"])
+        up.add_metric(["redis"], self._facts.redis is None)
+        up.add_metric(["postgresql"], self._facts.database is None)
+        yield from (status, up)
+        if state := self._facts.state:
+            yield from _queue(state)
+            yield from _quota(state)
+            yield from _watched(state)
+            yield from _batches(state)
+            yield from _counters(state)
 
 
-def _always(facts: Facts, level: Level) -> Iterator[Family]:
-    status = Family("status", "gauge", "1 for the present status of the system.")
-    for each in Level:
-        status.add(each == level, status=each.status)
-    yield status
-    up = Family("server_up", "gauge", "1 if the server can be used.")
-    yield up.add(facts.redis is None, server="redis").add(
-        facts.database is None, server="postgresql"
-    )
+def exposition(facts: Facts, level: Level, accept: str = "") -> tuple[bytes, str]:
+    """Return the metrics in the format that `accept` asks for, and its content type."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(StateCollector(facts, level))
+    encode, content_type = choose_encoder(accept)
+    return encode(registry), content_type
 
 
-def _queue(state: State) -> Iterator[Family]:
+def _queue(state: State) -> Iterator[Metric]:
     stats = state.stats
-    queue = Family("queue_items", "gauge", "Assets that may run now.")
+    queued = _gauge("queued_items", "Items that may be claimed now.", ["priority"])
     for priority in Priority:
-        queue.add(stats.queued[priority], priority=priority.name.lower())
-    yield queue
-    yield _gauge("delayed_items", "Assets that wait for their time.", stats.delayed)
-    yield _gauge("leased_items", "Assets that are being refreshed.", stats.leased)
-    yield _gauge("dead_items", "Dead letters.", stats.dead)
+        queued.add_metric([priority.name.lower()], stats.queued[priority])
+    yield queued
+    yield _value("delayed_items", "Items that wait for their time.", stats.delayed)
+    yield _value("leased_items", "Items that are being refreshed.", stats.leased)
+    yield _value("dead_items", "Dead letters.", stats.dead)
     age_s = stats.oldest_item_age_seconds
-    yield _gauge("oldest_item_age_seconds", "Age of the oldest waiting request.", age_s)
-    processes = Family("process_seen_seconds", "gauge", "Seconds since the process was seen.")
+    yield _value("oldest_item_age_seconds", "Age of the oldest queued request.", age_s)
+    text = "Time since the process' last heartbeat."
+    heartbeats = _gauge("heartbeat_age_seconds", text, ["role", "process"])
     for process in state.processes:
-        processes.add(process.age_ms / 1000, role=process.role, process=process.name)
-    yield processes
+        heartbeats.add_metric([process.role, process.name], process.age_ms / 1000)
+    yield heartbeats
 
 
-def _quota(state: State) -> Iterator[Family]:
+def _quota(state: State) -> Iterator[Metric]:
     quota = state.quota
-    yield _gauge("quota_limit_calls", "Calls per window; absent: no limit.", quota.limit)
-    yield _gauge("quota_free_calls", "Calls that are free now; absent: no limit.", quota.free)
+    if quota.limit is not None and quota.free is not None:
+        yield _value("quota_limit_calls", "Calls that a window allows.", quota.limit)
+        yield _value("quota_free_calls", "Permits that are free now.", quota.free)
     blocked = quota.blocked_until_ms > quota.now_ms
-    yield _gauge("quota_blocked", "1 while nobody may call.", blocked)
-    open_ = quota.breaker.open
-    yield _gauge("provider_breaker_open", "1 while the provider fails and only probes call.", open_)
-    failures = quota.breaker.failures
-    yield _gauge("provider_failures", "Calls that failed in a row.", failures)
+    yield _value("quota_blocked", "1 while calls are blocked.", blocked)
     held = quota.limit is not None and quota.hold_until_ms > quota.now_ms
-    yield _gauge("quota_held", "1 while the last window's calls are unknown.", held)
+    yield _value("quota_held", "1 while grants are held: the window may be incomplete.", held)
+    yield _value("breaker_open", "1 while the circuit breaker is open.", quota.breaker.open)
+    failures = quota.breaker.failures
+    yield _value("consecutive_failures", "Calls that failed in a row.", failures)
 
 
-def _batches(state: State) -> Iterator[Family]:
-    limits = Family("alert_threshold", "gauge", "Where the alert of a metric begins.")
-    values = Family("alert_value", "gauge", "The metrics that have an alert.")
+def _watched(state: State) -> Iterator[Metric]:
+    alerts = _gauge("alert", "1 while a watched metric is beyond its threshold.", ["metric"])
     for metric in state.metrics:
-        values.add(metric.value, metric=metric.name)
-        limits.add(metric.limit.threshold, metric=metric.name)
-    yield values
-    yield limits
+        family, divisor, text = WATCHED[metric.limit]
+        if metric.value is not None:
+            yield _value(family, text, metric.value / divisor)
+        alerts.add_metric([metric.name], not metric.ok)
+    yield alerts
+
+
+def _batches(state: State) -> Iterator[Metric]:
     if state.batches:
         last = state.batches[0].record
         at_s = last.planned_at_ms / 1000
-        yield _gauge("last_batch_timestamp_seconds", "Slot of the last batch.", at_s)
-        yield _gauge("last_batch_calls", "Calls of the last batch so far.", last.calls)
+        yield _value("last_batch_timestamp_seconds", "Slot of the last batch.", at_s)
+        yield _value("last_batch_calls", "Calls that the last batch has made.", last.calls)
 
 
-def _counters(counters: Mapping[str, int]) -> Iterator[Family]:
-    grouped: dict[str, list[tuple[str, int]]] = defaultdict(list)
-    for name, value in sorted(counters.items()):
+def _counters(state: State) -> Iterator[Metric]:
+    """Since the counters in Redis began."""
+    families: dict[str, CounterMetricFamily] = {}
+    for name, value in sorted(state.counters.items()):
         head, _, detail = name.partition(":")
-        grouped[re.sub(r"\W", "_", head)].append((detail, value))
-    for head, rows in grouped.items():
-        if head == _IDLE:
-            text = "Time in which a call was free and eligible work waited."
-            yield Family("idle_seconds_total", "counter", text).add(rows[0][1] / 1000)
-            continue
-        family = Family(f"{head}_total", "counter", f"Counted in Redis as {head}.")
-        for detail, value in rows:
-            family.add(value, **({_LABEL_OF.get(head, "detail"): detail} if detail else {}))
-        yield family
+        family, label, text = COUNTERS.get(head, ("", None, ""))
+        if family and bool(label) == bool(detail):
+            empty = CounterMetricFamily(f"assetq_{family}", text, labels=[label] if label else [])
+            families.setdefault(head, empty).add_metric(_label_values(head, detail), value)
+    yield from families.values()
+    if "idle_ms" in state.counters:
+        text = "Time in which a permit was free while eligible work waited."
+        seconds = state.counters["idle_ms"] / 1000
+        yield CounterMetricFamily("assetq_idle_seconds", text, value=seconds)
 
 
-def _gauge(name: str, text: str, value: float | None) -> Family:
-    return Family(name, "gauge", text).add(value)
+def _label_values(head: str, detail: str) -> list[str]:
+    if head == "granted" and detail in _BANDS:
+        return [_BANDS[detail]]
+    return [detail] if detail else []
 
 
-def _labels(labels: Mapping[str, str]) -> str:
-    if not labels:
-        return ""
-    pairs = (f'{name}="{_escaped(value)}"' for name, value in labels.items())
-    return "{" + ",".join(pairs) + "}"
+def _value(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"assetq_{name}", text, value=value)
 
 
-def _escaped(value: str) -> str:
-    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+def _gauge(name: str, text: str, labels: list[str]) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"assetq_{name}", text, labels=labels)

@@ -11,7 +11,7 @@ from cli.show.errors import CommandError
 from cli.show.output import as_json, iso, note, print_json, print_table
 
 if TYPE_CHECKING:
-    from health.metrics import SettledBatch
+    from health.batches import SettledBatch
     from worker.tasks import Bench
 
 _LOOK_S = 0.3
@@ -78,9 +78,9 @@ def _await(bench: Bench, slot: str, timeout_s: float) -> SettledBatch:
 def _find(bench: Bench, slot: str) -> SettledBatch:
     """A scheduled batch that begins meanwhile takes over what is still open: then its outcomes
     count."""
-    from health.metrics import recent_batches
+    from health.batches import recent_batches
 
-    for found in recent_batches(bench.context):
+    for found in recent_batches(bench.context.queue):
         if found.record.slot == slot:
             return found
     raise CommandError(

@@ -129,7 +129,7 @@ def test_from_a_lonely_web_process_to_healthy_and_back(processes: Processes) -> 
         return {row["description"].split()[0] for row in rows}
 
     eventually(lambda: ticks() >= {"batch", "secondary"}, 15, every_s=0.2)
-    assert "assetq_queue_items" in session.get(f"{url}/metrics?secret=x", timeout=5).text
+    assert "assetq_queued_items" in session.get(f"{url}/metrics?secret=x", timeout=5).text
     session.get(f"{url}/nothing%0Aforged%20line", timeout=5)
 
     assert processes.stop("worker") == 0

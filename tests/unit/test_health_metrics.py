@@ -7,21 +7,18 @@ from dataclasses import replace
 import fakeredis
 import pytest
 
+from health.batches import SUPERSEDED, SettledBatch, last_update_ms, recent_batches, settled
 from health.metrics import (
     HOUR_MS,
     LATENCY,
     QUEUE_SIZE,
     RATE_LIMIT_WAITS,
     SUCCESS_RATE,
-    SUPERSEDED,
-    SettledBatch,
-    last_update_ms,
+    Limit,
+    Metric,
     latency_ms,
     measure,
-    measure_now,
     of_the_last_hour,
-    recent_batches,
-    settled,
     success_rate,
 )
 from queueing import Batch, BatchOutcome, BatchRecord, Policy, Priority, PriorityQueue, Request
@@ -128,15 +125,20 @@ def test_last_update_is_the_newest_success() -> None:
         (RATE_LIMIT_WAITS, 10, 11),
     ],
 )
-def test_thresholds(limit: object, good: float, bad: float) -> None:
-    assert limit.of(good).ok  # type: ignore[attr-defined]
-    assert not limit.of(bad).ok  # type: ignore[attr-defined]
-    assert limit.of(bad).value == bad  # type: ignore[attr-defined]
+def test_thresholds(limit: Limit, good: float, bad: float) -> None:
+    assert limit.of(good).ok
+    assert not limit.of(bad).ok
+    assert limit.of(bad).value == bad
 
 
 def test_what_is_shown_decides() -> None:
     assert SUCCESS_RATE.of(89.96).value == 90
     assert SUCCESS_RATE.of(89.96).ok
+
+
+def measured(context: Context) -> tuple[Metric, ...]:
+    batches, stats = recent_batches(context.queue), context.queue.stats()
+    return measure(batches, stats, context.limiter.status(), interval_ms=300_000)
 
 
 @pytest.fixture
@@ -159,7 +161,7 @@ def test_read_from_redis(context: Context) -> None:
     begin(queue, now_ms, XAUUSD=CURRENT, EURUSD=CURRENT, BTCUSD=CURRENT)
     queue.enqueue([Request("GBPUSD"), Request("USDJPY")], Priority.LOW)
     context.redis.zadd(context.keys.waits, {"old": now_ms - HOUR_MS - 1, "new": now_ms})
-    values = {metric.name: metric.value for metric in measure_now(context)}
+    values = {metric.name: metric.value for metric in measured(context)}
     assert values == {
         "batch.priority.success_rate": 66.7,
         "batch.priority.latency_ms": 0,
@@ -172,7 +174,7 @@ def test_records_that_are_gone_are_skipped(context: Context) -> None:
     now_ms = context.redis_now_ms()
     begin(context.queue, now_ms, XAUUSD=OK, EURUSD=OK, BTCUSD=OK)
     context.redis.zadd(context.keys.batches, {"gone": now_ms})
-    (batch,) = recent_batches(context)
+    (batch,) = recent_batches(context.queue)
     assert isinstance(batch, SettledBatch)
     assert batch.known
 

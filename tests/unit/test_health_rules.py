@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from health import rules
-from health.metrics import LATENCY, QUEUE_SIZE, RATE_LIMIT_WAITS, SUCCESS_RATE, settled
+from health.batches import settled
+from health.metrics import LATENCY, QUEUE_SIZE, RATE_LIMIT_WAITS, SUCCESS_RATE
 from health.rules import Cause, Facts, Level, State, judge, worst
 from health.texts import at
 from queueing import (

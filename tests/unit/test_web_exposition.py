@@ -1,59 +1,130 @@
-"""/metrics in Prometheus' text format."""
+"""/metrics: what it says, and that Prometheus' own rules of naming hold."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import replace
+from importlib.resources import files
 
-from health.rules import Level
+import pytest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.openmetrics import parser as openmetrics
+from prometheus_client.parser import text_string_to_metric_families
+
+from health.metrics import LATENCY, QUEUE_SIZE, RATE_LIMIT_WAITS, SUCCESS_RATE
+from health.rules import Facts, Level
 from runtime.heartbeat import Process
 from tests.unit.test_health_rules import FACTS, STATE
-from web.exposition import exposition
+from web.exposition import COUNTERS, exposition
 
-SAMPLE = re.compile(
-    r'[a-z_:]+(\{[a-z_]+="([^"\\\n]|\\["\\n])*"(,[a-z_]+="([^"\\\n]|\\["\\n])*")*\})? -?[0-9.e+]+'
-)
-
-
-def lines(text: str) -> list[str]:
-    assert text.endswith("\n")
-    return text.splitlines()
+ABBREVIATED = {"s", "ms", "us", "ns", "sec", "b", "kb", "mb", "gb", "tb", "pb", "m", "h", "d"}
+NOT_BASE = {"milliseconds", "minutes", "hours", "days", "percent", "kilobytes", "bits"}
+ODD_NAME = 'worker@a"b\nc-1'
+COUNTED = {"granted:1": 3, "waits:reserved": 2, "idle_ms": 1500, "holds": 1}
 
 
-def test_every_line_has_the_format_and_every_family_one_head() -> None:
-    counters = {"granted:1": 3, "waits:reserved": 2, "idle_ms": 1500, "odd-name:x": 1, "holds": 1}
-    state = replace(STATE, counters=counters, processes=[Process('worker@a"\\\n-1', 10)])
-    found = lines(exposition(replace(FACTS, state=state), Level.HEALTHY))
-    heads = [line.split()[2] for line in found if line.startswith("# TYPE")]
-    assert len(heads) == len(set(heads))
-    samples = [line for line in found if not line.startswith("#")]
-    assert all(SAMPLE.fullmatch(line) for line in samples), samples
-    assert {re.split(r"[ {]", line)[0] for line in samples} == set(heads)
-    for line in (
-        'assetq_status{status="healthy"} 1',
-        'assetq_status{status="unhealthy"} 0',
-        'assetq_server_up{server="redis"} 1',
-        'assetq_queue_items{priority="critical"} 0',
-        "assetq_quota_free_calls 5",
-        'assetq_granted_total{priority="1"} 3',
-        'assetq_waits_total{reason="reserved"} 2',
-        "assetq_idle_seconds_total 1.5",
-        'assetq_alert_value{metric="batch.priority.success_rate"} 100',
-        'assetq_process_seen_seconds{role="worker",process="worker@a\\"\\\\\\n-1"} 0.01',
-        f"assetq_last_batch_timestamp_seconds {STATE.batches[0].record.planned_at_ms // 1000}",
-    ):
-        assert line in found
+def families(facts: Facts, level: Level = Level.HEALTHY) -> list[Metric]:
+    text, content_type = exposition(facts, level)
+    assert content_type.startswith("text/plain")
+    return list(text_string_to_metric_families(text.decode()))
+
+
+def samples(found: Iterable[Metric]) -> dict[str, float]:
+    """E.g. `assetq_status{status=healthy}` → 1."""
+    return {
+        sample.name
+        + "".join(f"{{{k}={v}}}" for k, v in sorted(sample.labels.items())): sample.value
+        for family in found
+        for sample in family.samples
+    }
+
+
+def facts_with(counters: dict[str, int]) -> Facts:
+    state = replace(STATE, counters=counters, processes=[Process(ODD_NAME, 10)])
+    return replace(FACTS, state=state)
+
+
+def test_what_it_says() -> None:
+    found = samples(families(facts_with(COUNTED)))
+    expected = {
+        "assetq_status{status=healthy}": 1,
+        "assetq_status{status=unhealthy}": 0,
+        "assetq_server_up{server=redis}": 1,
+        "assetq_queued_items{priority=critical}": 0,
+        "assetq_quota_free_calls": 5,
+        "assetq_granted_calls_total{priority=critical}": 3,
+        "assetq_waits_total{reason=reserved}": 2,
+        "assetq_idle_seconds_total": 1.5,
+        "assetq_holds_total": 1,
+        f"assetq_heartbeat_age_seconds{{process={ODD_NAME}}}{{role=worker}}": 0.01,
+        "assetq_last_batch_timestamp_seconds": STATE.batches[0].record.planned_at_ms / 1000,
+    }
+    assert {name: found.get(name) for name in expected} == expected
+
+
+def test_the_watched_metrics_are_in_base_units() -> None:
+    metrics = [SUCCESS_RATE.of(75), LATENCY.of(1500), QUEUE_SIZE.of(7), RATE_LIMIT_WAITS.of(11)]
+    found = samples(families(replace(FACTS, state=replace(STATE, metrics=metrics))))
+    assert found["assetq_batch_priority_success_ratio"] == 0.75
+    assert found["assetq_batch_priority_latency_seconds"] == 1.5
+    assert found["assetq_queue_size"] == 7
+    assert found["assetq_api_rate_limit_waits"] == 11
+    assert found["assetq_alert{metric=batch.priority.success_rate}"] == 1
+    assert found["assetq_alert{metric=queue.size}"] == 0
+
+
+def test_names_follow_the_rules_of_prometheus() -> None:
+    """Those that `promtool check metrics` applies."""
+    counters = {f"{name}:x" if label else name: 1 for name, (_, label, _) in COUNTERS.items()}
+    found = families(facts_with(counters | {"idle_ms": 1}))
+    assert len({family.name for family in found}) == len(found)
+    for family in found:
+        assert family.documentation.endswith("."), family.name
+        words = family.name.split("_")
+        assert words[0] == "assetq"
+        assert not {*words} & (ABBREVIATED | NOT_BASE), family.name
+        assert not {*words} & {"counter", "gauge", "info"}, family.name
+        assert words[-1] not in ("total", "sum", "count", "bucket"), family.name
+        ends = {sample.name.removeprefix(family.name) for sample in family.samples}
+        assert ends == ({"_total"} if family.type == "counter" else {""}), family.name
+        for sample in family.samples:
+            assert all(re.fullmatch("[a-z_]+", label) for label in sample.labels)
+
+
+def test_openmetrics_where_it_is_asked_for() -> None:
+    text, content_type = exposition(
+        facts_with(COUNTED), Level.HEALTHY, "application/openmetrics-text; version=1.0.0"
+    )
+    assert content_type.startswith("application/openmetrics-text")
+    assert list(openmetrics.text_string_to_metric_families(text.decode()))
+
+
+def test_every_counter_of_the_scripts_is_shown() -> None:
+    lua = files("queueing") / "lua"
+    texts = [
+        p.read_text() for folder in (lua, lua / "lib") for p in folder.iterdir() if p.is_file()
+    ]
+    counted = {name for text in texts for name in re.findall(r"\bcount\('(\w+)", text)}
+    assert counted == {*COUNTERS, "idle_ms"}
+
+
+@pytest.mark.parametrize("strange", ["odd-name:x", "waits", "holds:x", 'x"y'])
+def test_counters_of_an_external_writer_are_left_out(strange: str) -> None:
+    assert (
+        samples(families(facts_with({strange: 1}))).keys()
+        == samples(families(facts_with({}))).keys()
+    )
 
 
 def test_without_a_limit_its_families_are_absent() -> None:
     state = replace(STATE, quota=replace(STATE.quota, limit=None, free=None))
-    text = exposition(replace(FACTS, state=state), Level.HEALTHY)
-    assert "quota_limit_calls" not in text
-    assert "quota_free_calls" not in text
+    found = {family.name for family in families(replace(FACTS, state=state))}
+    assert not found & {"assetq_quota_limit_calls", "assetq_quota_free_calls"}
 
 
 def test_without_redis() -> None:
-    text = exposition(replace(FACTS, state=None, redis="refused"), Level.UNHEALTHY)
-    assert 'assetq_server_up{server="redis"} 0' in text
-    assert 'assetq_status{status="unhealthy"} 1' in text
-    assert "queue_items" not in text
+    found = samples(families(replace(FACTS, state=None, redis="refused"), Level.UNHEALTHY))
+    assert found["assetq_server_up{server=redis}"] == 0
+    assert found["assetq_status{status=unhealthy}"] == 1
+    assert "assetq_delayed_items" not in found
