@@ -37,6 +37,10 @@ _COMMANDS = {
     "rebuild": ("cli.commands.rebuild:rebuild", "Restore Redis from PostgreSQL after its loss."),
     "acl": ("cli.commands.acl:acl", "A Redis user that can do assetq's work and nothing else."),
     "simulate": ("cli.commands.simulate:simulate", "What a plan is worth, and the next one."),
+    "worker": ("cli.commands.processes:worker", "Procfile: refresh assets until SIGTERM."),
+    "scheduler": ("cli.commands.processes:scheduler", "Procfile: start what is due."),
+    "web": ("cli.commands.processes:web", "Procfile: serve health, metrics and dashboard."),
+    "release": ("cli.commands.processes:release", "Procfile: migrate before a new version starts."),
 }
 
 EPILOG = (

@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # started from 
 
 from gunicorn.glogging import Logger
 
+from runtime.procfile import process_name
 from settings import Settings, SettingsError
 
 try:
@@ -28,8 +29,10 @@ class PathLogger(Logger):
         return found | {"U": quote(found["U"] or "")}
 
 
-# Loopback, unless a host says on which port it will route requests to us.
-bind = f"0.0.0.0:{_settings.port}" if _settings.port else "127.0.0.1:8000"
+# Loopback, unless a host says on which port it will route requests to us. honcho and foreman set
+# PORT as well, on machines where nothing stands before it.
+_host = "0.0.0.0" if _settings.port and process_name() is None else "127.0.0.1"  # noqa: S104
+bind = f"{_host}:{_settings.port or 8000}"
 # One process: what it remembers (since when something is wrong) is then known to every request.
 workers = 1
 worker_class = "gthread"

@@ -85,8 +85,7 @@ def test_from_nothing_to_healthy(
     }
     assert before["symbols"]["remedy"] == "Run `assetq symbols import`."
     assert cli.here("symbols", "import").code == 0
-    worker = rq(*WORKER_LINE.split()[1:])
-    scheduler = (sys.executable, "-m", "scheduler")
+    worker, scheduler = WORKER_LINE.split(), ("bin/assetq", "scheduler")
     with process(cli, project_root, *worker), process(cli, project_root, *scheduler):
 
         def healthy() -> bool:

@@ -17,7 +17,7 @@ from tests.kit.rooms import ROOMS
 from tests.kit.up_runs import UpRun, clean_env, do_not_fetch, left_running
 
 pytestmark = pytest.mark.slow
-PARTS = (*ROOMS, "Procfile")
+PARTS = (*ROOMS, "Procfile", "bin")
 # May read everything, as our interpreter may lie in root's home; may write only what is theirs.
 BECOME_NOBODY = (
     *("setpriv", "--reuid", "nobody", "--regid", "65534", "--clear-groups"),

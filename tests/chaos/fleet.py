@@ -171,9 +171,8 @@ def send(pid: int, number: int) -> bool:
 
 
 def procfile(process: str) -> list[str]:
-    """The command of one process type, run with this interpreter's environment."""
-    words = shlex.split(read_procfile(ROOT / "Procfile")[process])
-    return [str(Path(PYTHON).with_name(words[0])), *words[1:]]
+    """The command of one process type, run by this interpreter."""
+    return [PYTHON, *shlex.split(read_procfile(ROOT / "Procfile")[process])]
 
 
 def children(pid: int) -> list[int]:

@@ -14,7 +14,7 @@ import click
 from cli.main import assetq
 
 SECRET: Final = "planted-secret-4711"
-ENDLESS: Final = frozenset({"up", "watch", "drain", "batch", "simulate", "doctor"})
+ENDLESS: Final = frozenset({"up", "watch", "drain", "batch", "simulate", "doctor", "scheduler"})
 """Commands that, understood, would run for long: these are given one word too many."""
 
 WORDS: Final = (
@@ -90,12 +90,14 @@ def make_input(random: Random) -> Input:
 
 @cache
 def _commands() -> list[tuple[tuple[str, ...], click.Command]]:
-    """Every command by its path."""
+    """Every command by its path, but for those that leave their options to another program."""
     found: list[tuple[tuple[str, ...], click.Command]] = []
     context = click.Context(assetq)
     for name in assetq.list_commands(context):
         command = assetq.get_command(context, name)
         assert command is not None
+        if command.context_settings.get("ignore_unknown_options"):
+            continue
         found.append(((name,), command))
         for part, inner in getattr(command, "commands", {}).items():
             found.append(((name, part), inner))

@@ -25,12 +25,13 @@ from rq.registry import FailedJobRegistry
 from rq.serializers import JSONSerializer
 from rq.worker import WorkerStatus
 
+from cli.commands.processes import RQ_OPTIONS
 from local.sandbox import SandboxServer
 from queueing import Keys
 from runtime import heartbeat
 from tests.kit import worker as worker_kit
 from tests.kit.waiting import eventually
-from tests.kit.worker import KEY, Running, Site, process_env, procfile, settings_for
+from tests.kit.worker import KEY, Running, Site, process_env, settings_for
 from worker.rq_classes import TickJob, TickWorker
 from worker.ticks import BATCH, DRAIN, SECONDARY
 
@@ -87,14 +88,25 @@ def failed(raw: redis.Redis) -> dict[str, str]:
     return found
 
 
-def test_the_procfile_names_one_queue_json_and_our_classes(project_root: Path) -> None:
-    command = procfile(project_root, "worker")
-    assert command[:2] == ["rq", "worker"]
-    assert command[command.index("-S") + 1] == "json"
-    assert command[command.index("-c") + 1] == "worker.rq_config"
-    assert "worker.rq_classes.TickWorker" in command
-    assert "worker.rq_classes.TickJob" in command
-    assert "--queue-class" not in command
+LINE = (
+    "rq worker -c worker.rq_config -S json "
+    "--worker-class worker.rq_classes.TickWorker --job-class worker.rq_classes.TickJob"
+)
+
+
+def test_rqs_own_line_written_out_does_the_same(
+    site: Site, project_root: Path, tmp_path: Path, raw: redis.Redis
+) -> None:
+    words = LINE.split()
+    assert words[2:] == list(RQ_OPTIONS)
+    env = process_env(site.context.settings, tmp_path)
+    with subprocess.Popen(words, cwd=project_root, env=env) as worker:
+        site.ask("EURUSD")
+        site.ticks.push(DRAIN)
+        eventually(lambda: site.events() == ["EURUSD"], 15)
+        worker.terminate()
+        assert worker.wait(15) == 0
+    assert failed(raw) == {}
 
 
 def test_a_secondary_round_forgets_calls_of_long_ago(site: Site, start: START) -> None:

@@ -1,7 +1,6 @@
 """Processes that strike themselves down at a named point, as if the host had done it just there.
 
-    python -m tests.kit.dying ORDERS rq worker …        a worker, as in the Procfile
-    python -m tests.kit.dying ORDERS python -m scheduler
+    python -m tests.kit.dying ORDERS bin/assetq worker  a process of the Procfile
     python -m tests.kit.dying ORDERS stable             forks a process for each line of its input
 
 ORDERS is a directory. A file in it that is named like a Point holds a signal: whoever reaches that
@@ -222,16 +221,10 @@ def main(directory: str, *words: str) -> None:
     _listen(Orders(Path(directory)))
     if words[0] == STABLE:
         _stable()
-    elif Path(words[0]).name == "rq":
-        from rq.cli.cli import main as rq
-
-        sys.argv = list(words)
-        rq()
     else:
-        from scheduler.__main__ import main as schedule
+        from cli.main import main as assetq
 
-        assert "scheduler" in words
-        sys.exit(schedule())
+        assetq(words[1:])
 
 
 if __name__ == "__main__":

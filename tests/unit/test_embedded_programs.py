@@ -14,7 +14,7 @@ from local.servers.programs import procfile_commands, program_env, read_procfile
 
 def test_every_process_type_but_release_is_run_workers_first_to_end(project_root: Path) -> None:
     commands = procfile_commands(project_root, Path("/log"), {}, {"worker": 2})
-    assert [c.name for c in commands] == ["worker.1", "worker.2", "scheduler", "web"]
+    assert [c.name for c in commands] == ["web", "worker.1", "worker.2", "scheduler"]
     stages = {c.name: c.stage for c in commands}
     assert stages["worker.1"] == stages["worker.2"] < stages["scheduler"] < stages["web"]
     assert {c.log.name for c in commands} >= {"worker.1.log", "web.log"}

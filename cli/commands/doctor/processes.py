@@ -18,10 +18,7 @@ from runtime.heartbeat import living
 from worker.rq_classes import TickJob
 from worker.ticks import Ticks
 
-WORKER_LINE = (
-    "rq worker -c worker.rq_config -S json --worker-class worker.rq_classes.TickWorker "
-    "--job-class worker.rq_classes.TickJob"
-)
+WORKER_LINE = "bin/assetq worker"
 _OVERDUE_S = 60
 _LOOK_AT = 100
 _DAY = timedelta(days=1)
