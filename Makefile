@@ -4,7 +4,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup data run test-fast test lint fix bench soak fuzz chaos chaos-long outages \
+.PHONY: help setup run test-fast test lint fix bench soak fuzz chaos chaos-long outages \
   lock clean
 
 VENV := .venv
@@ -57,13 +57,8 @@ $(STAMP): requirements-dev.txt pyproject.toml
 	  --no-build-isolation --no-index --editable .
 	@pwd -P > $(STAMP)
 
-setup: $(STAMP) data ## make .venv from the pinned and hashed dependencies
+setup: $(STAMP) ## make .venv from the pinned and hashed dependencies
 	@echo "ready: make run"
-
-# Recorded prices for the sandbox; without them it generates some and says so.
-data: $(STAMP)
-	@$(BIN)/python -m local.sandbox.fetch || \
-	  echo "some recorded market data is not there: the sandbox generates those prices"
 
 run: $(STAMP) ## run everything on this machine until Ctrl-C (FOR=90: for 90 s; PLAN=, WORKERS=)
 	@exec $(BIN)/assetq up $(if $(FOR),--for $(FOR)) $(if $(PLAN),--plan $(PLAN)) \

@@ -12,10 +12,9 @@ import time
 
 from rich.console import Console
 
-from cli.session import load_settings, open_context, open_database
-from db.symbols import SymbolRepository
+from cli.session import load_settings, open_context
 from local.live import LiveView
-from local.watching import SandboxView, Watcher
+from local.watching import Watcher
 
 WIDTH, HEIGHT = 108, 30
 _FONTS = re.compile(r"\s*@font-face \{.*?\n    \}", re.DOTALL)
@@ -27,17 +26,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=120)
     seconds = parser.parse_args().seconds
     settings = load_settings()
-    with open_database(settings) as connection:
-        tickers = {
-            asset.symbol: asset.polygon_ticker for asset in SymbolRepository(connection).list()
-        }
-    origins = SandboxView(settings.base_url).origins()
     console = Console(
         record=True, force_terminal=True, width=WIDTH, height=HEIGHT, file=io.StringIO()
     )
-    view = LiveView("assetq: the sandbox API, data in .data", console)
+    view = LiveView("assetq: the sandbox API (synthetic prices), data in .data", console)
     with open_context(settings) as context:
-        watcher = Watcher(context, {s: origins.get(t, "") for s, t in tickers.items()})
+        watcher = Watcher(context)
         ends_at = time.monotonic() + seconds
         while time.monotonic() < ends_at:
             for refresh in watcher.updates():

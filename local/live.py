@@ -21,7 +21,6 @@ from queueing import Priority
 _STATUS_EVERY_S = 15.0
 _KEPT = 200
 _OTHER_LINES = 16  # of the screen, beside the refreshes
-_ORIGIN_STYLE = {"recorded": "green", "interpolated": "yellow", "synthetic": "magenta"}
 
 
 class View(Protocol):
@@ -70,10 +69,9 @@ class PlainView:
         print(line, flush=True)
 
     def refreshed(self, refresh: Refresh) -> None:
-        origin = f", {refresh.origin}" if refresh.origin else ""
         self.say(
             f"{clock(refresh.at)} {refresh.symbol:<8} {money(refresh):>12}  "
-            f"{refresh.delay}, {span(refresh.age_s)} old, from {refresh.source}{origin}  "
+            f"{refresh.delay}, {span(refresh.age_s)} old, from {refresh.source}  "
             f"[{Priority(refresh.priority).name}, waited {span(refresh.waited_s)}]"
         )
 
@@ -145,7 +143,7 @@ class LiveView:
         table.add_column("symbol", style="bold")
         table.add_column("price", justify="right")
         table.add_column("age", justify="right")
-        for name in ("source", "delay", "prices are", "priority"):
+        for name in ("source", "delay", "priority"):
             table.add_column(name)
         table.add_column("waited", justify="right")
         for refresh in list(self._refreshes)[:rows]:
@@ -156,7 +154,6 @@ class LiveView:
                 span(refresh.age_s),
                 refresh.source,
                 refresh.delay,
-                Text(refresh.origin or "the market's", style=_ORIGIN_STYLE.get(refresh.origin, "")),
                 Priority(refresh.priority).name,
                 span(refresh.waited_s),
             )

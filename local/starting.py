@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import time
-
 import click
 import redis
 
 from db.connection import connect
 from db.migrate import migrate
 from db.symbols import SymbolRepository
-from local.sandbox.sources import DATA_DIR
 from local.servers.errors import EmbeddedError
 from local.servers.local import LocalRun
 from local.watching import SandboxView
@@ -24,9 +19,6 @@ from settings.urls import redacted_url
 
 TIER_OF_PLAN = {"spec": "free", "free": "free", "starter": "starter"}
 """The sandbox's plans, and the tier of ours that fits each."""
-
-_FETCH_TIMEOUT_S = 120.0
-_TRY_AGAIN_S = 3600.0
 
 
 def start_servers(run: LocalRun, settings: Settings) -> None:
@@ -48,36 +40,13 @@ def start_sandbox(run: LocalRun, settings: Settings, plan: str) -> SandboxView |
     """The sandbox if nothing leads to a provider; it allows what the settings count on."""
     if {"api_key", "base_url"} & settings.model_fields_set:
         return None
-    _fetch_recorded(run)
     tier = TIER_OF_PLAN[plan]
     run.set("POLYGON_TIER", tier)
     limit = settings.polygon_rate_limit or TIERS[Tier(tier)].calls_per_window
     url = run.start_sandbox(plan, limit=limit, window_s=settings.rate_window_seconds)
-    say(f"no API key is set: prices come from the SANDBOX API at {url} (plan {plan}),")
-    say("  which replays recorded data where it has some; they are not the market's. To use the")
-    say("  provider, set MASSIVE_API_KEY here or in .env")
+    say(f"no API key is set: prices come from the SANDBOX API at {url} (plan {plan});")
+    say("  they are synthetic. To use the provider, set MASSIVE_API_KEY here or in .env")
     return SandboxView(url)
-
-
-def _fetch_recorded(run: LocalRun) -> None:
-    """Recorded prices for the sandbox, unless they are there or could not be had a short time ago
-    (a machine without network should not wait for them at every start)."""
-    tried = run.data.run / "fetch-failed"
-    if DATA_DIR.exists() or (tried.exists() and time.time() - tried.stat().st_mtime < _TRY_AGAIN_S):
-        return
-    say("fetching recorded market data (once)")
-    argv = [sys.executable, "-m", "local.sandbox.fetch"]
-    try:
-        done = subprocess.run(
-            argv, capture_output=True, text=True, timeout=_FETCH_TIMEOUT_S, check=False
-        )
-        said = done.stderr.strip().splitlines() or ["it failed"]
-        problem = said[-1] if done.returncode else ""
-    except subprocess.TimeoutExpired:
-        problem = f"nothing within {_FETCH_TIMEOUT_S:.0f} s"
-    if problem:
-        tried.touch()
-        say(f"recorded market data could not be fetched ({problem}): the sandbox generates prices")
 
 
 def _check_redis(settings: Settings) -> None:
@@ -99,18 +68,16 @@ def resume_quota(run: LocalRun, settings: Settings) -> None:
             context.limiter.resume(run.valkey_before)
 
 
-def prepare_database(settings: Settings) -> dict[str, str]:
-    """Migrations, and what the shipped catalogue adds (it never undoes the user's own edits).
-    Symbol → the provider's ticker."""
+def prepare_database(settings: Settings) -> None:
+    """Migrations, and what the shipped catalogue adds (it never undoes the user's own edits)."""
     applied = migrate(settings.database_url)
     say(f"migrations: {len(applied)} applied" if applied else "migrations: nothing to do")
     with connect(settings.database_url) as connection:
         repository = SymbolRepository(connection)
         counts = repository.upsert_many(read_assets(), overwrite=False)
-        known = repository.list()
+        known = len(repository.list())
     new = f", {counts.inserted} of them new" if counts.inserted else ""
-    say(f"assets: {len(known)}{new}")
-    return {asset.symbol: asset.polygon_ticker for asset in known}
+    say(f"assets: {known}{new}")
 
 
 def say(line: str) -> None:

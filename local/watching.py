@@ -43,8 +43,6 @@ class Refresh:
     waited_s: float
     at: datetime
     """When the call for it was granted, by Redis' clock."""
-    origin: str = ""
-    """The sandbox's label: recorded, interpolated or synthetic; empty with a real provider."""
 
     @property
     def age_s(self) -> float:
@@ -76,13 +74,12 @@ class Status:
 
 
 class Watcher:
-    """Reads the stream of updates and the state of queue and quota. `origins` are labels by symbol.
+    """Reads the stream of updates and the state of queue and quota.
 
     Every method may raise redis.RedisError while Redis is away; ask again later."""
 
-    def __init__(self, context: Context, origins: Mapping[str, str] | None = None) -> None:
+    def __init__(self, context: Context) -> None:
         self._context = context
-        self._origins = origins or {}
         self._interval_ms = context.settings.batch_interval_minutes * 60_000
         self._since_ms = context.redis_now_ms() - self._interval_ms
         newest: Any = context.redis.xrevrange(context.keys.updates, count=1)
@@ -131,7 +128,6 @@ class Watcher:
             priority=event["priority"],
             waited_s=event["waited_ms"] / 1000,
             at=_instant(event["observed_at_ms"]),
-            origin=self._origins.get(event["symbol"], ""),
         )
 
 
@@ -154,13 +150,11 @@ class SandboxView:
         self._session = requests.Session()
         self._session.trust_env = False  # a proxy knows nothing of our loopback
 
-    def origins(self) -> dict[str, str]:
-        """Ticker → recorded, interpolated or synthetic."""
-        return {ticker: row["label"] for ticker, row in self._get("series").items()}
-
     def summary(self) -> SandboxSummary:
         """What its socket has counted since it started."""
-        raw = self._get("summary")
+        answer = self._session.get(f"{self._url}/_sandbox/summary", timeout=10)
+        answer.raise_for_status()
+        raw = answer.json()
         return SandboxSummary(
             plan=raw["plan"],
             arrivals=raw["total"],
@@ -169,11 +163,6 @@ class SandboxView:
             limit=raw["limit"],
             window_s=raw["window_s"],
         )
-
-    def _get(self, name: str) -> Any:
-        answer = self._session.get(f"{self._url}/_sandbox/{name}", timeout=10)
-        answer.raise_for_status()
-        return answer.json()
 
 
 @dataclass(frozen=True)

@@ -122,20 +122,18 @@ def _run(run: LocalRun, settings: Settings, options: Options) -> int:
     os.environ.update(run.values)
     settings = Settings.load()
     resume_quota(run, settings)
-    tickers = prepare_database(settings)
+    prepare_database(settings)
     pages = run.start_programs(options.workers, port_is_given=port_is_given)
     say(f"{options.workers} workers, scheduler and web started; logs in {run.data.log}")
     if pages:
         say(f"health: {pages}/health/batch")
-    origins = sandbox.origins() if sandbox else {}
-    labels = {symbol: origins.get(ticker, "") for symbol, ticker in tickers.items()}
     with Context.open(settings) as context:
         tally = Tally(settings.priority_assets if settings.priority_assets_enabled else ())
-        where = "the sandbox API" if sandbox else settings.base_url
+        where = "the sandbox API (synthetic prices)" if sandbox else settings.base_url
         asked_to_end = False
         with choose_view(f"assetq: {where}, data in {run.data.path}") as view:
             try:
-                _watch(run, Watcher(context, labels), view, tally, options.for_s)
+                _watch(run, Watcher(context), view, tally, options.for_s)
             except KeyboardInterrupt:
                 asked_to_end = True
     code = _summarize(tally, sandbox)

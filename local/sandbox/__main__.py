@@ -13,7 +13,6 @@ from local.sandbox.errors import SandboxError
 from local.sandbox.faults import Fault
 from local.sandbox.plans import PLANS
 from local.sandbox.server import SandboxServer
-from local.sandbox.sources import DATA_DIR
 from local.sandbox.wire import Reply, Request
 
 _SWITCH_S: Final = 0.0005  # threads change often, so that a first byte is stamped when it comes
@@ -38,7 +37,6 @@ def main(arguments: list[str] | None = None) -> int:
             faults=[Fault.parse(text) for text in options.fault],
             seed=options.seed,
             tickers=options.tickers,
-            data_dir=options.data_dir,
             day_turns_in_new_york=options.day_turn == "new-york",
             on_request=_print_request if options.verbose else None,
         ).start()
@@ -75,9 +73,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--fault", action="append", default=[], metavar="FAULT")
     parser.add_argument("--seed", type=int, default=0, help="of the faults' die")
     parser.add_argument("--tickers", action="append", type=Path, default=[], metavar="FILE")
-    parser.add_argument(
-        "--data-dir", type=Path, default=DATA_DIR, metavar="DIR", help="of recorded prices"
-    )
     parser.add_argument(
         "--day-turn",
         choices=("utc", "new-york"),

@@ -30,73 +30,62 @@ def as_reply(status: int, body: object, headers: Mapping[str, str] | None = None
 
 
 def envelope(status: str = "OK") -> JsonDict:
+    """What every JSON answer begins with."""
     return {"status": status, "request_id": uuid4().hex}
 
 
-def _error(http: int, text: str, headers: Mapping[str, str] | None = None) -> Reply:
-    return as_reply(http, envelope("ERROR") | {"error": text}, headers)
-
-
-def _message(http: int, status: str, text: str) -> Reply:
-    return as_reply(http, envelope(status) | {"message": text})
+def bad_request(text: str) -> Reply:
+    """400 that says why."""
+    return as_reply(400, envelope("ERROR") | {"error": text})
 
 
 def key_missing() -> Reply:
-    return _error(401, "API Key was not provided")
+    """401 for a request without a key."""
+    return as_reply(401, envelope("ERROR") | {"error": "API Key was not provided"})
 
 
 def key_unknown() -> Reply:
-    return _error(401, "Unknown API Key")
-
-
-def bad_request(text: str) -> Reply:
-    return _error(400, text)
+    """401 for a key that is not accepted."""
+    return as_reply(401, envelope("ERROR") | {"error": "Unknown API Key"})
 
 
 def too_many_requests(retry_after_s: float | None = None) -> Reply:
-    headers = {} if retry_after_s is None else {"Retry-After": f"{retry_after_s:g}"}
-    return _error(
-        429,
+    """429, with Retry-After if a time is given; the provider sends none."""
+    text = (
         "You've exceeded the maximum requests per minute, please wait or upgrade your "
-        f"subscription to continue. {_PRICING}",
-        headers,
+        f"subscription to continue. {_PRICING}"
     )
+    headers = {} if retry_after_s is None else {"Retry-After": f"{retry_after_s:g}"}
+    return as_reply(429, envelope("ERROR") | {"error": text}, headers)
 
 
 def not_entitled() -> Reply:
-    return _message(
-        403,
-        "NOT_AUTHORIZED",
-        f"You are not entitled to this data. Please upgrade your plan at {_PRICING}",
-    )
+    """403: the plan does not include this kind of data."""
+    return _not_authorized("You are not entitled to this data.")
 
 
 def not_yet_published() -> Reply:
-    return _message(
-        403,
-        "NOT_AUTHORIZED",
-        "Attempted to request today's data before end of day. "
-        f"Please upgrade your plan at {_PRICING}",
-    )
+    """403: an end-of-day plan asks for a day that is not over."""
+    return _not_authorized("Attempted to request today's data before end of day.")
 
 
 def outside_plan() -> Reply:
-    return _message(
-        403,
-        "NOT_AUTHORIZED",
-        f"Your plan doesn't include this data timeframe. Please upgrade your plan at {_PRICING}",
-    )
+    """403: older than the plan's history, or today on an end-of-day plan."""
+    return _not_authorized("Your plan doesn't include this data timeframe.")
+
+
+def _not_authorized(text: str) -> Reply:
+    message = f"{text} Please upgrade your plan at {_PRICING}"
+    return as_reply(403, envelope("NOT_AUTHORIZED") | {"message": message})
 
 
 def ticker_not_found() -> Reply:
-    return _message(404, "NOT_FOUND", "Ticker not found.")
-
-
-def data_not_found() -> Reply:
-    return _message(404, "NOT_FOUND", "Data not found.")
+    """404 for a ticker that does not exist."""
+    return as_reply(404, envelope("NOT_FOUND") | {"message": "Ticker not found."})
 
 
 def page_not_found() -> Reply:
+    """404 for a path that does not exist."""
     return Reply(404, b"404 page not found", "text/plain; charset=utf-8")
 
 
@@ -128,81 +117,51 @@ def _snapshot_bar(bar: SandboxBar | None, *names: str) -> JsonDict:
 
 def snapshot(instrument: Instrument, quote: Quote, *, single: bool) -> JsonDict:
     """The v2 snapshot of one ticker (times in ms). Crypto ids are strings in a single one."""
-    change = quote.last - quote.previous_day.close if quote.previous_day else 0.0
-    percent = 100 * change / quote.previous_day.close if quote.previous_day else 0.0
+    before = quote.previous_day.close if quote.previous_day else quote.last
     body: JsonDict = {
         "ticker": instrument.ticker,
-        "todaysChange": round(change, instrument.digits),
-        "todaysChangePerc": round(percent, 6),
+        "todaysChange": round(quote.last - before, instrument.digits),
+        "todaysChangePerc": round(100 * (quote.last - before) / before, 6),
         "updated": quote.at_ms,
     }
+    name, also = "lastQuote", list[str]()
+    last: JsonDict = {"a": number(quote.ask), "b": number(quote.bid), "t": quote.at_ms, "x": 48}
     if instrument.kind is AssetKind.CRYPTO:
-        return body | {
-            "day": _snapshot_bar(quote.day, "vw"),
-            "lastTrade": {
-                "c": [2],
-                "i": str(quote.at_ms) if single else quote.at_ms,
-                "p": number(quote.last),
-                "s": number(quote.size),
-                "t": quote.at_ms,
-                "x": 1,
-            },
-            "min": _snapshot_bar(quote.minute, "vw", "n", "t"),
-            "prevDay": _snapshot_bar(quote.previous_day, "vw"),
-        }
+        name, also = "lastTrade", ["vw"]
+        last = {"p": number(quote.last), "s": number(quote.size), "t": quote.at_ms, "x": 1}
+        last |= {"c": [2], "i": str(quote.at_ms) if single else quote.at_ms}
     return body | {
-        "day": _snapshot_bar(quote.day),
-        "lastQuote": {
-            "a": number(quote.ask),
-            "b": number(quote.bid),
-            "t": quote.at_ms,
-            "x": 48,
-        },
-        "min": _snapshot_bar(quote.minute, "n", "t"),
+        name: last,
+        "day": _snapshot_bar(quote.day, *also),
+        "min": _snapshot_bar(quote.minute, *also, "n", "t"),
         "prevDay": _snapshot_bar(quote.previous_day, "vw"),
     }
 
 
-def universal(instrument: Instrument, quote: Quote, *, market_open: bool) -> JsonDict:
+def universal(instrument: Instrument, quote: Quote, market_is_open: bool) -> JsonDict:
     """The v3 snapshot of one ticker (times in ns). fx has a last quote and no price in the
     session; crypto has a last trade."""
     at_ns = quote.at_ms * 1_000_000
-    session: JsonDict = {}
-    if quote.day is not None:
-        before = quote.previous_day.close if quote.previous_day else quote.day.open
-        change = quote.day.close - before
-        session = {
-            "change": round(change, instrument.digits),
-            "change_percent": round(100 * change / before, 6),
-            "close": number(quote.day.close),
-            "high": number(quote.day.high),
-            "low": number(quote.day.low),
-            "open": number(quote.day.open),
-            "previous_close": number(before),
-            "volume": number(quote.day.volume),
-        }
     body: JsonDict = {
         "ticker": instrument.ticker,
         "type": instrument.market,
         "name": instrument.name,
-        "market_status": "open" if market_open else "closed",
-        "session": session,
+        "market_status": "open" if market_is_open else "closed",
+        "session": _session(instrument, quote),
     }
     if instrument.kind is AssetKind.CRYPTO:
-        return body | {
-            "session": session | {"price": number(quote.last)},
-            "last_trade": {
-                "conditions": [2],
-                "exchange": 1,
-                "id": str(quote.at_ms),
-                "participant_timestamp": at_ns,
-                "price": number(quote.last),
-                "size": number(quote.size),
-                "timeframe": "REAL-TIME",
-            },
+        body["session"]["price"] = number(quote.last)
+        body["last_trade"] = {
+            "conditions": [2],
+            "exchange": 1,
+            "id": str(quote.at_ms),
+            "participant_timestamp": at_ns,
+            "price": number(quote.last),
+            "size": number(quote.size),
+            "timeframe": "REAL-TIME",
         }
-    return body | {
-        "last_quote": {
+    else:
+        body["last_quote"] = {
             "ask": number(quote.ask),
             "ask_exchange": 48,
             "bid": number(quote.bid),
@@ -212,4 +171,21 @@ def universal(instrument: Instrument, quote: Quote, *, market_open: bool) -> Jso
             "midpoint": round((quote.ask + quote.bid) / 2, instrument.digits + 1),
             "timeframe": "REAL-TIME",
         }
+    return body
+
+
+def _session(instrument: Instrument, quote: Quote) -> JsonDict:
+    if quote.day is None:
+        return {}
+    before = quote.previous_day.close if quote.previous_day else quote.day.open
+    change = quote.day.close - before
+    return {
+        "change": round(change, instrument.digits),
+        "change_percent": round(100 * change / before, 6),
+        "close": number(quote.day.close),
+        "high": number(quote.day.high),
+        "low": number(quote.day.low),
+        "open": number(quote.day.open),
+        "previous_close": number(before),
+        "volume": number(quote.day.volume),
     }

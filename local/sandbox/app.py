@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from local.sandbox import aggregates, answers, reference, snapshots
 from local.sandbox.arrivals import ArrivalLog, worst_window
-from local.sandbox.context import Context, Refused
+from local.sandbox.call import Call, Refused
 from local.sandbox.faults import BadFault, Fault, FaultBook
-from local.sandbox.plans import Plan
+from local.sandbox.plans import SandboxPlan
 from local.sandbox.series import Series
 from local.sandbox.wire import Reply, Request
 
@@ -48,7 +48,7 @@ class App:
     """Everything but the sockets. `key` is the only key accepted, None for any; `now_ms` is the
     market's clock (the limit has the arrivals' own)."""
 
-    plan: Plan
+    plan: SandboxPlan
     series: Series
     log: ArrivalLog
     faults: FaultBook
@@ -74,15 +74,13 @@ class App:
         return self.faults.strike(self._serve(request), request.path, tickers)
 
     def _serve(self, request: Request) -> Reply:
-        context = Context(
-            request, self.plan, self.series, self.now_ms(), self.day_turns_in_new_york
-        )
+        call = Call(request, self.plan, self.series, self.now_ms(), self.day_turns_in_new_york)
         if request.method != "GET":
             return answers.page_not_found()
         for pattern, endpoint in _ROUTES:
             if (found := pattern.fullmatch(request.path)) is not None:
                 try:
-                    return endpoint(context, **found.groupdict())
+                    return endpoint(call, **found.groupdict())
                 except Refused as refused:
                     return refused.reply
         return answers.page_not_found()
@@ -98,7 +96,6 @@ class App:
             "arrivals": self._arrivals,
             "summary": lambda _: self.summary(),
             "faults": lambda _: {"faults": self.faults.as_json()},
-            "series": lambda _: self.labels(),
         }
         if request.method != "GET" or name not in shown:
             return answers.page_not_found()
@@ -125,14 +122,6 @@ class App:
             "worst_window": worst_window((a.mono_s for a in arrivals), self.log.window_s),
             "refused": statuses.get("429", 0),
             "by_status": dict(sorted(statuses.items())),
-        }
-
-    def labels(self) -> dict[str, dict[str, str]]:
-        """Where each ticker's prices come from."""
-        return {
-            ticker: {"label": track.label, "source": track.source}
-            for ticker in self.series.instruments
-            for track in (self.series.track(ticker),)
         }
 
     def _set_faults(self, body: bytes) -> Reply:

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections import deque
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 KEPT_ARRIVALS: Final = 100_000
 
 
-def worst_window(times_s: Iterable[float], window_s: float) -> int:
-    """The largest number of arrivals in any window [t, t + window_s).
+def worst_window(times: Iterable[float], window: float) -> int:
+    """The largest number of arrivals in any window [t, t + window), both in the same unit.
 
     Two arrivals exactly one window apart are not in the same window. O(n log n)."""
-    ordered = sorted(times_s)
+    ordered = sorted(times)
     worst = first = 0
     for last, at in enumerate(ordered):
-        while at - ordered[first] >= window_s:
+        while at - ordered[first] >= window:
             first += 1
         worst = max(worst, last - first + 1)
     return worst
@@ -30,7 +30,7 @@ def fingerprint(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:8] if key else ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Arrival:
     """One request as the provider's socket saw it.
 
@@ -46,23 +46,18 @@ class Arrival:
     tickers: tuple[str, ...] = ()
     key: str = ""
     status: int | None = None
+    ended: bool = False
+    counts: bool = True  # towards the limit
+    passed: bool = False  # was within the limit
 
     @property
     def mono_s(self) -> float:
         return self.mono_ns / 1e9
 
     def as_json(self) -> dict[str, object]:
-        return {**asdict(self), "tickers": list(self.tickers)}
-
-
-@dataclass(slots=True)
-class _Counted:
-    """An arrival while it can matter to the limit."""
-
-    seq: int
-    mono_ns: int
-    key: str | None = None  # None: not read yet, so it may be anybody's
-    passed: bool = False
+        """What the control request for arrivals tells."""
+        names = ("seq", "mono_ns", "wall_s", "method", "path", "tickers", "key", "status")
+        return {name: getattr(self, name) for name in names}
 
 
 class ArrivalLog:
@@ -82,55 +77,46 @@ class ArrivalLog:
     ) -> None:
         self.limit, self.window_s, self.count_refused = limit, window_s, count_refused
         self._lock = threading.Lock()
-        self._kept: deque[Arrival] = deque(maxlen=keep)
-        self._open: dict[int, Arrival] = {}
-        self._counted: deque[_Counted] = deque()
-        self._next = 1
+        self._keep, self._next = keep, 1
+        self._arrivals: OrderedDict[int, Arrival] = OrderedDict()
 
     def begin(self, mono_ns: int, wall_s: float) -> int:
-        """A first byte came; returns the number of the arrival."""
+        """Enter a first byte; returns the number of the arrival."""
         with self._lock:
             seq, self._next = self._next, self._next + 1
-            self._open[seq] = Arrival(seq, mono_ns, wall_s)
-            self._counted.append(_Counted(seq, mono_ns))
+            self._arrivals[seq] = Arrival(seq, mono_ns, wall_s)
+            if len(self._arrivals) > self._keep:
+                self._arrivals.popitem(last=False)
             return seq
 
     def describe(self, seq: int, method: str, path: str, tickers: Sequence[str], key: str) -> None:
-        """The head of the request has been read."""
+        """Enter what the head of the request says."""
         with self._lock:
-            self._open[seq] = replace(
-                self._open[seq],
-                method=method,
-                path=path,
-                tickers=tuple(tickers),
-                key=fingerprint(key),
-            )
-            for other in reversed(self._counted):
-                if other.seq == seq:
-                    other.key = fingerprint(key)
-                    return
+            if (arrival := self._arrivals.get(seq)) is not None:
+                arrival.method, arrival.path = method, path
+                arrival.tickers, arrival.key = tuple(tickers), fingerprint(key)
 
     def admit(self, seq: int) -> bool:
         """Decide whether the arrival is within the limit. Only once per arrival.
 
         It is when fewer than `limit` counted before it, and those let in stay within the limit in
         every window. The second matters when a later arrival was decided first: threads do not
-        wake up in the order in which bytes come."""
+        wake up in the order in which bytes come. One that is forgotten meanwhile is let in."""
         with self._lock:
-            mine = self._counted_as(seq)
-            window_ns = round(self.window_s * 1e9)
-            self._forget(mine.mono_ns - 2 * window_ns)
-            mine.passed = self.limit is None or self._fits(mine, window_ns, self.limit)
-            if not mine.passed and not self.count_refused:
-                self._uncount(seq)
+            if (mine := self._arrivals.get(seq)) is None:
+                return True
+            mine.passed = self.limit is None or self._fits(mine, self.limit)
+            mine.counts = mine.passed or self.count_refused
             return mine.passed
 
-    def _fits(self, mine: _Counted, window_ns: int, limit: int) -> bool:
+    def _fits(self, mine: Arrival, limit: int) -> bool:
+        window_ns = round(self.window_s * 1e9)
         near = [
             other
-            for other in self._counted
+            for other in self._since(mine.mono_ns - 2 * window_ns)
             if other is not mine
-            and other.key in (None, mine.key)
+            and other.counts
+            and (other.key == mine.key or not other.method)
             and abs(mine.mono_ns - other.mono_ns) < window_ns
         ]
         earlier = sum((other.mono_ns, other.seq) < (mine.mono_ns, mine.seq) for other in near)
@@ -138,44 +124,35 @@ class ArrivalLog:
         return earlier < limit and worst_window([*let_in, mine.mono_ns], window_ns) <= limit
 
     def finish(self, seq: int, status: int | None) -> None:
-        """The request was answered with `status`, or ended without an answer (None)."""
+        """Enter the answer's status, or None for one that ended without; the first entry stays."""
         with self._lock:
-            if (arrival := self._open.pop(seq, None)) is not None:
-                self._kept.append(replace(arrival, status=status))
+            arrival = self._arrivals.get(seq)
+            if arrival is not None and not arrival.ended:
+                arrival.ended, arrival.status = True, status
                 if not arrival.method:  # cut off before it named a key: nobody's quota
-                    self._uncount(seq)
+                    arrival.counts = False
 
     def forget(self, seq: int) -> None:
-        """It was one of our own control requests: no arrival at all."""
+        """Remove a control request: it is no arrival at all."""
         with self._lock:
-            self._open.pop(seq, None)
-            self._uncount(seq)
+            self._arrivals.pop(seq, None)
 
     def all(self) -> list[Arrival]:
-        """Every kept arrival in order of arrival, with those still being answered.
+        """Copies of all kept arrivals in order of first bytes, with those still being answered.
 
         One whose head is still being read is left out: it may turn out to be a control request."""
         with self._lock:
-            answering = (arrival for arrival in self._open.values() if arrival.method)
-            return sorted([*self._kept, *answering], key=lambda a: (a.mono_ns, a.seq))
+            known = [replace(a) for a in self._arrivals.values() if a.method or a.ended]
+        return sorted(known, key=lambda arrival: (arrival.mono_ns, arrival.seq))
 
     def clear(self) -> None:
         """Forget log and window, as a test between two cases wants it."""
         with self._lock:
-            self._kept.clear()
-            self._counted.clear()
+            self._arrivals.clear()
 
-    def _counted_as(self, seq: int) -> _Counted:
-        for counted in reversed(self._counted):
-            if counted.seq == seq:
-                return counted
-        arrival = self._open[seq]  # so slow to say what it wants that it was forgotten meanwhile
-        self._counted.appendleft(_Counted(seq, arrival.mono_ns, arrival.key))
-        return self._counted[0]
-
-    def _uncount(self, seq: int) -> None:
-        self._counted = deque(other for other in self._counted if other.seq != seq)
-
-    def _forget(self, before_ns: int) -> None:
-        while self._counted and self._counted[0].mono_ns < before_ns:
-            self._counted.popleft()
+    def _since(self, mono_ns: int) -> Iterator[Arrival]:
+        """From the newest back; numbers follow first bytes closely, not exactly."""
+        for arrival in reversed(self._arrivals.values()):
+            if arrival.mono_ns < mono_ns:
+                return
+            yield arrival

@@ -12,7 +12,3 @@ class SandboxError(Exception):
 
 class UnusableFile(SandboxError):
     """a file of the sandbox cannot be read"""
-
-
-class FetchFailed(SandboxError):
-    """recorded market data could not be fetched"""

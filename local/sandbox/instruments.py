@@ -23,7 +23,7 @@ class Currency:
     code: str
     usd_value: float
     yearly_volatility: float
-    kind: str  # fiat, metal, crypto
+    kind: str  # fiat, metal, crypto: it decides when the value moves
     name: str
 
 
@@ -79,18 +79,18 @@ def instrument(ticker: str) -> Instrument:
 
     A pair whose sides are in the table gets their level; any other gets one drawn from its name."""
     kind = asset_kind(ticker)
-    base, quote = _sides(ticker.split(":")[1])
+    base, quote = _sides(ticker.split(":")[1], "crypto" if kind is AssetKind.CRYPTO else "fiat")
     return Instrument(ticker, kind, f"{base.name} - {quote.name}", base, quote)
 
 
-def _sides(pair: str) -> tuple[Currency, Currency]:
+def _sides(pair: str, kind: str) -> tuple[Currency, Currency]:
     known = currencies()
     for cut in range(len(pair) - 1, 1, -1):
         if pair[:cut] in known and pair[cut:] in known:
             return known[pair[:cut]], known[pair[cut:]]
     code, quote = pair[:-3], pair[-3:]
     draw = int.from_bytes(hashlib.sha256(code.encode()).digest()[:4], "big") / 2**32
-    invented = Currency(code, 10.0 ** (4 * draw - 1), 0.3, "unknown", code)
+    invented = Currency(code, 10.0 ** (4 * draw - 1), 0.3, kind, code)
     return invented, known.get(quote, known["USD"])
 
 

@@ -7,8 +7,8 @@ from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What a key may do. `limit` is calls per window, None for no limit; `history_days` how far
+class SandboxPlan:
+    """What a key may do. `limit` is calls per window, None for no limit; `history_days` is how far
     back aggregates reach."""
 
     name: str
@@ -27,7 +27,7 @@ class Plan:
 PLANS: Final = {
     plan.name: plan
     for plan in (
-        Plan(
+        SandboxPlan(
             name="spec",
             summary="the user's document taken at its word: 5 calls a minute, single snapshots",
             limit=5,
@@ -36,7 +36,7 @@ PLANS: Final = {
             end_of_day=False,
             history_days=730,
         ),
-        Plan(
+        SandboxPlan(
             name="free",
             summary="as the provider's free plan is: no snapshots, data of completed days only",
             limit=5,
@@ -45,7 +45,7 @@ PLANS: Final = {
             end_of_day=True,
             history_days=730,
         ),
-        Plan(
+        SandboxPlan(
             name="starter",
             summary="a paid plan: everything, in real time, without a limit",
             limit=None,

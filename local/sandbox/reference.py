@@ -2,46 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
 from local.sandbox import answers
-from local.sandbox.context import Context, read_cursor, write_cursor
+from local.sandbox.call import Call, read_cursor
 from local.sandbox.hours import NEW_YORK, is_open
 from local.sandbox.instruments import Instrument
+from local.sandbox.snapshots import in_range
 from local.sandbox.wire import Reply
 from market.tickers import AssetKind
 
 _MAX_PAGE: Final = 1000
 
 
-def tickers(context: Context) -> Reply:
+def tickers(call: Call) -> Reply:
     """Tickers by name, filtered by market, active, search and ticker ranges; paged."""
-    query, done = read_cursor(context.request.query)
-    limit = context.integer("limit", 100, _MAX_PAGE)
+    query, done = read_cursor(call.request.query)
+    instruments = call.series.instruments
     found = sorted(
-        (i for i in context.series.instruments.values() if _wanted(i, query)),
-        key=lambda i: i.ticker,
+        (ticker for ticker, instrument in instruments.items() if _wanted(instrument, query)),
         reverse=query.get("order") == "desc",
     )
-    page = found[done : done + limit]
-    body = answers.envelope() | {
-        "results": [_row(context, instrument) for instrument in page],
-        "count": len(page),
-    }
-    if done + limit < len(found):
-        following = write_cursor(query, done + limit)
-        path = "/v3/reference/tickers"
-        body["next_url"] = context.next_url(path, cursor=following, limit=str(limit))
-    return answers.as_reply(200, body)
+    page, following = call.page(found, query, done, most=_MAX_PAGE, default=100)
+    rows = [_row(call, instruments[ticker]) for ticker in page]
+    body = answers.envelope() | {"results": rows, "count": len(rows)}
+    return answers.as_reply(200, body | following)
 
 
-def market_status(context: Context) -> Reply:
+def market_status(call: Call) -> Reply:
     """Which markets are open now: a flat answer without status and request id."""
-    now = datetime.fromtimestamp(context.now_ms // 1000, UTC).astimezone(NEW_YORK)
+    now = datetime.fromtimestamp(call.now_ms // 1000, UTC).astimezone(NEW_YORK)
+    fx = "open" if is_open(AssetKind.FOREX, call.now_ms) else "closed"
     body = {
         "afterHours": False,
-        "currencies": {"crypto": "open", "fx": _open(AssetKind.FOREX, context.now_ms)},
+        "currencies": {"crypto": "open", "fx": fx},
         "earlyHours": False,
         "exchanges": {"nasdaq": "closed", "nyse": "closed", "otc": "closed"},
         "market": "closed",
@@ -50,24 +46,18 @@ def market_status(context: Context) -> Reply:
     return answers.as_reply(200, body)
 
 
-def _open(kind: AssetKind, now_ms: int) -> str:
-    return "open" if is_open(kind, now_ms) else "closed"
-
-
-def _wanted(instrument: Instrument, query: dict[str, str]) -> bool:
+def _wanted(instrument: Instrument, query: Mapping[str, str]) -> bool:
     text = query.get("search", "").lower()
     return (
         query.get("active", "true") == "true"
         and query.get("market", instrument.market) == instrument.market
-        and query.get("ticker", instrument.ticker) == instrument.ticker
-        and query.get("ticker.gte", "") <= instrument.ticker <= query.get("ticker.lte", "~")
-        and query.get("ticker.gt", "") < instrument.ticker < query.get("ticker.lt", "~")
+        and in_range(instrument.ticker, query)
         and (text in instrument.ticker.lower() or text in instrument.name.lower())
     )
 
 
-def _row(context: Context, instrument: Instrument) -> answers.JsonDict:
-    midnight = datetime.fromtimestamp(context.today * 86_400, UTC)
+def _row(call: Call, instrument: Instrument) -> answers.JsonDict:
+    midnight = datetime.fromtimestamp(call.today * 86_400, UTC)
     return {
         "ticker": instrument.ticker,
         "name": instrument.name,

@@ -6,11 +6,15 @@ can say when the packet was there. Elsewhere the moment of the wake-up has to do
 from __future__ import annotations
 
 import contextlib
+import io
 import socket
 import struct
 import sys
 import time
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 _SO_TIMESTAMPNS: Final = 35  # Linux; Python has no name for it
 _TIMESPEC: Final = struct.Struct("@qq")
@@ -24,6 +28,32 @@ class Moment(NamedTuple):
     wall_s: float
 
 
+class StampedStream(io.RawIOBase):
+    """What a connection receives; `came` is when the bytes read last were there.
+
+    After `await_first` the next read takes one byte only: packets that the kernel has merged carry
+    the stamp of the latest."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._one_byte = True
+        self.came = Moment(0, 0.0)
+
+    def await_first(self) -> None:
+        """The next byte begins a request."""
+        self._one_byte = True
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        view = memoryview(buffer)
+        data, self.came = receive(self._connection, 1 if self._one_byte else len(view))
+        self._one_byte = False
+        view[: len(data)] = data
+        return len(data)
+
+
 def ask_for_stamps(listener: socket.socket) -> None:
     """Let the kernel stamp what comes in; connections inherit it from the listening socket."""
     if sys.platform == "linux":
@@ -32,10 +62,7 @@ def ask_for_stamps(listener: socket.socket) -> None:
 
 
 def receive(connection: socket.socket, most: int) -> tuple[bytes, Moment]:
-    """Up to `most` bytes and when the last packet among them came. Empty: the peer closed.
-
-    For the first byte's moment ask for one byte: packets merged in the kernel carry the stamp of
-    the latest, which is still no later than the wake-up."""
+    """Up to `most` bytes and when the last packet among them came. Empty: the peer closed."""
     data, notes, _, _ = connection.recvmsg(most, socket.CMSG_SPACE(_TIMESPEC.size))
     mono_ns, wall_ns = time.monotonic_ns(), time.time_ns()
     for level, kind, payload in notes:

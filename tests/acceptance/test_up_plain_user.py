@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.kit.rooms import ROOMS
-from tests.kit.up_runs import UpRun, clean_env, do_not_fetch, left_running
+from tests.kit.up_runs import UpRun, clean_env, left_running
 
 pytestmark = pytest.mark.slow
 PARTS = (*ROOMS, "Procfile", "bin")
@@ -38,7 +38,6 @@ def clone(project_root: Path) -> Iterator[Path]:
     for part in PARTS:
         source = project_root / part
         (shutil.copytree if source.is_dir() else shutil.copy)(source, home / part)
-    do_not_fetch(home / ".data")
     nobody = pwd.getpwnam("nobody")
     for path in (home, *home.rglob("*")):
         os.chown(path, nobody.pw_uid, nobody.pw_gid)

@@ -101,7 +101,7 @@ def shapes(now: datetime) -> list[Shape]:
     v3, single, day, today = SnapshotV3(), Snapshot(), Aggregates(), Aggregates(end_of_day=False)
     tickers = {asset.symbol: asset.polygon_ticker for asset in ASSETS}
     found = []
-    with SandboxServer(plan="starter", limit=0, data_dir=None) as sandbox:
+    with SandboxServer(plan="starter", limit=0) as sandbox:
 
         def ask(path: str) -> Any:
             request = urllib.request.Request(sandbox.url + path)

@@ -37,7 +37,7 @@ def sandbox_at(
 ) -> Iterator[tuple[SandboxServer, MarketClient]]:
     stamp_ms = int(now.timestamp() * 1000)
     options = {"limit": 0} | options
-    server = SandboxServer(plan, key="test_key", data_dir=None, now_ms=lambda: stamp_ms, **options)
+    server = SandboxServer(plan, key="test_key", now_ms=lambda: stamp_ms, **options)
     with server, MarketClient(server.url, SecretStr("test_key"), timeout_s=1.0) as client:
         yield server, client
 

@@ -28,7 +28,7 @@ TICKERS = ("C:XAUUSD", "C:EURUSD", "X:BTCUSD")
 
 @pytest.fixture(scope="module")
 def starter() -> Iterator[SandboxServer]:
-    server = SandboxServer("starter", key=KEY, data_dir=None, now_ms=lambda: STAMP_MS)
+    server = SandboxServer("starter", key=KEY, now_ms=lambda: STAMP_MS)
     with server:
         yield server
 

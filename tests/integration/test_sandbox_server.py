@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import signal
 import socket
 import struct
@@ -21,6 +20,7 @@ import requests
 from massive import RESTClient  # type: ignore[import-untyped]
 
 from local.sandbox import Arrival, SandboxError, SandboxServer, worst_window
+from local.sandbox.wire import Request
 from tests.kit.waiting import eventually
 
 STATUS: Final = "/v1/marketstatus/now"
@@ -30,7 +30,7 @@ KEY: Final = {"Authorization": "Bearer some-key"}
 
 @pytest.fixture
 def paid() -> Iterator[SandboxServer]:
-    with SandboxServer("starter", data_dir=None) as server:
+    with SandboxServer("starter") as server:
         yield server
 
 
@@ -61,7 +61,7 @@ def test_an_arrival_is_stamped_at_the_first_byte(paid: SandboxServer) -> None:
 
 
 def test_a_slow_request_counts_from_its_first_byte() -> None:
-    with SandboxServer("spec", limit=1, data_dir=None) as server, connect(server) as slow:
+    with SandboxServer("spec", limit=1) as server, connect(server) as slow:
         slow.sendall(REQUEST[:1])
         # While its key is not known it may be anybody's; it may take a moment until it is seen.
         strangers = ({"Authorization": f"Bearer other-{n}"} for n in itertools.count())
@@ -95,10 +95,46 @@ def test_a_connection_without_a_byte_is_no_arrival_but_half_a_request_is(
     assert paid.arrivals()[0].status is None
 
 
-def test_nonsense_is_a_bad_request(paid: SandboxServer) -> None:
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x16\x03\x01 hello?\r\n\r\n",
+        b"hello\r\n\r\n",
+        b"GET / HTTP/1.1 extra\r\n\r\n",
+        b"GET /\r\n\r\n",
+        b"GET http://[ HTTP/1.1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: \xb2\r\n\r\n",
+        b"GET /" + b"x" * 70_000 + b" HTTP/1.1\r\n\r\n",
+    ],
+)
+def test_what_is_no_request_is_refused(paid: SandboxServer, data: bytes) -> None:
     with connect(paid) as client:
-        client.sendall(b"\x16\x03\x01 hello?\r\n\r\n")
-        assert client.recv(12) == b"HTTP/1.1 400"
+        client.sendall(data)
+        assert client.recv(10) == b"HTTP/1.1 4"
+
+
+def test_a_request_with_everything() -> None:
+    seen: list[Request] = []
+    with SandboxServer("starter", on_request=lambda request, _: seen.append(request)) as server:
+        requests.post(
+            f"{server.url}/a%20b/C%3AEURUSD?x=1&y=&x=2",
+            data=b"body",
+            headers={"Authorization": "bearer  k "},
+            timeout=5,
+        )
+    (request,) = seen
+    assert (request.method, request.path, request.body) == ("POST", "/a b/C:EURUSD", b"body")
+    assert (request.query, request.key) == ({"x": "2", "y": ""}, "k")
+
+
+def test_a_client_that_wants_no_further_answer_sees_the_end(paid: SandboxServer) -> None:
+    with connect(paid) as client:
+        client.sendall(REQUEST.replace(b"\r\n\r\n", b"\r\nConnection: Close\r\n\r\n"))
+        answer = b"".join(iter(lambda: client.recv(65_536), b""))
+    assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"\r\nConnection: close\r\n" in answer
 
 
 def test_the_window_slides() -> None:
@@ -116,7 +152,7 @@ def test_the_window_slides() -> None:
 
 
 def test_refused_requests_use_up_the_window_unless_told_otherwise() -> None:
-    with SandboxServer("spec", limit=1, window_s=0.3, data_dir=None) as server:
+    with SandboxServer("spec", limit=1, window_s=0.3) as server:
         assert get(server).status_code == 200
         until = time.monotonic() + 0.8
         while time.monotonic() < until:  # never quiet for a window, so never let in again
@@ -213,7 +249,7 @@ def test_a_delay_passes_before_the_first_byte(paid: SandboxServer) -> None:
 
 
 def test_faults_spare_what_is_over_the_limit() -> None:
-    with SandboxServer("spec", limit=1, data_dir=None) as server:
+    with SandboxServer("spec", limit=1) as server:
         server.configure({"kind": "html"})
         assert get(server).headers["Content-Type"] == "text/html"
         assert get(server).status_code == 429
@@ -236,10 +272,10 @@ def test_what_it_cannot_start_with() -> None:
         SandboxServer("gold")
     with pytest.raises(SandboxError, match="window"):
         SandboxServer(window_s=0)
-    with SandboxServer(data_dir=None) as server:
+    with SandboxServer() as server:
         port = int(server.url.rsplit(":", 1)[1])
         with pytest.raises(SandboxError, match=f"cannot listen on 127.0.0.1:{port}"):
-            SandboxServer(port=port, data_dir=None).start()
+            SandboxServer(port=port).start()
 
 
 def test_the_official_client_reads_it(paid: SandboxServer) -> None:
@@ -308,9 +344,6 @@ def test_a_client_that_resets_does_no_harm(paid: SandboxServer, capfd: Any) -> N
 def test_tickers_of_ones_own(tmp_path: Path) -> None:
     more = tmp_path / "more.txt"
     more.write_text("X:WAGMIUSD\n", "utf-8")
-    with SandboxServer("starter", tickers=[more], data_dir=tmp_path) as server:
+    with SandboxServer("starter", tickers=[more]) as server:
         snapshot = get(server, BITCOIN.replace("BTC", "WAGMI")).json()["ticker"]
         assert snapshot["lastTrade"]["p"] > 0
-        labels = get(server, "/_sandbox/series").json()
-        assert labels["X:WAGMIUSD"]["label"] == "synthetic"
-    assert os.listdir(tmp_path) == ["more.txt"]

@@ -26,13 +26,6 @@ def clean_env(data: Path, **more: str) -> dict[str, str]:
     return {**env, "ASSETQ_DATA_DIR": str(data), "PYTHONUNBUFFERED": "1", **more}
 
 
-def do_not_fetch(data: Path) -> None:
-    """As if recorded market data could not be had a moment ago: a test needs no network for it."""
-    if not data.exists():
-        (data / "run").mkdir(parents=True)
-        (data / "run" / "fetch-failed").touch()
-
-
 class UpRun:
     """An `assetq up` that runs: its output so far, its processes."""
 
@@ -47,7 +40,6 @@ class UpRun:
     ) -> None:
         self.data = data
         self.lines: list[str] = []
-        do_not_fetch(data)
         self.process = subprocess.Popen(
             [*prefix, python, "-m", "cli", "up", *options],
             cwd=root,

@@ -286,6 +286,6 @@ def _kill(pid: int) -> None:
 @contextmanager
 def sandbox(plan: str = "starter", **options: Any) -> Iterator[SandboxServer]:
     """A provider without a limit, with made-up prices."""
-    given = {"limit": 0, "data_dir": None, **options}
+    given = {"limit": 0, **options}
     with SandboxServer(plan=plan, **given) as server:
         yield server

@@ -387,7 +387,7 @@ def test_over_the_limit_comes_before_route_and_plan_and_names_no_time() -> None:
 
 def test_controls_need_no_key_and_leave_no_trace() -> None:
     app = app_of("spec", limit=1)
-    for name in ("arrivals", "summary", "faults", "series"):
+    for name in ("arrivals", "summary", "faults"):
         assert ask(app, f"/_sandbox/{name}", key=None).status == 200
     assert ask(app, "/_sandbox/nothing", key=None).status == 404
     assert ask(app, "/_sandbox/arrivals?since=x", key=None).status == 400
@@ -405,7 +405,6 @@ def test_the_summary_counts_what_arrived() -> None:
     rows = good(app, "/_sandbox/arrivals")
     assert [row["tickers"] for row in rows] == [["C:EURUSD"]] * 3
     assert good(app, f"/_sandbox/arrivals?after={rows[1]['seq']}") == rows[2:]
-    assert good(app, "/_sandbox/series")["C:XAUUSD"]["label"] == "synthetic"
 
 
 WORDS: Final = (

@@ -1,27 +1,24 @@
-"""The sandbox's prices: pure functions of ticker and time, bars that agree, hours, recordings."""
+"""The sandbox's prices: pure functions of ticker and time, bars that agree, hours."""
 
 from __future__ import annotations
 
 import csv
-import gzip
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Final
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from local.sandbox.errors import UnusableFile
 from local.sandbox.hours import DAY_MS, is_open, open_minutes, open_spans
-from local.sandbox.instruments import Instrument, instrument, load_instruments
-from local.sandbox.recorded import BAR_COLUMNS, TICK_COLUMNS, Tracks
+from local.sandbox.instruments import Instrument, currencies, instrument, load_instruments
 from local.sandbox.series import SandboxBar, Series
-from local.sandbox.tracks import Label
 from market.tickers import AssetKind
 from settings.checkout import CATALOGUE
 
@@ -32,14 +29,18 @@ def ms(text: str) -> int:
     return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()) * 1000
 
 
-def series_of(*tickers: str, data_dir: Path | None = None) -> Series:
-    instruments = {ticker: instrument(ticker) for ticker in tickers}
-    return Series(instruments) if data_dir is None else Series(instruments, Tracks(data_dir))
+def series_of(*tickers: str) -> Series:
+    return Series({ticker: instrument(ticker) for ticker in tickers})
 
 
 @cache
 def shared() -> Series:
     return series_of("C:XAUUSD", "C:EURUSD", "C:GBPUSD", "C:EURGBP", "X:BTCUSD", "C:USDIDR")
+
+
+@cache
+def crossing() -> Series:
+    return series_of(*DOLLARS.values(), *CROSSES)
 
 
 MOMENTS = st.integers(ms("2025-01-01"), ms("2026-12-31"))
@@ -84,11 +85,12 @@ def test_bars_of_every_length_tell_the_same_story(ticker: str, now_ms: int) -> N
     assert [hull(minutes)] * len(whole) == [hull([bar]) for bar in whole]
 
 
-def hull(bars: list[SandboxBar]) -> tuple[float, float, float, float, int] | None:
+def hull(bars: list[SandboxBar]) -> tuple[float, float, float, float, float, int] | None:
     if not bars:
         return None
     high, low = max(bar.high for bar in bars), min(bar.low for bar in bars)
-    return bars[0].open, high, low, bars[-1].close, sum(bar.ticks for bar in bars)
+    volume = round(sum(bar.volume for bar in bars), 8)
+    return bars[0].open, high, low, bars[-1].close, volume, sum(bar.ticks for bar in bars)
 
 
 def test_the_bar_in_progress_grows_and_nothing_is_known_before_it_happens() -> None:
@@ -110,14 +112,60 @@ def test_prices_move_by_as_much_as_their_market_does() -> None:
     }
     ranges = [sum(bar.high / bar.low - 1 for bar in bars) / len(bars) for bars in days.values()]
     assert ranges == sorted(ranges)
-    assert all(2_300 < bar.close < 6_000 for bar in days["C:XAUUSD"])
-    assert all(0.9 < bar.close < 1.5 for bar in days["C:EURUSD"])
 
 
-def test_crosses_agree_with_the_pairs_they_come_from() -> None:
-    now = ms("2026-11-24T12:00:00")
-    euro, pound, cross = (shared().at(t, now).last for t in ("C:EURUSD", "C:GBPUSD", "C:EURGBP"))
-    assert cross == pytest.approx(euro / pound, rel=1e-4)
+DOLLARS: Final = {"EUR": "C:EURUSD", "JPY": "C:USDJPY", "XAU": "C:XAUUSD", "BTC": "X:BTCUSD"}
+CROSSES: Final = ["C:EURJPY", "C:XAUEUR", "C:XAUJPY", "X:BTCEUR", "X:BTCJPY", "X:BTCXAU"]
+
+
+def in_dollars(code: str, price_of: Callable[[str], float]) -> float:
+    price = price_of(DOLLARS[code])
+    return 1 / price if code == "JPY" else price
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(CROSSES), MOMENTS)
+@example("X:BTCEUR", ms("2026-11-21T12:00:00"))  # Saturday
+@example("C:XAUEUR", ms("2026-11-24T22:30:00"))  # metals pause, currencies do not
+@example("C:XAUEUR", ms("2026-11-22T22:30:00"))  # Sunday: currencies have opened, metals have not
+def test_pairs_agree_with_each_other_at_every_instant(cross: str, now_ms: int) -> None:
+    series = crossing()
+
+    def middle(ticker: str) -> float:
+        quote = series.at(ticker, now_ms)
+        assert quote.bid <= quote.last <= quote.ask
+        return (quote.bid + quote.ask) / 2
+
+    base, quote = cross[2:5], cross[5:8]
+    implied = in_dollars(base, middle) / in_dollars(quote, middle)
+    assert middle(cross) == pytest.approx(implied, rel=1e-4)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.sampled_from(CROSSES), MOMENTS, st.sampled_from([MINUTE, 5 * MINUTE, DAY_MS]))
+def test_bars_agree_as_well_wherever_both_markets_are_open(
+    cross: str, now_ms: int, step_ms: int
+) -> None:
+    day = now_ms // DAY_MS * DAY_MS
+
+    def closes(ticker: str) -> dict[int, float]:
+        bars = crossing().bars(ticker, day, day + DAY_MS, step_ms)
+        return {bar.start_ms: bar.close for bar in bars}
+
+    base, quote = closes(DOLLARS[cross[2:5]]), closes(DOLLARS[cross[5:8]])
+    for start_ms, close in closes(cross).items():
+        if start_ms in base and start_ms in quote:
+            sides = {DOLLARS[cross[2:5]]: base[start_ms], DOLLARS[cross[5:8]]: quote[start_ms]}
+            implied = in_dollars(cross[2:5], sides.__getitem__) / in_dollars(
+                cross[5:8], sides.__getitem__
+            )
+            assert close == pytest.approx(implied, rel=1e-4)
+
+
+def test_prices_stay_near_the_levels_of_the_table() -> None:
+    for ticker, level in (("C:XAUUSD", 4085), ("X:BTCUSD", 91_000), ("C:EURUSD", 1.158)):
+        days = crossing().bars(ticker, ms("2026-01-01"), ms("2027-01-01"), DAY_MS)
+        assert all(level / 1.25 < bar.low <= bar.high < level * 1.25 for bar in days)
 
 
 @pytest.mark.parametrize(
@@ -168,87 +216,6 @@ def test_a_closed_market_shows_its_last_price_and_nothing_of_today() -> None:
     assert shared().bars("C:EURUSD", saturday, saturday + DAY_MS, 5 * MINUTE) == []
 
 
-# --- recordings -------------------------------------------------------------------------------
-
-
-def write(path: Path, columns: tuple[str, ...], rows: Sequence[tuple[float, ...]]) -> None:
-    with gzip.open(path, "wt", encoding="utf-8", newline="") as out:
-        csv.writer(out, lineterminator="\n").writerows([columns, *rows])
-
-
-def test_recorded_ticks_come_back_at_their_time_of_day(tmp_path: Path) -> None:
-    ticks = [(0, 1.10948), (61_000, 1.11), (62_500, 1.12), (82_800_000, 1.13)]
-    write(tmp_path / "EURUSD-ticks.csv.gz", TICK_COLUMNS, ticks)
-    series = series_of("C:EURUSD", data_dir=tmp_path)
-    today = ms("2026-11-24")
-    quote = series.at("C:EURUSD", today + 120_000)
-    assert (quote.at_ms, quote.bid) == (today + 62_500, 1.12)
-    assert quote.ask > quote.bid
-    bars = series.bars("C:EURUSD", today, today + DAY_MS, MINUTE)
-    assert [(b.start_ms - today, b.open, b.high, b.low, b.close, b.ticks) for b in bars] == [
-        (0, 1.10948, 1.10948, 1.10948, 1.10948, 1),
-        (MINUTE, 1.11, 1.12, 1.11, 1.12, 2),
-        (82_800_000, 1.13, 1.13, 1.13, 1.13, 1),
-    ]
-    assert series.at("C:EURUSD", ms("2026-11-21T12:00")).bid == 1.12  # Friday closed at 22:00
-    assert series.track("C:EURUSD").label is Label.RECORDED
-
-
-def thirty_minute_bars(days: int) -> list[tuple[float, ...]]:
-    rows: list[tuple[float, ...]] = []
-    for index in range(days * 48):
-        price = 5000.0 + index
-        down = index % 2
-        rows.append(
-            (1_506_816_000 + index * 1800, price + down, price + 9.25, price - 7, price + 1, 90.0)
-        )
-    del rows[5:7]  # the recording has a gap
-    return rows
-
-
-def test_interpolated_bars_add_up_to_what_was_recorded_and_keep_gaps(tmp_path: Path) -> None:
-    recorded = thirty_minute_bars(days=3)
-    write(tmp_path / "BTCUSD-30min.csv.gz", BAR_COLUMNS, recorded)
-    series = series_of("X:BTCUSD", "X:ETHUSD", data_dir=tmp_path)
-    today = ms("2026-11-24")
-    bars = series.bars("X:BTCUSD", today, today + DAY_MS, 30 * MINUTE)
-    which = today // DAY_MS % 2  # the last day is dropped
-    expected = [row for row in recorded if (row[0] - 1_506_816_000) // 86_400 == which]
-    assert [(b.open, b.high, b.low, b.close, b.volume) for b in bars] == [r[1:] for r in expected]
-    assert [b.start_ms % DAY_MS for b in bars] == [row[0] * 1000 % DAY_MS for row in expected]
-    assert len(series.bars("X:BTCUSD", today, today + DAY_MS, 5 * MINUTE)) == 6 * len(expected)
-    assert series.track("X:BTCUSD").label is Label.INTERPOLATED
-    assert series.track("X:ETHUSD").label is Label.SYNTHETIC
-
-
-def test_one_day_of_bars_is_laid_out_by_time_of_day(tmp_path: Path) -> None:
-    begin = ms("2021-10-27T06:25") // 1000
-    rows = [
-        (begin + i * 300, 4000.0 + i, 4001.0 + i, 3999.0 + i, 4000.5 + i, 1) for i in range(300)
-    ]
-    write(tmp_path / "ETHUSDT-5min.csv.gz", BAR_COLUMNS, rows)
-    series = series_of("X:ETHUSDT", data_dir=tmp_path)
-    today = ms("2026-11-24")
-    bars = series.bars("X:ETHUSDT", today, today + DAY_MS, 5 * MINUTE)
-    assert [b.start_ms for b in bars] == list(range(today, today + DAY_MS, 5 * MINUTE))
-    at_start = next(b for b in bars if b.start_ms == today + 23_100_000)  # 06:25
-    assert (at_start.open, at_start.high, at_start.low, at_start.close) == rows[0][1:5]
-    assert bars[0].open == rows[211][1]  # midnight follows 23:55
-
-
-@pytest.mark.parametrize(
-    "content",
-    [b"not gzip", gzip.compress(b"ms,price\n1,x\n"), gzip.compress(b"a,b\n1,2\n"), b""],
-    ids=["not gzip", "not a number", "other columns", "empty"],  # gzip's bytes hold the time
-)
-def test_a_damaged_recording_is_one_line_that_names_the_file(
-    tmp_path: Path, content: bytes
-) -> None:
-    (tmp_path / "EURUSD-ticks.csv.gz").write_bytes(content)
-    with pytest.raises(UnusableFile, match=r"EURUSD-ticks.csv.gz .*fetch again"):
-        Tracks(tmp_path)
-
-
 # --- instruments ------------------------------------------------------------------------------
 
 
@@ -273,7 +240,7 @@ def test_the_catalogue_that_ships() -> None:
         found = instrument(row["polygon_ticker"])
         assert row["polygon_ticker"].split(":")[1] == row["symbol"]
         assert (found.kind is AssetKind.CRYPTO) == (row["asset_type"] == "crypto")
-        assert found.base.kind != "unknown"
+        assert {found.base.code, found.quote.code} <= set(currencies())
 
 
 def test_every_shipped_ticker_has_a_sane_price() -> None:
@@ -281,7 +248,7 @@ def test_every_shipped_ticker_has_a_sane_price() -> None:
     series = Series(instruments)
     for ticker, known in instruments.items():
         quote = series.at(ticker, ms("2026-11-24T12:00"))
-        assert known.level / 5 < quote.last < known.level * 5, ticker
+        assert known.level / 1.5 < quote.last < known.level * 1.5, ticker
         assert (quote.ask - quote.bid) / quote.bid < 0.01, ticker
 
 

@@ -1,18 +1,18 @@
-"""What an endpoint needs to answer one request."""
+"""One API call: what is asked, by which plan, of which moment."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from urllib.parse import quote, urlencode
 
-from local.sandbox.answers import bad_request
+from local.sandbox.answers import JsonDict, bad_request
 from local.sandbox.hours import DAY_MS, NEW_YORK, day_number, day_of
-from local.sandbox.plans import Plan
+from local.sandbox.plans import SandboxPlan
 from local.sandbox.series import Series
 from local.sandbox.wire import Reply, Request
 
@@ -26,12 +26,12 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class Call:
     """`now_ms` is the moment the market data is asked for. On an end-of-day plan a UTC day is
     published at its end, or with `day_turns_in_new_york` at the following midnight there."""
 
     request: Request
-    plan: Plan
+    plan: SandboxPlan
     series: Series
     now_ms: int
     day_turns_in_new_york: bool = False
@@ -56,6 +56,7 @@ class Context:
         return int(text)
 
     def one_of(self, name: str, default: str, *allowed: str) -> str:
+        """One of the allowed words from the query; raises Refused."""
         text = self.request.query.get(name) or default
         if text not in allowed:
             raise Refused(bad_request(f"'{name}' must be one of {', '.join(allowed)}"))
@@ -65,6 +66,18 @@ class Context:
         """An absolute address on the host the client called, without any key."""
         host = self.request.headers.get("host", "localhost")
         return f"http://{host}{quote(path, safe='/:')}?{urlencode(query)}"
+
+    def page(
+        self, tickers: Sequence[str], query: Mapping[str, str], done: int, most: int, default: int
+    ) -> tuple[Sequence[str], JsonDict]:
+        """The tickers from `done` on, as many as `limit` says, and the way to the rest, if any."""
+        limit = self.integer("limit", default, most)
+        if done + limit >= len(tickers):
+            return tickers[done:], {}
+        kept = {name: value for name, value in query.items() if name != "apiKey"}
+        cursor = base64.urlsafe_b64encode(json.dumps([kept, done + limit]).encode()).decode()
+        following = self.next_url(self.request.path, cursor=cursor, limit=str(limit))
+        return tickers[done : done + limit], {"next_url": following}
 
 
 def is_number(text: str) -> bool:
@@ -87,12 +100,6 @@ def date_day(text: str) -> int:
         return day_number(date.fromisoformat(text))
     except ValueError:
         raise Refused(bad_request(f"Could not parse the time parameter: '{text[:40]}'")) from None
-
-
-def write_cursor(query: Mapping[str, str], offset: int) -> str:
-    """The query of the first page, without its key, and where the next one begins."""
-    kept = {name: value for name, value in query.items() if name != "apiKey"}
-    return base64.urlsafe_b64encode(json.dumps([kept, offset]).encode()).decode()
 
 
 def read_cursor(query: Mapping[str, str]) -> tuple[dict[str, str], int]:

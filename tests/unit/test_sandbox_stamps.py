@@ -1,0 +1,54 @@
+"""When a byte came: the kernel's stamp, whenever the byte is read."""
+
+from __future__ import annotations
+
+import io
+import socket
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from local.sandbox.stamps import StampedStream, ask_for_stamps, receive
+from tests.kit.waiting import eventually
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    """A client's socket and the server's end of it, over TCP."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ask_for_stamps(listener)
+        with socket.create_connection(listener.getsockname()) as client:
+            server, _ = listener.accept()
+            with server:
+                yield client, server
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other kernels do not stamp")
+def test_a_byte_is_stamped_when_it_came_even_if_nobody_reads_for_a_while(pair: Pair) -> None:
+    client, server = pair
+    sent = time.monotonic_ns()
+    client.sendall(b"G")
+    eventually(lambda: time.monotonic_ns() > sent + 300_000_000)
+    data, moment = receive(server, 1)
+    assert data == b"G"
+    assert sent - 5_000_000 <= moment.mono_ns < sent + 150_000_000
+    assert moment.wall_s == pytest.approx(time.time() - 0.3, abs=0.2)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other kernels do not stamp")
+def test_a_stream_keeps_the_moment_of_the_first_byte_until_the_rest_is_read(pair: Pair) -> None:
+    client, server = pair
+    stream = StampedStream(server)
+    reader = io.BufferedReader(stream)
+    sent = time.monotonic_ns()
+    client.sendall(b"G")
+    eventually(lambda: time.monotonic_ns() > sent + 200_000_000)
+    assert reader.peek(1) == b"G"
+    client.sendall(b"ET")
+    assert sent - 5_000_000 <= stream.came.mono_ns < sent + 150_000_000
+    assert reader.read(3) == b"GET"
+    assert stream.came.mono_ns >= sent + 200_000_000
