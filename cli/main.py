@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
-from cli.show.errors import MEANINGS, CommandError, ExitCode, explain
+from cli.exits import MEANINGS, CommandError, ExitCode
 
 # Command → module and attribute. Loaded when it is called, so that --help does not wait for all.
 _COMMANDS = {
@@ -119,9 +119,12 @@ def _usage(error: click.ClickException) -> int:
 
 
 def _failed(error: Exception) -> int:
+    from cli import session
+    from cli.show.errors import explain
+
     if os.environ.get("ASSETQ_DEBUG"):
         _print_error("".join(traceback.format_exception(error)))
-    explained = explain(error, redis_at=_redis_at())
+    explained = explain(error, redis_at=session.redis_at())
     if explained is None:
         where = "" if os.environ.get("ASSETQ_DEBUG") else " ASSETQ_DEBUG=1 shows where."
         explained = explain(
@@ -142,12 +145,6 @@ def _print_error(text: str) -> None:
 
     sys.stdout.flush()
     click.echo(session.masked(text), err=True, nl=False)
-
-
-def _redis_at() -> str:
-    from cli import session
-
-    return session.redis_at()
 
 
 def _forget_stdout() -> None:

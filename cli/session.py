@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
-from cli.show.errors import CommandError
+import click
+import structlog
+
+from cli.exits import CommandError
+from db.connection import Connection, connect
+from db.migrate import require_current_schema
+from local.servers.state import running_environment
+from runtime.context import Context
+from runtime.logs import configure
 from runtime.masking import Mask, secrets_of, secrets_of_environment
-
-if TYPE_CHECKING:
-    from db.connection import Connection
-    from runtime.context import Context
-    from settings import Settings
+from settings import Settings, SettingsError
+from settings.urls import redacted_url
 
 _loaded: list[Settings] = []
 """The settings of this process, for error messages: where Redis is, and what must not be shown."""
@@ -23,11 +28,6 @@ _loaded: list[Settings] = []
 def load_settings(*, log_level: int = logging.WARNING) -> Settings:
     """Settings, and the log set up; raises SettingsError. Commands speak for themselves, so the
     log tells only what is wrong unless `log_level` (or ASSETQ_DEBUG) asks for more."""
-    import structlog
-
-    from runtime.logs import configure
-    from settings import Settings
-
     settings = Settings.load(environment())
     _loaded[:] = [settings]
     configure(settings)
@@ -42,8 +42,6 @@ def environment() -> dict[str, str]:
     So that a command in another terminal means that run. If anything here leads elsewhere, all of
     it does: half of one site and half of another would mix sandbox prices into real data.
     """
-    from local.servers.state import running_environment
-
     own = {name: value for name, value in os.environ.items() if value.strip()}
     run = running_environment()
     elsewhere = any(own.get(name, value) != value for name, value in run.items())
@@ -55,9 +53,6 @@ def environment() -> dict[str, str]:
 @contextmanager
 def open_context(settings: Settings | None = None) -> Iterator[Context]:
     """Settings and Redis, which has answered. Raises SettingsError, RedisError."""
-    from runtime.context import Context
-    from settings import SettingsError
-
     settings = settings or load_settings()
     try:
         manager = Context.open(settings)
@@ -80,9 +75,6 @@ def open_context(settings: Settings | None = None) -> Iterator[Context]:
 @contextmanager
 def open_database(settings: Settings) -> Iterator[Connection]:
     """PostgreSQL with every migration. Raises DatabaseError; MigrationMissing names the remedy."""
-    from db.connection import connect
-    from db.migrate import require_current_schema
-
     with connect(settings.database_url) as connection:
         require_current_schema(connection)
         yield connection
@@ -90,10 +82,6 @@ def open_database(settings: Settings) -> Iterator[Connection]:
 
 def confirm(question: str, *, yes: bool) -> None:
     """Asks unless `yes`; raises CommandError if the answer is no or nobody can be asked."""
-    import sys
-
-    import click
-
     if yes:
         return
     if not sys.stdin.isatty():
@@ -104,8 +92,6 @@ def confirm(question: str, *, yes: bool) -> None:
 
 def redis_at() -> str:
     """Where Redis is, for people."""
-    from settings.urls import redacted_url
-
     return f"Redis at {redacted_url(_loaded[0].redis_url)}" if _loaded else "Redis"
 
 

@@ -35,6 +35,10 @@ class CatalogueError(Exception):
         super().__init__("\n".join(f"{path}: {problem}" for problem in shown))
 
 
+class CatalogueMissing(CatalogueError):
+    """There is no such file, or it may not be read."""
+
+
 class _Row(BaseModel):
     """One entry as a file holds it."""
 
@@ -84,9 +88,10 @@ def read_assets(path: Path = CATALOGUE) -> list[Asset]:
     """
     try:
         text = path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise CatalogueError(path, [f"cannot be read: {reason}"]) from error
+    except OSError as error:
+        raise CatalogueMissing(path, [f"cannot be read: {error.strerror}"]) from error
+    except UnicodeDecodeError as error:
+        raise CatalogueError(path, ["cannot be read: not UTF-8 text"]) from error
     rows = _yaml_rows if path.suffix.lower() in (".yaml", ".yml") else _csv_rows
     assets: dict[str, Asset] = {}
     problems: list[str] = []

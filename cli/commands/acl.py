@@ -1,10 +1,13 @@
-"""`assetq acl`: the Redis user that can do assetq's work, and nothing else."""
+"""`assetq acl`: the Redis user with the least rights."""
 
 from __future__ import annotations
 
 import hashlib
 
 import click
+
+from cli.session import load_settings
+from queueing.keys import NAMESPACE
 
 USER = "assetq"
 CHANNELS = ("asset:update:*", "rq:pubsub:*")
@@ -32,8 +35,6 @@ COMMANDS = (
 
 def key_patterns(provider: str) -> tuple[str, ...]:
     """The keys of one provider (one queue, one quota), and RQ's."""
-    from queueing.keys import NAMESPACE
-
     return f"{NAMESPACE}:{{{provider}}}:*", "rq:*"
 
 
@@ -60,8 +61,6 @@ def acl(user: str, ask_password: bool) -> None:
     Send it to Redis as an administrator (redis-cli reads it from a pipe), keep it with `ACL SAVE`
     or `CONFIG REWRITE`, and put user and password into REDIS_URL: redis://NAME:PASSWORD@host:6379.
     """
-    from cli.session import load_settings
-
     if any(c.isspace() or not c.isprintable() for c in user) or not user:
         raise click.UsageError("--user: a name without spaces.")
     provider = load_settings().provider

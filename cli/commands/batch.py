@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from cli.show.errors import CommandError
-from cli.show.output import as_json, iso, note, print_json, print_table
-
-if TYPE_CHECKING:
-    from health.batches import SettledBatch
-    from worker.tasks import Bench
+from cli.exits import CommandError
+from cli.options import as_json
+from cli.session import load_settings
+from cli.show.output import iso, note, print_json, print_table
+from cli.show.waits import call_wait
+from health.batches import SettledBatch, recent_batches
+from local.foreground import drain_for, open_bench
+from runtime.heartbeat import living
+from worker.batch import begin
+from worker.tasks import Bench
 
 _LOOK_S = 0.3
 _SLICE_S = 1.0
@@ -34,10 +38,6 @@ def batch(timeout_s: float, json_: bool) -> None:
 
     Running workers do it; where none is alive, this process does. Exit code 1 if an asset failed.
     """
-    from cli.session import load_settings
-    from local.foreground import open_bench
-    from worker.batch import begin
-
     settings = load_settings()
     with open_bench(settings) as bench:
         slot = begin(bench.context, bench.connection, bench.plan, by_hand=True)
@@ -57,9 +57,6 @@ def batch(timeout_s: float, json_: bool) -> None:
 def _await(bench: Bench, slot: str, timeout_s: float) -> SettledBatch:
     """Until every asset has an outcome, or the time is over. Raises CommandError if the record is
     gone (Redis was emptied)."""
-    from local.foreground import drain_for
-    from runtime.heartbeat import living
-
     end_s, told = time.monotonic() + timeout_s, _Told()
     while True:
         found = _find(bench, slot)
@@ -78,8 +75,6 @@ def _await(bench: Bench, slot: str, timeout_s: float) -> SettledBatch:
 def _find(bench: Bench, slot: str) -> SettledBatch:
     """A scheduled batch that begins meanwhile takes over what is still open: then its outcomes
     count."""
-    from health.batches import recent_batches
-
     for found in recent_batches(bench.context.queue):
         if found.record.slot == slot:
             return found
@@ -101,8 +96,6 @@ class _Told:
         self._at_s = 0.0
 
     def tell(self, bench: Bench, symbols: list[str]) -> None:
-        from cli.show.waits import call_wait
-
         wait = call_wait(bench.context.limiter.status(), urgent=True)
         what = (symbols, None if wait.over else wait.reason)
         if what == self._last and time.monotonic() - self._at_s < _TELL_S:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from cli.show.errors import CommandError, ExitCode
-from cli.show.output import as_json, iso, print_json, print_table
-from cli.types import PRIORITY
+from cli.commands.enqueue import find_assets, start_work
+from cli.exits import CommandError, ExitCode
+from cli.options import PRIORITY, as_json
+from cli.session import confirm, load_settings, open_context, open_database
+from cli.show.output import iso, print_json, print_table
 from health.texts import clock
-
-if TYPE_CHECKING:
-    from queueing import DeadLetter, Request
-    from runtime.context import Context
-    from settings import Settings
+from queueing import DeadLetter, Outcome, PriorityQueue, Request
+from runtime.context import Context
+from settings import Settings
+from worker.selection import price_request
 
 
 @click.group()
@@ -28,8 +29,6 @@ def dead() -> None:
 @as_json
 def list_(json_: bool) -> None:
     """Each dead letter with its reason, and when it comes back."""
-    from cli.session import open_context
-
     with open_context() as context:
         letters = context.queue.dead()
         asked = _pending(context, [letter.symbol for letter in letters])
@@ -88,10 +87,6 @@ def _document(letter: DeadLetter, rest_ms: int, asked: bool) -> dict[str, Any]:
 @click.option("--priority", type=PRIORITY, help="Default: the one it died with.")
 def retry(symbols: tuple[str, ...], all_: bool, priority: int | None) -> None:
     """Put dead letters back into the queue, with no attempt counted."""
-    from cli.commands.enqueue import start_work
-    from cli.session import load_settings, open_context
-    from queueing import Outcome
-
     settings = load_settings()
     with open_context(settings) as context:
         letters = _chosen(context, symbols, all_)
@@ -114,11 +109,6 @@ def retry(symbols: tuple[str, ...], all_: bool, priority: int | None) -> None:
 def _requests(settings: Settings, letters: Sequence[DeadLetter]) -> list[Request]:
     """The requests that died; those whose payload was lost, or is of a newer version than ours, are
     asked anew from the database."""
-    from cli.commands.enqueue import find_assets
-    from cli.session import open_database
-    from queueing import PriorityQueue, Request
-    from worker.selection import price_request
-
     ours = PriorityQueue.item_version
     lost = [a.symbol for a in letters if a.version > ours or "ticker" not in a.payload]
     found = {}
@@ -138,8 +128,6 @@ def _requests(settings: Settings, letters: Sequence[DeadLetter]) -> list[Request
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def drop(symbols: tuple[str, ...], all_: bool, yes: bool) -> None:
     """Forget dead letters. The next round asks for their assets again."""
-    from cli.session import confirm, open_context
-
     with open_context() as context:
         chosen = [letter.symbol for letter in _chosen(context, symbols, all_)]
         if all_ and chosen:

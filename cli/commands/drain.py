@@ -6,7 +6,11 @@ import logging
 
 import click
 
-from cli.show.output import as_json, note, print_json
+from cli.options import as_json
+from cli.session import load_settings
+from cli.show.output import note, print_json
+from cli.show.waits import next_wait
+from local.foreground import drain_for, drain_now, open_bench
 
 
 @click.command()
@@ -20,10 +24,6 @@ def drain(for_s: float | None, json_: bool) -> None:
     Without --for it takes the calls that are free now and ends; with it, it waits for further
     calls until the time is over or nothing is pending. Ctrl-C finishes the call that runs.
     """
-    from cli.session import load_settings
-    from cli.show.waits import next_wait
-    from local.foreground import drain_for, drain_now, open_bench
-
     settings = load_settings(log_level=logging.INFO)
     with open_bench(settings) as bench:
         outcome = drain_now(bench) if for_s is None else drain_for(bench, for_s)

@@ -5,19 +5,22 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import click
 
-from cli.show.errors import CommandError, ExitCode
-from cli.show.output import as_json, note, print_json, print_table
-from cli.types import PRIORITY
-
-if TYPE_CHECKING:
-    from db.connection import Connection
-    from db.symbols import StoredAsset
-    from queueing import Outcome
-    from runtime.context import Context
+from cli.exits import CommandError, ExitCode
+from cli.options import PRIORITY, as_json
+from cli.session import load_settings, open_context, open_database
+from cli.show.output import note, print_json, print_table
+from cli.show.waits import band_name
+from db.connection import Connection
+from db.symbols import StoredAsset, SymbolRepository
+from queueing import Outcome
+from runtime.context import Context
+from runtime.heartbeat import living
+from worker.selection import price_request
+from worker.ticks import Ticks
+from worker.validation import flaw
 
 _PLAUSIBLE = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
 _SHOWN = 40
@@ -33,9 +36,6 @@ def enqueue(symbols: tuple[str, ...], priority: int | None, json_: bool) -> None
     One that is pending already keeps the more urgent of both requests; a dead one lives again.
     A full queue refuses what is not critical (exit code 5).
     """
-    from cli.session import load_settings, open_context, open_database
-    from queueing import Outcome
-
     settings = load_settings()
     with open_database(settings) as connection:
         assets = find_assets(connection, symbols)
@@ -60,9 +60,6 @@ def enqueue(symbols: tuple[str, ...], priority: int | None, json_: bool) -> None
 def find_assets(connection: Connection, symbols: Sequence[str]) -> list[StoredAsset]:
     """The tracked assets, each once, in the given order. Raises CommandError naming every symbol
     that is malformed or unknown, with the nearest spellings."""
-    from db.symbols import SymbolRepository
-    from worker.validation import flaw
-
     wanted = list(dict.fromkeys(symbols))
     malformed = [symbol for symbol in wanted if not _PLAUSIBLE.fullmatch(symbol)]
     if malformed:
@@ -104,9 +101,6 @@ def _enqueue(
     context: Context, assets: Sequence[StoredAsset], priority: int | None
 ) -> list[tuple[str, str, Outcome, str | None]]:
     """symbol, band, outcome and detail, in the order of the request."""
-    from cli.show.waits import band_name
-    from worker.selection import price_request
-
     results = {}
     for band in sorted({priority or asset.priority for asset in assets}):
         group = [asset for asset in assets if (priority or asset.priority) == band]
@@ -119,9 +113,6 @@ def _enqueue(
 
 def start_work(context: Context) -> None:
     """Makes sure that somebody looks at the queue; says so if nobody can."""
-    from runtime.heartbeat import living
-    from worker.ticks import Ticks
-
     if not context.queue.next_at().waiting:
         ticks = Ticks(context.redis, context.keys)
         try:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from cli.show.output import as_json, iso, print_facts, print_json
+from cli.options import as_json
+from cli.session import confirm, load_settings, open_context
+from cli.show.output import iso, print_facts, print_json
+from cli.show.waits import band_name, call_wait
 from health.texts import clock
-
-if TYPE_CHECKING:
-    from queueing import QuotaStatus
+from queueing import QuotaStatus
 
 _LONGEST_S = 24 * 3600
 
@@ -24,9 +25,6 @@ def limiter() -> None:
 @as_json
 def status(json_: bool) -> None:
     """Each place of the window and until when it is taken, by whom; holds, blocks, counters."""
-    from cli.session import open_context
-    from cli.show.waits import call_wait
-
     with open_context() as context:
         now = context.limiter.status()
         raw: Any = context.redis.hgetall(context.keys.counters)
@@ -82,8 +80,6 @@ def _counted(counters: dict[str, int]) -> list[tuple[str, object]]:
     """Since the counters began."""
 
     def group(prefix: str) -> str:
-        from cli.show.waits import band_name
-
         parts = []
         for name, value in counters.items():
             if name.startswith(prefix):
@@ -142,8 +138,6 @@ def _document(now: QuotaStatus, counters: dict[str, int], window_s: float) -> di
 @click.argument("count", type=click.IntRange(1, 10_000), metavar="N")
 def consume(count: int) -> None:
     """Count N calls that you made elsewhere just now with the same API key."""
-    from cli.session import open_context
-
     with open_context() as context:
         taken = context.limiter.consume(count, who="by-hand")
         limit = context.settings.rate_limit
@@ -160,8 +154,6 @@ def block(seconds: float, reason: str) -> None:
 
     A longer block that stands already stays.
     """
-    from cli.session import open_context
-
     with open_context() as context:
         until_ms = context.limiter.block(int(seconds * 1000), reason[:200], force=seconds == 0)
         now_ms = context.redis_now_ms()
@@ -178,8 +170,6 @@ def reset(yes: bool) -> None:
     Only right if you know that nobody called the provider within the last window: otherwise it
     counts more calls than it allows.
     """
-    from cli.session import confirm, load_settings, open_context
-
     settings = load_settings()
     confirm(
         f"Did nobody call the provider within the last {settings.rate_window_seconds:g} s?", yes=yes

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import click
 
+from cli.session import load_settings
 from cli.show.output import note
+from db.connection import connect
+from db.migrate import migrate as apply
+from db.migrate import pending
+from db.symbols import SymbolRepository
 
 
 @click.command()
@@ -15,12 +20,6 @@ def migrate(check: bool) -> None:
     Adds what is missing, changes no data and destroys nothing. Safe to call again, also from
     several machines at once.
     """
-    from cli.session import load_settings
-    from db.connection import connect
-    from db.migrate import migrate as apply
-    from db.migrate import pending
-    from db.symbols import SymbolRepository
-
     settings = load_settings()
     if check:
         missing = pending(settings.database_url)

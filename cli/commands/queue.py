@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import click
 
-from cli.show.output import as_json, cell, print_facts, print_json, print_table
+from cli.options import as_json
+from cli.session import open_context
+from cli.show.output import cell, print_facts, print_json, print_table
+from cli.show.waits import Listed, band_name, listing, next_wait, waited_s
+from health.texts import span
 
 
 @click.group()
@@ -20,10 +24,6 @@ def stats(json_: bool) -> None:
     total_items are all that wait: those that may run now (by_priority), delayed ones (a retry's
     pause) and leased ones (being refreshed now). QUEUE_MAX_SIZE bounds them.
     """
-    from cli.session import open_context
-    from cli.show.waits import next_wait
-    from health.texts import span
-
     with open_context() as context:
         now = context.queue.stats()
         head = context.queue.peek(1)
@@ -66,10 +66,6 @@ def stats(json_: bool) -> None:
 @as_json
 def list_(limit: int, json_: bool) -> None:
     """Pending items: running ones, queued ones in the order of claims, delayed ones by time."""
-    from cli.session import open_context
-    from cli.show.waits import band_name, listing, waited_s
-    from health.texts import span
-
     with open_context() as context:
         found = listing(context, limit)
         now_ms = context.redis_now_ms()
@@ -101,10 +97,6 @@ def list_(limit: int, json_: bool) -> None:
 @as_json
 def peek(json_: bool) -> None:
     """The next item to be claimed, and what holds it."""
-    from cli.session import open_context
-    from cli.show.waits import Listed, band_name, next_wait, waited_s
-    from health.texts import span
-
     with open_context() as context:
         head = context.queue.peek(1)
         wait = next_wait(context, head[0] if head else None)

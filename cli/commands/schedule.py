@@ -6,8 +6,12 @@ from datetime import datetime
 
 import click
 
-from cli.show.output import as_json, note, print_json, print_table
+from cli.options import as_json
+from cli.session import open_context
+from cli.show.output import note, print_json, print_table
 from health.texts import clock
+from runtime.heartbeat import living
+from scheduler.process import schedule as entries
 
 
 @click.group()
@@ -19,10 +23,6 @@ def schedule() -> None:
 @as_json
 def list_(json_: bool) -> None:
     """The periodic ticks and their next runs (slots of Redis' clock)."""
-    from cli.session import open_context
-    from runtime.heartbeat import living
-    from scheduler.process import schedule as entries
-
     with open_context() as context:
         rows = entries(context)
         now_ms = context.redis_now_ms()

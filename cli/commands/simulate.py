@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +15,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from cli.options import as_json
+from cli.show.output import print_json
 from local.servers.valkey import ValkeyServer
 from local.simulation import Result, Scenario, Simulation, worst_window
 from market.tiers import TIERS, Tier
@@ -48,7 +49,7 @@ class Run:
 @click.option(
     "--endless", is_flag=True, help="Refreshed assets ask again at once: the queue never empties."
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON document instead of tables.")
+@as_json
 def simulate(
     assets: int,
     tier: str,
@@ -56,7 +57,7 @@ def simulate(
     batch_minutes: int,
     tolerance: float,
     endless: bool,
-    as_json: bool,
+    json_: bool,
 ) -> None:
     """Answer "when should I upgrade?": freshness by priority, for this plan and the next.
 
@@ -74,9 +75,9 @@ def simulate(
     tiers = list(Tier)
     chosen = tiers[tiers.index(Tier(tier)) : tiers.index(Tier(tier)) + 2]
     with _server() as redis:
-        runs = [_run(redis, t, scenario, int(tolerance * 1000), quiet=as_json) for t in chosen]
-    if as_json:
-        click.echo(json.dumps([_as_json(run) for run in runs], indent=2))
+        runs = [_run(redis, t, scenario, int(tolerance * 1000), quiet=json_) for t in chosen]
+    if json_:
+        print_json([_as_json(run) for run in runs])
     else:
         _show(runs)
 

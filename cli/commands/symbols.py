@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from cli.show.output import as_json, print_json, print_table
-from cli.types import PRIORITY
-
-if TYPE_CHECKING:
-    from db.symbols import StoredAsset
+from cli.options import PRIORITY, as_json
+from cli.session import load_settings, open_database
+from cli.show.output import print_json, print_table
+from cli.show.waits import band_name
+from db.symbols import StoredAsset, SymbolRepository
+from health.texts import span
+from settings.catalogue import import_catalogue, read_assets
+from settings.checkout import CATALOGUE
 
 
 @click.group()
@@ -30,10 +33,6 @@ def import_(file: Path | None, json_: bool) -> None:
     update_frequency_seconds), or the same as a YAML list. Without FILE: the catalogue that comes
     with assetq, which fills in what is missing and leaves your own edits alone.
     """
-    from cli.session import load_settings, open_database
-    from settings.catalogue import import_catalogue, read_assets
-    from settings.checkout import CATALOGUE
-
     assets = read_assets(file or CATALOGUE)
     with open_database(load_settings()) as connection:
         counts = import_catalogue(connection, assets, overwrite=file is not None)
@@ -57,11 +56,6 @@ def import_(file: Path | None, json_: bool) -> None:
 @as_json
 def list_(priority: int | None, json_: bool) -> None:
     """Each asset with its latest price and how old it is."""
-    from cli.session import load_settings, open_database
-    from cli.show.waits import band_name
-    from db.symbols import SymbolRepository
-    from health.texts import span
-
     with open_database(load_settings()) as connection:
         assets = SymbolRepository(connection).list(band=priority)
     if json_:
@@ -89,8 +83,6 @@ def list_(priority: int | None, json_: bool) -> None:
 
 
 def _row(asset: StoredAsset) -> dict[str, Any]:
-    from cli.show.waits import band_name
-
     return {
         "symbol": asset.symbol,
         "polygon_ticker": asset.polygon_ticker,

@@ -6,7 +6,6 @@ import logging
 import os
 import queue
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,6 @@ import redis
 import requests
 import structlog
 
-from db.errors import DatabaseError
 from health.texts import span
 from local.live import View, choose_view
 from local.servers.errors import EmbeddedError
@@ -36,7 +34,7 @@ from local.starting import (
 from local.watching import Refresh, SandboxView, Watcher
 from runtime.context import Context
 from runtime.logs import configure
-from settings import Settings, SettingsError
+from settings import Settings
 from settings.checkout import ROOT
 
 _LOOK_S = 0.25
@@ -80,14 +78,7 @@ def up(for_s: float | None, plan: str, workers: int) -> None:
     Exit code 1 if something could not be started, or if --for ended without every critical asset
     being fresh; 3 for settings that make no sense.
     """
-    try:
-        sys.exit(run_up(Options(for_s, plan, workers)))
-    except SettingsError as error:
-        click.echo(f"assetq: {error}", err=True)
-        sys.exit(3)
-    except (EmbeddedError, DatabaseError) as error:
-        click.echo(f"assetq: {error}", err=True)
-        sys.exit(1)
+    raise click.exceptions.Exit(run_up(Options(for_s, plan, workers)))
 
 
 def run_up(options: Options) -> int:

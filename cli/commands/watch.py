@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from cli.session import open_context
 from cli.show.output import cell, note
-
-if TYPE_CHECKING:
-    from runtime.context import Context
+from cli.show.waits import band_name
+from health.texts import span
+from runtime.context import Context
+from worker.events import CHANNEL
 
 _LOOK_S = 0.5
 
@@ -26,8 +28,6 @@ def watch(last: int, for_s: float | None, json_: bool) -> None:
 
     Events go to the channels asset:update:SYMBOL, and into a stream that holds the last ones.
     """
-    from cli.session import open_context
-
     with open_context() as context:
         if not json_:
             note("waiting for refreshes; Ctrl-C ends this")
@@ -38,8 +38,6 @@ def watch(last: int, for_s: float | None, json_: bool) -> None:
 def _events(context: Context, last: int, for_s: float | None) -> Iterator[str]:
     """Subscribes before it reads the stream, so that nothing falls between; then leaves out what
     came both ways."""
-    from worker.events import CHANNEL
-
     end_s = float("inf") if for_s is None else time.monotonic() + for_s
     with context.redis.pubsub() as pubsub:  # type: ignore[no-untyped-call]
         pubsub.psubscribe(f"{CHANNEL}*")
@@ -58,9 +56,6 @@ def _events(context: Context, last: int, for_s: float | None) -> Iterator[str]:
 def _line(event: str) -> str:
     """For people. Anybody may publish to these channels: what is no event of ours is shown as
     what it is."""
-    from cli.show.waits import band_name
-    from health.texts import span
-
     try:
         e = json.loads(event)
         band, waited_s = band_name(e["priority"]), e["waited_ms"] / 1000

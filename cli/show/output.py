@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any
 
 import click
-
-_F = TypeVar("_F", bound=Callable[..., Any])
-
-as_json = click.option("--json", "json_", is_flag=True, help="One JSON document with stable keys.")
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 
 def print_json(document: Any) -> None:
@@ -80,11 +80,6 @@ def _print_plain(columns: Sequence[str], rows: list[list[str]]) -> None:
 
 
 def _print_rich(columns: Sequence[str], rows: list[list[str]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for name in columns:
         table.add_column(

@@ -29,8 +29,8 @@ import psycopg
 import redis
 import structlog
 
+from cli.exits import MEANINGS, ExitCode
 from cli.main import run as run_command
-from cli.show.errors import MEANINGS, ExitCode
 from db.connection import connect
 from db.migrate import migrate
 from db.symbols import Asset, SymbolRepository

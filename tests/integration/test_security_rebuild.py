@@ -133,7 +133,7 @@ def test_a_run_that_dies_in_between_is_completed_by_the_next(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("worker.secondary.enqueue_secondary", dies)
+        patched.setattr("cli.commands.rebuild.enqueue_secondary", dies)
         with pytest.raises(KeyboardInterrupt):
             restore(site.context, site.connection)
     assert set(queued(site)) == {a.symbol for a in CRITICAL}

@@ -14,8 +14,9 @@ import pytest
 import redis
 import structlog
 
+from cli.exits import MEANINGS, CommandError, ExitCode
 from cli.main import assetq, run
-from cli.show.errors import MEANINGS, CommandError, ExitCode, explain
+from cli.show.errors import explain
 from cli.show.output import cell, print_json, print_table
 from db.errors import BadDatabaseUrl, DatabaseUnavailable, MigrationMissing
 from market.errors import InvalidTicker

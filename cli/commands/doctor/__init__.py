@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 import click
 
+from cli.commands.doctor import configuration, database, processes, provider, redis_server
 from cli.commands.doctor.finding import FAIL, OK, WARN, Finding, guarded
-from cli.show.output import as_json, cell, print_json
-
-if TYPE_CHECKING:
-    from settings import Settings
+from cli.options import as_json
+from cli.session import load_settings, masked, open_context
+from cli.show.output import cell, print_json
+from settings import Settings, SettingsError
 
 _COLOURS = {OK: "green", WARN: "yellow", FAIL: "red"}
 
@@ -25,16 +26,10 @@ def doctor(json_: bool) -> None:
 
     Each line is ok, warn or fail; exit code 1 if anything fails.
     """
-    from cli.session import masked
-
     found = []
     for finding in examine():
-        finding = Finding(
-            finding.check,
-            finding.status,
-            masked(finding.text),
-            masked(finding.remedy) if finding.remedy else None,
-        )
+        remedy = finding.remedy and masked(finding.remedy)
+        finding = replace(finding, text=masked(finding.text), remedy=remedy)
         found.append(finding)
         if not json_:
             _print(finding)
@@ -49,10 +44,6 @@ def doctor(json_: bool) -> None:
 
 def examine() -> Iterator[Finding]:
     """All findings, in the order in which one would look; without settings there is only one."""
-    from cli.commands.doctor import configuration
-    from cli.session import load_settings
-    from settings import SettingsError
-
     try:
         settings = load_settings()
     except SettingsError as error:
@@ -67,9 +58,6 @@ def examine() -> Iterator[Finding]:
 
 
 def _with_redis(settings: Settings) -> Iterator[Finding]:
-    from cli.commands.doctor import processes, provider, redis_server
-    from cli.session import open_context
-
     def checks() -> Iterator[Finding]:
         with open_context(settings) as context:
             for name, check in (
@@ -89,14 +77,10 @@ def _with_redis(settings: Settings) -> Iterator[Finding]:
 
 
 def _with_database(settings: Settings) -> Iterator[Finding]:
-    from cli.commands.doctor import database
-
     yield from guarded("postgresql", lambda: database.examine(settings))
 
 
 def _provider(settings: Settings) -> Iterator[Finding]:
-    from cli.commands.doctor import provider
-
     yield from guarded("provider", lambda: provider.reachable(settings))
 
 

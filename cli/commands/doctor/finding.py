@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from cli.session import redis_at
+from cli.show.errors import explain
+
 OK, WARN, FAIL = "ok", "warn", "fail"
 
 
@@ -35,9 +38,6 @@ def fail(check: str, text: str, remedy: str) -> Finding:
 
 def guarded(check: str, run: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
     """The check's findings; an error of a server becomes one, so that the others still run."""
-    from cli.session import redis_at
-    from cli.show.errors import explain
-
     try:
         yield from run()
     except Exception as error:  # noqa: BLE001 - what a doctor cannot examine it reports

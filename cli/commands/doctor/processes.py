@@ -15,6 +15,7 @@ from rq.worker_registration import get_keys
 from cli.commands.doctor.finding import Finding, fail, ok, warn
 from runtime.context import Context
 from runtime.heartbeat import living
+from scheduler.process import schedule
 from worker.rq_classes import TickJob
 from worker.ticks import Ticks
 
@@ -141,8 +142,6 @@ def scheduler(context: Context) -> Iterator[Finding]:
 
 def entries(context: Context) -> Iterator[Finding]:
     """Each entry stands in the schedule, with a next run that has not passed."""
-    from scheduler.process import schedule
-
     now = datetime.fromtimestamp(context.redis_now_ms() / 1000, UTC)
     rows = schedule(context)
     for row in rows:

@@ -9,7 +9,9 @@ from typing import Any
 from redis.exceptions import NoPermissionError
 
 from cli.commands.doctor.finding import Finding, fail, ok, warn
+from cli.session import redis_at
 from runtime.context import Context
+from scheduler.process import entries_key
 
 _LEAST_VERSION = (7, 0)  # EXPIRE with NX
 _SKEW_S = 60
@@ -27,8 +29,6 @@ _TYPES = {
 
 def server(context: Context) -> Iterator[Finding]:
     """Version, append-only file, what it does when memory is full, and its clock."""
-    from cli.session import redis_at
-
     try:
         info: dict[str, Any] = context.redis.info()
     except NoPermissionError:
@@ -82,8 +82,6 @@ def _memory(info: dict[str, Any]) -> Iterator[Finding]:
 
 def keys(context: Context) -> Iterator[Finding]:
     """Our keys have the right types, and a TTL unless they live for ever by intent."""
-    from scheduler.process import entries_key
-
     expected = {getattr(context.keys, name): kind for kind, ns in _TYPES.items() for name in ns}
     permanent = context.keys.permanent | {entries_key(context.keys)}
     found = _ours(context)

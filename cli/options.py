@@ -1,4 +1,4 @@
-"""Arguments that several commands take."""
+"""Options and arguments that several commands take."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 import click
 
 _NAMES = ("CRITICAL", "HIGH", "MEDIUM", "LOW")
+
+as_json = click.option("--json", "json_", is_flag=True, help="One JSON document with stable keys.")
 
 
 class PriorityType(click.ParamType[int]):
