@@ -1,42 +1,27 @@
-"""Connections to Redis by URL, also through Sentinel, and what it means that Redis is away."""
+"""Connections to Redis by URL, also through Sentinel."""
 
 from typing import Any
 
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import (
-    AuthenticationError,
-    AuthorizationError,
-    ConnectionError,
-    MasterDownError,
-    ReadOnlyError,
-    ResponseError,
-    TimeoutError,
-)
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
+from runtime.redis_outage import outage
 from settings.urls import SentinelUrl
 
 SENTINEL_TIMEOUT_S = 2.0
-_MISCONFIGURED = (AuthenticationError, AuthorizationError)
-_AWAY = (ConnectionError, TimeoutError, ReadOnlyError, MasterDownError)
 
 
 def away(error: BaseException | None) -> bool:
-    """True if Redis cannot be used for the moment: stopped, frozen, loading, or failing over.
-
-    False for what no waiting mends: a wrong password, a command that is refused.
-    """
-    if isinstance(error, ResponseError) and str(error).startswith("UNBLOCKED"):
-        return True  # a blocking pop on a server that has just become a replica
-    return isinstance(error, _AWAY) and not isinstance(error, _MISCONFIGURED)
+    """True if `error` is an outage of Redis, which passes: see `runtime.redis_outage`."""
+    return outage(error) is not None
 
 
 def open_redis(url: str, **options: Any) -> Redis:
-    """A client of the server at `url`, or of the master that the sentinels of `url` name.
+    """Make a client of the server at `url`, or of the primary that the sentinels of `url` name.
 
-    Nothing is retried inside: who calls decides what a failure means.
+    Nothing is retried inside: the caller decides what a failure means.
     """
     place = SentinelUrl.parse(url)
     if place is None:
@@ -52,7 +37,7 @@ def open_redis(url: str, **options: Any) -> Redis:
 
 
 def sentinel_options() -> dict[str, Any]:
-    """How a sentinel is asked: briefly and once, as there are others."""
+    """Options with which a sentinel is asked: briefly and once, because there are others."""
     return {
         "socket_timeout": SENTINEL_TIMEOUT_S,
         "socket_connect_timeout": SENTINEL_TIMEOUT_S,
@@ -61,7 +46,7 @@ def sentinel_options() -> dict[str, Any]:
 
 
 def twin_for_rq(redis: Redis) -> Redis:
-    """A client of the same server that returns bytes, as RQ wants them."""
+    """Make a client of the same server that returns bytes, as RQ needs them."""
     pool = redis.connection_pool
     options = {**pool.connection_kwargs, "decode_responses": False}
     if isinstance(pool, SentinelConnectionPool):

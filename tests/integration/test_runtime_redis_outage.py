@@ -1,0 +1,102 @@
+"""A real server that answers and refuses: each family is recognized, by reading only."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+import redis
+
+from local.servers.valkey import ValkeyServer
+from runtime.redis_outage import Outage, outage, refusal_of_writes
+from tests.kit.waiting import eventually
+
+
+@contextmanager
+def configured(r: redis.Redis, name: str, value: str, normal: str) -> Iterator[None]:
+    r.config_set(name, value)
+    try:
+        yield
+    finally:
+        r.config_set(name, normal)
+
+
+@contextmanager
+def replica(r: redis.Redis) -> Iterator[None]:
+    r.replicaof("127.0.0.1", 1)
+    try:
+        yield
+    finally:
+        r.replicaof("NO", "ONE")
+
+
+@contextmanager
+def busy(r: redis.Redis) -> Iterator[None]:
+    """A script that runs until it is killed."""
+
+    def run() -> None:
+        with pytest.raises(redis.ResponseError, match="killed"):
+            r.eval("while true do end", 0)
+
+    with configured(r, "busy-reply-threshold", "20", "5000"):
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            eventually(lambda: refusal_of_writes(r), 5)
+            yield
+        finally:
+            r.script_kill()
+            thread.join()
+
+
+def refused_write(r: redis.Redis) -> Outage | None:
+    """What an ordinary write meets."""
+    try:
+        r.set("probe", 1)
+    except redis.RedisError as error:
+        return outage(error)
+    return None
+
+
+@pytest.mark.parametrize(
+    ("kind", "provoked"),
+    [
+        ("memory", lambda r: configured(r, "maxmemory", "100kb", "0")),
+        ("replicas", lambda r: configured(r, "min-replicas-to-write", "1", "0")),
+        ("read-only", replica),
+        ("script", busy),
+    ],
+)
+def test_refusals(
+    r: redis.Redis, kind: str, provoked: Callable[[redis.Redis], AbstractContextManager[None]]
+) -> None:
+    assert refusal_of_writes(r) is None
+    r.script_flush()  # the question itself must pass, too
+    with provoked(r):
+        for found in (refusal_of_writes(r), refused_write(r)):
+            assert found
+            assert found.kind == kind
+    assert refusal_of_writes(r) is None
+    assert refused_write(r) is None
+
+
+def test_a_disk_that_takes_nothing(tmp_path: Path) -> None:
+    server = ValkeyServer(tmp_path / "valkey", extra=("--appendonly", "no"))
+    (tmp_path / "valkey").mkdir()
+    server.start()
+    try:
+        with redis.Redis.from_url(server.url, decode_responses=True) as r:
+            r.config_set("save", "3600 1")
+            assert refusal_of_writes(r) is None
+            shutil.rmtree(tmp_path / "valkey")
+            r.bgsave()
+            found = eventually(lambda: refusal_of_writes(r), 10)
+            assert found
+            assert found.kind == "disk"
+            assert found == refused_write(r)
+    finally:
+        server.kill()
