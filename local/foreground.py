@@ -14,7 +14,8 @@ import click
 from runtime.stopping import StopFlag
 from settings import Settings
 from worker.drain import SLICE_S
-from worker.tasks import Bench, bench
+from worker.tasks import TickSession
+from worker.tasks import open_session as open_tick_session
 from worker.ticks import Ticks
 
 _GENTLE = (signal.SIGINT, signal.SIGTERM)
@@ -38,32 +39,32 @@ class Outcome:
 
 
 @contextmanager
-def open_bench(settings: Settings) -> Iterator[Bench]:
+def open_session(settings: Settings) -> Iterator[TickSession]:
     """Redis and PostgreSQL, with every migration. Raises SettingsError without an API key."""
     from db.migrate import require_current_schema
 
     settings.required_api_key()
-    with bench(settings) as one:
+    with open_tick_session(settings) as one:
         one.context.redis.ping()
         require_current_schema(one.connection)
         ticks = _PatientTicks(one.context.redis, one.context.keys)
         try:
-            yield Bench(one.context, one.connection, ticks, one.plan)
+            yield TickSession(one.context, one.connection, ticks, one.capabilities)
         finally:
             ticks.close()
 
 
-def drain_now(one: Bench) -> Outcome:
+def drain_now(one: TickSession) -> Outcome:
     """Takes the calls that are free now, and does not wait for more."""
     return _drain(one, SLICE_S, patient=False)
 
 
-def drain_for(one: Bench, seconds: float) -> Outcome:
+def drain_for(one: TickSession, seconds: float) -> Outcome:
     """Refreshes as calls become free until the time is over or nothing is pending."""
     return _drain(one, seconds, patient=True)
 
 
-def _drain(one: Bench, seconds: float, *, patient: bool) -> Outcome:
+def _drain(one: TickSession, seconds: float, *, patient: bool) -> Outcome:
     """Slices as short as a worker's: the proof that nobody called relies on their length."""
     outcome, stop, end_s = Outcome(), StopFlag(), time.monotonic() + seconds
     with _signals_stop(stop, outcome):

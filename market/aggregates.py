@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from market.client import MarketClient
 from market.deadline import SendDeadline
-from market.errors import BadAnswer, NotFound
+from market.errors import BadAnswer
 from market.freshness import newest_allowed_day
 from market.quotes import Answer, Delay, Missing, Observation
 from market.reading import (
@@ -35,6 +35,9 @@ class Aggregates:
     end_of_day: bool = True
     name: ClassVar[str] = "aggregates"
     max_tickers: ClassVar[int] = 1
+    brings_bars: ClassVar[bool] = True
+    not_found_is_final: ClassVar[bool] = True
+    last_resort: ClassVar[bool] = True
 
     @property
     def delay(self) -> Delay:
@@ -47,17 +50,12 @@ class Aggregates:
         *,
         now: datetime,
         deadline: SendDeadline,
-        cursor: str | None = None,
     ) -> Answer:
         ticker = only_ticker(tickers)
         first, last = self.days(asset_kind(ticker), now)
         path = f"/v2/aggs/ticker/{ticker}/range/5/minute/{first}/{last}"
         params = {"adjusted": "true", "sort": "desc", "limit": "50000"}
-        try:
-            body = client.get(path, params, deadline=deadline)
-        except NotFound as exc:
-            permanent = "ticker" in exc.message.lower()
-            return answer_of([Missing(ticker, exc.message, permanent=permanent)], status=404)
+        body = client.get(path, params, deadline=deadline)
         envelope = read_envelope(body)
         if envelope.ticker not in (None, ticker):
             raise BadAnswer("the answer is about another ticker", status=200)

@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from requests.auth import AuthBase
 from requests.utils import get_environ_proxies
 
+from market.access import checked_base_url, checked_key
 from market.deadline import Attempt, SendDeadline
 from market.errors import BadAnswer, MarketError, ProviderDown, SendDeadlinePassed
 from market.refusals import refusal
@@ -56,9 +57,9 @@ class MarketClient:
         Proxies are taken from the environment (HTTPS_PROXY, HTTP_PROXY, NO_PROXY) except for
         addresses of this machine; so is REQUESTS_CA_BUNDLE. Raises ValueError for a URL or key
         that cannot be used."""
-        self._base_url = check_base_url(base_url)
+        self._base_url = checked_base_url(base_url)
         self._timeout_s = timeout_s
-        self._secret = check_key(api_key)
+        self._secret = checked_key(api_key).get_secret_value()
         self._session = _Session()
         self._session.trust_env = False  # a .netrc must not replace our header
         self._session.auth = _Bearer(api_key)
@@ -156,25 +157,6 @@ class _Bearer(AuthBase):
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         request.headers["Authorization"] = f"Bearer {self._key.get_secret_value()}"
         return request
-
-
-def check_base_url(url: str) -> str:
-    """The base URL without trailing slash; ValueError unless it is plain http(s)://host[:port]."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("the base URL must look like https://api.example.com")
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ValueError("the base URL must hold no user, password, query or fragment")
-    _ = parts.port  # raises ValueError when out of range
-    return url.rstrip("/")
-
-
-def check_key(key: SecretStr) -> str:
-    """The key's text; ValueError (which does not show it) unless it fits into a header."""
-    text = key.get_secret_value()
-    if not text or not all("!" <= c <= "~" for c in text):
-        raise ValueError("the API key is empty or holds characters that no key has")
-    return text
 
 
 def _redirect(location: str) -> str:

@@ -60,6 +60,11 @@ class OutsidePlan(MarketError):
 class NotFound(MarketError):
     """The provider has no such ticker or data."""
 
+    @property
+    def unknown_ticker(self) -> bool:
+        """The provider says that it is the ticker, not the data, which it does not have."""
+        return "ticker" in self.message.lower()
+
 
 class BadRequest(MarketError):
     """The provider did not understand the request: a defect of ours, never retried."""

@@ -24,26 +24,20 @@ from typing import Final, Protocol
 from market.aggregates import Aggregates
 from market.client import MarketClient
 from market.deadline import SendDeadline
-from market.freshness import newest_allowed_day, nothing_newer
 from market.quotes import Answer, Delay
 from market.snapshots import Snapshot, SnapshotV3
 from market.tiers import Plan
 
-__all__ = [
-    "FEEDS",
-    "Aggregates",
-    "Feed",
-    "Snapshot",
-    "SnapshotV3",
-    "choose_feed",
-    "feeds_for",
-    "newest_allowed_day",
-    "nothing_newer",
-]
-
 
 class Feed(Protocol):
-    """A way to ask for prices. `max_tickers` is how many one call can take."""
+    """A way to ask for prices, with the facts that decide how it is used.
+
+    max_tickers         how many tickers one call takes.
+    delay               how far behind the market its prices are.
+    brings_bars         five-minute bars come with the prices.
+    not_found_is_final  a 404 for a ticker means that the provider will not know it later either.
+    last_resort         there is nothing to fall back to where the plan refuses it.
+    """
 
     @property
     def name(self) -> str: ...
@@ -51,6 +45,12 @@ class Feed(Protocol):
     def max_tickers(self) -> int: ...
     @property
     def delay(self) -> Delay: ...
+    @property
+    def brings_bars(self) -> bool: ...
+    @property
+    def not_found_is_final(self) -> bool: ...
+    @property
+    def last_resort(self) -> bool: ...
 
     def fetch(
         self,
@@ -59,7 +59,6 @@ class Feed(Protocol):
         *,
         now: datetime,
         deadline: SendDeadline,
-        cursor: str | None = None,
     ) -> Answer:
         """One HTTP request for 1 to `max_tickers` tickers; `now` is the instant of its grant.
 
@@ -78,6 +77,11 @@ def feeds_for(plan: Plan) -> tuple[Feed, ...]:
     return (SnapshotV3(), Snapshot(), Aggregates(end_of_day=plan.end_of_day))
 
 
-def choose_feed(refused: Collection[str], feeds: Sequence[Feed] = FEEDS) -> Feed:
-    """The first feed whose name is not among those refused; if all are, the last one."""
-    return next((feed for feed in feeds if feed.name not in refused), feeds[-1])
+def price_feed(refused: Collection[str], feeds: Sequence[Feed] = FEEDS) -> Feed:
+    """The first feed whose name is not among those refused; if all are, the last resort."""
+    return next(feed for feed in feeds if feed.name not in refused or feed.last_resort)
+
+
+def bars_feed(feeds: Sequence[Feed] = FEEDS) -> Feed:
+    """The first feed that brings five-minute bars."""
+    return next(feed for feed in feeds if feed.brings_bars)

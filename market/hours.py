@@ -36,13 +36,6 @@ def last_close(ticker: str, at: datetime) -> datetime | None:
     return max(close for _, close in _sessions(kind, at) if close <= at)
 
 
-def next_open(ticker: str, at: datetime) -> datetime:
-    """When the market trades next: that instant itself if it is open."""
-    if is_open(ticker, at):
-        return at
-    return min(start for start, _ in _sessions(asset_kind(ticker), at) if start > at)
-
-
 def trades_on(kind: AssetKind, day: date) -> bool:
     """Whether the market trades at any time of that UTC day (forex: not on Saturdays, and on
     Sundays only in the last hours)."""

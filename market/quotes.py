@@ -75,10 +75,10 @@ class Missing:
 class Answer:
     """The outcome of one HTTP request for some tickers, each key of both maps one of them.
 
-    A ticker in neither map was not answered yet: the provider cut the answer into pages
-    (`next_cursor` is set). Ask for it again in a call of its own, with or without the cursor."""
+    A ticker in neither map was not answered: the provider cut the answer into pages
+    (`cut_short`). Ask for it again in a call of its own; the next page's URL is never followed, so
+    that the key cannot go elsewhere."""
 
     observations: Mapping[str, Observation]
     missing: Mapping[str, Missing] = field(default_factory=dict)
-    next_cursor: str | None = None
-    status: int = 200
+    cut_short: bool = False

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
-from urllib.parse import parse_qs, urlsplit
 
 import structlog
 from pydantic import ValidationError
@@ -145,18 +144,7 @@ def said_status(body: Mapping[str, Any]) -> str:
     return str(body.get("status") or "").upper()
 
 
-def cursor_of(next_url: str | None) -> str | None:
-    """The cursor alone: the rest of the URL is never followed, so the key cannot go elsewhere."""
-    try:
-        query = urlsplit(next_url or "").query
-    except ValueError as exc:
-        raise BadAnswer(f"malformed: next_url: {exc}", status=200) from None
-    return parse_qs(query).get("cursor", [None])[0]
-
-
-def answer_of(
-    found: Iterable[Observation | Missing], next_cursor: str | None = None, *, status: int = 200
-) -> Answer:
+def answer_of(found: Iterable[Observation | Missing], *, cut_short: bool = False) -> Answer:
     """An answer from what was found for each ticker."""
     observations: dict[str, Observation] = {}
     missing: dict[str, Missing] = {}
@@ -165,4 +153,4 @@ def answer_of(
             missing[one.ticker] = one
         else:
             observations[one.ticker] = one
-    return Answer(observations, missing, next_cursor, status)
+    return Answer(observations, missing, cut_short)

@@ -10,13 +10,12 @@ from pydantic import ValidationError
 
 from market.client import MarketClient
 from market.deadline import SendDeadline
-from market.errors import BadAnswer, InvalidTicker, NotEntitled, NotFound
+from market.errors import BadAnswer, InvalidTicker, NotEntitled
 from market.models import SnapshotItem, TickerSnapshot
 from market.quotes import Answer, Delay, Missing, Observation
 from market.reading import (
     Candidate,
     answer_of,
-    cursor_of,
     end_of_minute,
     malformed,
     observe,
@@ -35,6 +34,9 @@ class SnapshotV3:
     name: ClassVar[str] = "snapshot_v3"
     max_tickers: ClassVar[int] = 250
     delay: ClassVar[Delay] = Delay.REAL_TIME
+    brings_bars: ClassVar[bool] = False
+    not_found_is_final: ClassVar[bool] = False
+    last_resort: ClassVar[bool] = False
 
     def fetch(
         self,
@@ -43,24 +45,22 @@ class SnapshotV3:
         *,
         now: datetime,
         deadline: SendDeadline,
-        cursor: str | None = None,
     ) -> Answer:
         found, good = self._sort_out(tickers)
-        asked = {"ticker.any_of": ",".join(good), "limit": str(self.max_tickers)}
-        params = asked if cursor is None else {"cursor": cursor}
+        params = {"ticker.any_of": ",".join(good), "limit": str(self.max_tickers)}
         envelope = read_envelope(client.get("/v3/snapshot", params, deadline=deadline))
         for raw in envelope.results or ():
             ticker = raw.get("ticker") if isinstance(raw, dict) else None
             if isinstance(ticker, str) and ticker in good:
                 found[ticker] = self._read(ticker, raw, now)
-        next_cursor = cursor_of(envelope.next_url)
-        if found.keys().isdisjoint(good) or (next_cursor is None and cursor is None):
+        cut_short = bool(envelope.next_url)
+        if found.keys().isdisjoint(good) or not cut_short:
             for ticker in good:
                 found.setdefault(ticker, Missing(ticker, "the provider left it out"))
         told = [found[ticker] for ticker in good if ticker in found]
         if all(isinstance(one, Missing) and one.not_entitled for one in told):
             raise NotEntitled(status=200)
-        return answer_of(found.values(), next_cursor)
+        return answer_of(found.values(), cut_short=cut_short)
 
     def _sort_out(
         self, tickers: Sequence[str]
@@ -116,6 +116,9 @@ class Snapshot:
     name: ClassVar[str] = "snapshot"
     max_tickers: ClassVar[int] = 1
     delay: ClassVar[Delay] = Delay.REAL_TIME
+    brings_bars: ClassVar[bool] = False
+    not_found_is_final: ClassVar[bool] = False
+    last_resort: ClassVar[bool] = False
 
     def fetch(
         self,
@@ -124,14 +127,10 @@ class Snapshot:
         *,
         now: datetime,
         deadline: SendDeadline,
-        cursor: str | None = None,
     ) -> Answer:
         ticker = only_ticker(tickers)
         path = f"/v2/snapshot/locale/global/markets/{market_of(ticker)}/tickers/{ticker}"
-        try:
-            body = client.get(path, {}, deadline=deadline)
-        except NotFound as exc:
-            return answer_of([Missing(ticker, exc.message)], status=404)
+        body = client.get(path, {}, deadline=deadline)
         try:
             snapshot = TickerSnapshot.model_validate(body.get("ticker"))
         except ValidationError as exc:

@@ -33,10 +33,8 @@ class Point(StrEnum):
     WRITE_BEFORE = "the lease was looked at, nothing is written yet"
     COMMIT_BEFORE = "rows are written, not committed"
     COMMITTED = "rows are committed, the items are still leased"
-    RELEASE_BEFORE = "about to give items back, retry or bury them"
-    RELEASED = "items were given back, retried or buried"
-    COMPLETE_BEFORE = "about to complete"
-    COMPLETED = "completed, events are published"
+    END_BEFORE = "about to end the call, with a verdict per item"
+    ENDED = "the call has ended, events are published"
 
     # scheduler
     LOCK_TAKEN = "the scheduler holds the lock"

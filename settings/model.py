@@ -30,6 +30,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from market.access import checked_base_url, checked_key
 from market.tickers import check_symbol
 from market.tiers import TIERS, Plan, Tier
 from settings.errors import SettingsError
@@ -146,21 +147,13 @@ class Settings(BaseSettings):
     @field_validator("api_key")
     @classmethod
     def _sendable(cls, value: SecretStr | None) -> SecretStr | None:
-        if value and not re.fullmatch(r"[\x21-\x7e]+", value.get_secret_value()):
-            raise ValueError(
-                "holds a space, a line break or a character outside ASCII; copy the key once more"
-            )
-        return value
+        return value and checked_key(value)
 
     @field_validator("base_url")
     @classmethod
     def _http(cls, value: str) -> str:
-        parts = checked_url(value, ("http", "https"))
-        if "@" in parts.netloc or parts.query or parts.fragment:
-            raise ValueError(
-                f"must be an address without user, key or query, such as {DEFAULT_BASE_URL}"
-            )
-        return value.rstrip("/")
+        checked_url(value, ("http", "https"))
+        return checked_base_url(value)
 
     @field_validator("redis_url_given")
     @classmethod

@@ -7,20 +7,13 @@ import structlog
 
 from db.connection import Connection
 from db.symbols import StoredAsset, SymbolRepository
+from market.quotes import Delay
 from queueing import Batch, BatchOutcome, Enqueued, Priority
 from runtime.context import Context
 from runtime.failpoints import Point, reached
-from worker.plan import Plan
-from worker.selection import (
-    BARS,
-    bars_request,
-    calls_for,
-    instant,
-    is_current,
-    lacking_bars,
-    price_request,
-)
-from worker.validation import flaw, sound
+from worker.capabilities import Capabilities
+from worker.selection import calls_for, is_current, lacking_bars, utc_from_ms
+from worker.work import bars_request, is_bars, price_request, unusable, usable
 
 log = structlog.get_logger(__name__)
 
@@ -33,7 +26,9 @@ def slot_of(now_ms: int, interval_ms: int) -> int:
     return now_ms - now_ms % interval_ms
 
 
-def begin(context: Context, connection: Connection, plan: Plan, *, by_hand: bool = False) -> str:
+def begin(
+    context: Context, connection: Connection, capabilities: Capabilities, *, by_hand: bool = False
+) -> str:
     """Begins the batch of the present slot, once; returns its slot.
 
     Its record, its assets in the queue and the reservation for the next batch are one step in
@@ -46,26 +41,26 @@ def begin(context: Context, connection: Connection, plan: Plan, *, by_hand: bool
     slot = f"{planned_ms // 1000}" if not by_hand else f"{now_ms}-by-hand"
     wanted = list(settings.priority_assets)
     known = SymbolRepository(connection).get_many(wanted)
-    feed = plan.feed()
-    found = sound(known[symbol] for symbol in wanted if symbol in known)
-    now, then = instant(now_ms), instant(planned_ms + interval_ms)
+    feed = capabilities.price_feed()
+    found = usable(known[symbol] for symbol in wanted if symbol in known)
+    now, then = utc_from_ms(now_ms), utc_from_ms(planned_ms + interval_ms)
     outcomes = {symbol: BatchOutcome("failed", UNKNOWN) for symbol in wanted if symbol not in known}
     outcomes |= {
         asset.symbol: BatchOutcome("failed", why)
         for asset in known.values()
-        if (why := flaw(asset.symbol, asset.polygon_ticker))
+        if (why := unusable(asset.symbol, asset.polygon_ticker))
     }
     outcomes |= {
         asset.symbol: BatchOutcome("current", CURRENT)
         for asset in found
-        if is_current(asset, feed, plan.seen_at(asset.polygon_ticker, feed, now))
+        if is_current(asset, feed, capabilities.seen_at(asset.polygon_ticker, feed, now))
     }
     batch = Batch(
         slot=slot,
         planned_at_ms=planned_ms if not by_hand else now_ms,
         next_at_ms=planned_ms + interval_ms,
         interval_ms=interval_ms,
-        next_calls=_next_calls(found, outcomes, plan, then),
+        next_calls=_next_calls(found, outcomes, capabilities, then),
         assets=tuple(wanted),
         outcomes=outcomes,
     )
@@ -74,37 +69,40 @@ def begin(context: Context, connection: Connection, plan: Plan, *, by_hand: bool
     requests = [price_request(asset) for asset in found if asset.symbol not in outcomes]
     result = context.queue.enqueue(requests, Priority.CRITICAL, batch=batch)
     reached(Point.BATCH_BEFORE_BARS)
-    if plan.gives_bars() and (lacking := lacking_bars(found, connection, feed, now)):
+    if capabilities.gives_bars() and (lacking := lacking_bars(found, connection, feed, now)):
         # Not CRITICAL, which would cut short the delay of bars that are not published yet.
         context.queue.enqueue(map(bars_request, lacking), Priority.HIGH)
     _log(slot, planned_ms, now_ms, result, outcomes)
     return slot
 
 
-def plan_changed(context: Context, connection: Connection, plan: Plan) -> None:
+def plan_changed(context: Context, connection: Connection, capabilities: Capabilities) -> None:
     """The plan turned out to be another one: what was reckoned with the former feed is put right.
 
     Bars that now come with the prices are not asked for, and the right number of calls is kept
     free for the next batch.
     """
-    if plan.feed().name == "aggregates":
-        queue = context.queue
-        queue.cancel(symbol for symbol in queue.pending() if symbol.endswith(BARS))
+    feed = capabilities.price_feed()
+    if feed.brings_bars:
+        context.queue.cancel(name for name in context.queue.pending() if is_bars(name))
     status = context.limiter.status()
     if not status.batch_at_ms:
         return
     known = SymbolRepository(connection).get_many(list(context.settings.priority_assets))
-    calls = calls_for(sound(known.values()), plan.feed(), instant(status.batch_at_ms))
+    calls = calls_for(usable(known.values()), feed, utc_from_ms(status.batch_at_ms))
     interval_ms = context.settings.batch_interval_minutes * 60_000
     context.limiter.plan_batch(status.batch_at_ms, interval_ms, calls)
 
 
 def _next_calls(
-    found: list[StoredAsset], outcomes: dict[str, BatchOutcome], plan: Plan, then: datetime
+    found: list[StoredAsset],
+    outcomes: dict[str, BatchOutcome],
+    capabilities: Capabilities,
+    then: datetime,
 ) -> int:
     """The calls to keep free for the next batch, as if this one left everything fresh."""
-    feed = plan.feed()
-    if feed.delay == "end_of_day":  # after this batch only a new day brings anything
+    feed = capabilities.price_feed()
+    if feed.delay is Delay.END_OF_DAY:  # after this batch only a new day brings anything
         return calls_for([a for a in found if a.symbol in outcomes], feed, then)
     return calls_for(found, feed, then)
 

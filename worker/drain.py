@@ -19,8 +19,10 @@ from queueing import Claimed, Hint
 from runtime.context import Context
 from runtime.failpoints import Point, reached
 from runtime.stopping import StopFlag
-from worker.plan import Plan
-from worker.refresh import Call, Refresher, unauthorized_reason
+from worker.batch import plan_changed
+from worker.call import Call
+from worker.capabilities import Capabilities
+from worker.refresh import Refresher, unauthorized_reason
 from worker.resilience import hurry
 from worker.ticks import JOB_TIMEOUT_S, Ticks
 
@@ -51,7 +53,7 @@ class Drain:
         context: Context,
         ticks: Ticks,
         refresher: Refresher,
-        plan: Plan,
+        capabilities: Capabilities,
         connection: Connection,
         *,
         name: str,
@@ -63,7 +65,7 @@ class Drain:
         self._context = context
         self._ticks = ticks
         self._refresher = refresher
-        self._plan = plan
+        self._capabilities = capabilities
         self._connection = connection
         self._name = name
         self._stop = stop
@@ -96,7 +98,7 @@ class Drain:
         """One claim, and the call that it grants."""
         ping_database(self._refresher.connection)  # without PostgreSQL nothing is claimed
         mark = None if self._known_active else self._prove_idle()
-        feed = self._plan.feed()
+        feed = self._capabilities.price_feed()
         # Counted from before the grant, so that it ends before the quota's own reckoning does.
         deadline = SendDeadline.after(self._context.queue.policy.send_within_ms / 1000)
         reached(Point.CLAIM_BEFORE)
@@ -115,13 +117,20 @@ class Drain:
         self._calls += 1
         if answer.hint.wait_ms == 0 and not answer.hint.waiting and self._took_s > SLOW_S:
             self._ticks.ensure_drain()  # more is free than this drain will take in time
-        feed = self._plan.feed_for(answer.items[0], feed)
-        call = Call(answer, feed, deadline, self._name, self._left_ms())
         started = time.monotonic()
-        try:
-            return self._refresher.refresh(call)
-        finally:
-            self._took_s = time.monotonic() - started
+        call = Call.of(
+            answer,
+            self._capabilities,
+            feed,
+            deadline,
+            drain=self._name,
+            max_wait_ms=self._left_ms(),
+        )
+        refreshed = self._refresher.refresh(call)
+        if refreshed.plan_changed:
+            plan_changed(self._context, self._refresher.connection, self._capabilities)
+        self._took_s = time.monotonic() - started
+        return refreshed.hint
 
     def _wait(self, hint: Hint) -> str | None:
         """Waits in place if that is this drain's to do; otherwise says why it ends."""

@@ -15,15 +15,15 @@ from market.errors import (
     SendDeadlinePassed,
     Unauthorized,
 )
-from market.feeds import FEEDS
+from market.feeds import Feed
 from market.quotes import Missing
 from queueing import Bury, Death, GiveBack, Item, Priority, Retry
+from worker.work import Kind, Work
 
 PUBLISHED_LATER_MS = 30 * 60 * 1000
 NO_BARS_MS = 6 * 3600 * 1000
 """A day without bars (a holiday) is asked for again so much later: a few calls a day."""
 CONNECT_SLOW_MS = 1_000
-LAST_FEED = FEEDS[-1].name
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class RetryRules:
 
 
 def after_error(
-    item: Item,
+    work: Work,
     error: MarketError,
     *,
-    feed: str,
+    feed: Feed,
     rules: RetryRules,
     shared: bool = False,
     day_before: bool = False,
@@ -48,16 +48,16 @@ def after_error(
 
     Waiting for quota, a plan's refusal and a call that was never sent are nobody's fault and
     count no attempt. Where the newest day is not published yet, the day before it has a price; bars
-    have time. A snapshot's 404 may only mean "unknown now", so it is tried again. A request
+    have time. A 404 that is not final may only mean "unknown now", so it is tried again. A request
     that is refused as malformed is the fault of one item: each goes alone then.
     """
-    text = str(error)
+    item, text = work.item, str(error)
     match error:
-        case NotEntitled() if feed == LAST_FEED:  # nothing is left to ask: never in a circle
+        case NotEntitled() if feed.last_resort:  # nothing is left to ask: never in a circle
             return after_failure(item, text, rules=rules)
         case RateLimited() | Unauthorized() | NotEntitled() | SendDeadlinePassed():
             return GiveBack(item.symbol, error=text)
-        case NotYetPublished() if not (day_before or item.payload.get("bars")):
+        case NotYetPublished() if work.kind is Kind.PRICE and not day_before:
             return GiveBack(item.symbol, error=text)
         case NotYetPublished():
             return GiveBack(item.symbol, delay_ms=PUBLISHED_LATER_MS, error=text)
@@ -65,8 +65,10 @@ def after_error(
             return GiveBack(item.symbol, error=text, solo=True)
         case BadRequest() | InvalidTicker():
             return Bury(item.symbol, Death.INVALID, text)
-        case NotFound() if not feed.startswith("snapshot"):
+        case NotFound() if feed.not_found_is_final and error.unknown_ticker:
             return Bury(item.symbol, Death.INVALID, text)
+        case NotFound() if work.kind is Kind.BARS:
+            return GiveBack(item.symbol, delay_ms=NO_BARS_MS, error=text)
         case NotFound():
             return after_failure(item, text, rules=rules, kind=Death.INVALID)
         case _:
@@ -92,13 +94,14 @@ def provider_failed(error: MarketError, took_ms: int) -> bool | None:
 
 
 def after_missing(
-    item: Item, missing: Missing | None, *, rules: RetryRules
+    work: Work, missing: Missing | None, *, rules: RetryRules
 ) -> Retry | GiveBack | Bury:
     """The reaction to a ticker without a usable price (or bars) in an answer that is good."""
+    item = work.item
     reason = missing.reason if missing else "the answer does not mention it"
     if missing and missing.permanent:
         return Bury(item.symbol, Death.INVALID, reason)
-    if item.payload.get("bars"):
+    if work.kind is Kind.BARS:
         return GiveBack(item.symbol, delay_ms=NO_BARS_MS, error=reason)
     return after_failure(item, reason, rules=rules)
 

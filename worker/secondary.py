@@ -10,16 +10,9 @@ from db.connection import Connection
 from db.symbols import StoredAsset, SymbolRepository
 from queueing import Outcome, Priority
 from runtime.context import Context
-from worker.plan import Plan
-from worker.selection import (
-    bars_request,
-    instant,
-    is_current,
-    is_due,
-    lacking_bars,
-    price_request,
-)
-from worker.validation import sound
+from worker.capabilities import Capabilities
+from worker.selection import is_current, is_due, lacking_bars, utc_from_ms
+from worker.work import bars_request, price_request, usable
 
 log = structlog.get_logger(__name__)
 
@@ -35,18 +28,20 @@ class Round:
     dead: tuple[str, ...]
 
 
-def enqueue_secondary(context: Context, connection: Connection, plan: Plan) -> Round:
+def enqueue_secondary(
+    context: Context, connection: Connection, capabilities: Capabilities
+) -> Round:
     """Asks for every asset that is not critical and can be fresher; names what did not fit."""
-    now = instant(context.redis_now_ms())
-    feed = plan.feed()
+    now = utc_from_ms(context.redis_now_ms())
+    feed = capabilities.price_feed()
     settings = context.settings
     every = timedelta(minutes=settings.secondary_interval_minutes)
     critical = set(settings.priority_assets) if settings.priority_assets_enabled else set()
-    others = sound(SymbolRepository(connection).stalest(exclude=sorted(critical)))
+    others = usable(SymbolRepository(connection).stalest(exclude=sorted(critical)))
     due = [
         asset
         for asset in others
-        if not is_current(asset, feed, plan.seen_at(asset.polygon_ticker, feed, now))
+        if not is_current(asset, feed, capabilities.seen_at(asset.polygon_ticker, feed, now))
         and is_due(asset, feed, now, every)
     ]
     results: list[tuple[str, Outcome, str | None]] = []
@@ -56,7 +51,7 @@ def enqueue_secondary(context: Context, connection: Connection, plan: Plan) -> R
         by_band = sorted(part, key=_band)  # stable: stalest first
         for band, assets in groupby(by_band, key=_band):
             results += context.queue.enqueue(map(price_request, assets), band).results
-    if plan.gives_bars() and (lacking := lacking_bars(others, connection, plan.feed(), now)):
+    if capabilities.gives_bars() and (lacking := lacking_bars(others, connection, feed, now)):
         results += context.queue.enqueue(map(bars_request, lacking), Priority.LOW).results
     named = {outcome: [s for s, o, _ in results if o is outcome] for outcome in Outcome}
     round_ = Round(

@@ -9,21 +9,6 @@ from db.symbols import StoredAsset
 from market.feeds import Feed
 from market.freshness import newest_allowed_day, nothing_newer
 from market.tickers import asset_kind
-from queueing import Request
-
-BARS = "/5m"
-"""Ends the queue's name of an asset's bars, which wait, fail and rest apart from its price."""
-
-
-def price_request(asset: StoredAsset) -> Request:
-    """Asks for an asset's price. The queue carries the ticker: all that a refresh needs."""
-    return Request(asset.symbol, {"symbol": asset.symbol, "ticker": asset.polygon_ticker})
-
-
-def bars_request(asset: StoredAsset) -> Request:
-    """Asks for an asset's 5-minute bars of the newest completed day: a call of their own."""
-    payload = {"symbol": asset.symbol, "ticker": asset.polygon_ticker, "bars": True}
-    return Request(f"{asset.symbol}{BARS}", payload, solo=True)
 
 
 def lacking_bars(
@@ -33,7 +18,7 @@ def lacking_bars(
 
     A handful of calls a day: the bars of a completed day do not change.
     """
-    if feed.name == "aggregates":
+    if feed.brings_bars:
         return []
     newest = BarRepository(connection).newest([asset.symbol for asset in assets])
 
@@ -78,10 +63,10 @@ def calls_for(assets: Iterable[StoredAsset], feed: Feed, now: datetime) -> int:
     return -(-count // feed.max_tickers)
 
 
-def instant(ms: int) -> datetime:
+def utc_from_ms(ms: int) -> datetime:
     """Milliseconds since 1970 as an aware datetime."""
     return datetime.fromtimestamp(ms / 1000, UTC)
 
 
 def _observed_at(asset: StoredAsset) -> datetime | None:
-    return None if asset.observed_at_ms is None else instant(asset.observed_at_ms)
+    return None if asset.observed_at_ms is None else utc_from_ms(asset.observed_at_ms)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from db.connection import Connection
-from db.errors import DatabaseBusy, DatabaseUnavailable
+from db.errors import DatabaseBusy, DatabaseError, DatabaseUnavailable
 from db.refresh import RefreshWriter
 from db.rows import CallAudit, SymbolRefresh, WriteResult
 from runtime.failpoints import Point, reached
@@ -52,10 +52,59 @@ class Store:
         *,
         keep: Callable[[], object],
     ) -> WriteResult:
+        """Stores an answer in one transaction, or each row in its own where a row is refused.
+
+        Raises DatabaseError where PostgreSQL is away, busy, or not prepared for us. `keep` is
+        called between two tries (it prolongs the lease).
+        """
+        try:
+            return self._write_patiently(observed_at_ms, call, refreshed, failed, keep)
+        except DatabaseError as error:
+            if type(error) is not DatabaseError:
+                raise
+            log.error("database.refused", detail=str(error))
+            return self._write_singly(observed_at_ms, call, refreshed, failed, keep)
+
+    def _write_singly(
+        self,
+        observed_at_ms: int,
+        call: CallAudit,
+        refreshed: Sequence[SymbolRefresh],
+        failed: Sequence[tuple[str, str]],
+        keep: Callable[[], object],
+    ) -> WriteResult:
+        """The same, a transaction each: a rule of the user's own table that refuses one asset must
+        neither cost the others their prices nor turn in a circle."""
+        results: list[WriteResult] = []
+        refused: dict[str, str] = {}
+        for row in refreshed:
+            keep()  # a transaction each takes its time; old prices replace nothing
+            try:
+                results.append(self._write_patiently(observed_at_ms, call, [row], (), keep))
+            except DatabaseError as error:
+                if type(error) is not DatabaseError:
+                    raise
+                refused[row.symbol] = str(error)
+        errors = [*failed, *refused.items()]
+        results.append(self._write_patiently(observed_at_ms, call, [], errors, keep))
+        return WriteResult(
+            changed=tuple(symbol for result in results for symbol in result.changed),
+            unchanged=tuple(symbol for result in results for symbol in result.unchanged),
+            refused={s: why for result in results for s, why in result.refused.items()} | refused,
+            bars_written=sum(result.bars_written for result in results),
+        )
+
+    def _write_patiently(
+        self,
+        observed_at_ms: int,
+        call: CallAudit,
+        refreshed: Sequence[SymbolRefresh],
+        failed: Sequence[tuple[str, str]],
+        keep: Callable[[], object],
+    ) -> WriteResult:
         """RefreshWriter.write, tried again for KEEP_S while PostgreSQL is away or busy.
 
-        A second write of the same is as good as the first. `keep` is called before each further
-        one (it prolongs the lease). A process that is to end tries once.
+        A second write of the same changes nothing more. A process that is to end tries once.
         """
         until_s, pause_s = time.monotonic() + KEEP_S, _FIRST_PAUSE_S
         while True:

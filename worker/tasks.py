@@ -18,8 +18,8 @@ from runtime.redis_client import away
 from runtime.stopping import STOP, StopFlag
 from settings import Settings
 from worker.batch import begin, slot_of
+from worker.capabilities import Capabilities
 from worker.drain import SLICE_S, Drain, Drained
-from worker.plan import Plan
 from worker.refresh import Refresher
 from worker.secondary import enqueue_secondary
 from worker.ticks import Ticks
@@ -34,13 +34,13 @@ OUTAGE_MS = 5_000
 
 
 @dataclass(frozen=True)
-class Bench:
+class TickSession:
     """Everything open that a tick needs."""
 
     context: Context
     connection: Connection
     ticks: Ticks
-    plan: Plan
+    capabilities: Capabilities
 
     def drain(
         self, *, stop: StopFlag = STOP, slice_s: float = SLICE_S, patient: bool = True
@@ -56,7 +56,7 @@ class Bench:
                 self.context,
                 client,
                 self.connection,
-                self.plan,
+                self.capabilities,
                 reconnect=lambda: open_database(settings),
                 stop=stop,
             )
@@ -64,7 +64,7 @@ class Bench:
                 self.context,
                 self.ticks,
                 refresher,
-                self.plan,
+                self.capabilities,
                 self.connection,
                 name=process_name("drain"),
                 stop=stop,
@@ -88,18 +88,18 @@ def open_database(settings: Settings) -> Connection:
 
 
 @contextmanager
-def bench(settings: Settings) -> Iterator[Bench]:
+def open_session(settings: Settings) -> Iterator[TickSession]:
     """Opens Redis and PostgreSQL for one tick, and closes them whatever happens."""
     with Context.open(settings) as context:
         ticks = Ticks(context.redis, context.keys)
         try:
             with open_database(settings) as connection:
-                yield Bench(context, connection, ticks, Plan(context))
+                yield TickSession(context, connection, ticks, Capabilities(context))
         finally:
             ticks.close()
 
 
-def _tick(work: Callable[[Bench], None]) -> None:
+def _tick(work: Callable[[TickSession], None]) -> None:
     settings = Settings.load()
     configure(settings)
     try:
@@ -111,10 +111,10 @@ def _tick(work: Callable[[Bench], None]) -> None:
         log.error("tick.redis", detail=str(error))
 
 
-def _work(settings: Settings, work: Callable[[Bench], None]) -> None:
+def _work(settings: Settings, work: Callable[[TickSession], None]) -> None:
     try:
-        with bench(settings) as open_bench:
-            work(open_bench)
+        with open_session(settings) as session:
+            work(session)
     except DatabaseError as error:
         # Not a failure of the tick: the next one finds the same queue. Until then a moment's peace.
         log.error("tick.database", detail=str(error), next_in_ms=OUTAGE_MS)
@@ -125,11 +125,11 @@ def _work(settings: Settings, work: Callable[[Bench], None]) -> None:
 def batch(planned: str = "") -> None:
     """Tick: begins the batch of the present slot, then drains."""
 
-    def work(b: Bench) -> None:
+    def work(session: TickSession) -> None:
         reached(Point.BATCH_BEFORE)
-        begin(b.context, b.connection, b.plan)
+        begin(session.context, session.connection, session.capabilities)
         reached(Point.BATCH_BEGUN)
-        b.drain()
+        session.drain()
 
     _tick(work)
 
@@ -137,17 +137,17 @@ def batch(planned: str = "") -> None:
 def secondary(planned: str = "") -> None:
     """Tick: asks for all other assets; whoever drains next takes them."""
 
-    def work(b: Bench) -> None:
-        context = b.context
+    def work(session: TickSession) -> None:
+        context = session.context
         interval_ms = context.settings.secondary_interval_minutes * 60_000
         # The present slot's: the tick may have waited for a worker since an earlier one.
         slot = slot_of(context.redis_now_ms(), interval_ms) // 1000
-        enqueue_secondary(context, b.connection, b.plan)
+        enqueue_secondary(context, session.connection, session.capabilities)
         reached(Point.SECONDARY_ENQUEUED)
         context.redis.set(context.keys.secondary, str(slot), px=24 * 3600 * 1000)
         reached(Point.SECONDARY_NOTED)
-        b.ticks.ensure_drain()
-        CallLog(b.connection).prune(KEEP_CALLS_DAYS)
+        session.ticks.ensure_drain()
+        CallLog(session.connection).prune(KEEP_CALLS_DAYS)
 
     _tick(work)
 
@@ -155,7 +155,7 @@ def secondary(planned: str = "") -> None:
 def drain() -> None:
     """Tick: refreshes what waits, as far as calls are free."""
 
-    def work(b: Bench) -> None:
-        b.drain()
+    def work(session: TickSession) -> None:
+        session.drain()
 
     _tick(work)

@@ -13,10 +13,10 @@ from cli.session import load_settings
 from cli.show.output import iso, note, print_json, print_table
 from cli.show.waits import call_wait
 from health.batches import SettledBatch, recent_batches
-from local.foreground import drain_for, open_bench
+from local.foreground import drain_for, open_session
 from runtime.heartbeat import living
 from worker.batch import begin
-from worker.tasks import Bench
+from worker.tasks import TickSession
 
 _LOOK_S = 0.3
 _SLICE_S = 1.0
@@ -39,10 +39,10 @@ def batch(timeout_s: float, json_: bool) -> None:
     Running workers do it; where none is alive, this process does. Exit code 1 if an asset failed.
     """
     settings = load_settings()
-    with open_bench(settings) as bench:
-        slot = begin(bench.context, bench.connection, bench.plan, by_hand=True)
-        bench.ticks.ensure_drain()
-        found = _await(bench, slot, timeout_s)
+    with open_session(settings) as session:
+        slot = begin(session.context, session.connection, session.capabilities, by_hand=True)
+        session.ticks.ensure_drain()
+        found = _await(session, slot, timeout_s)
     _report(found, json_)
     if not found.known:
         raise CommandError(
@@ -54,28 +54,28 @@ def batch(timeout_s: float, json_: bool) -> None:
         raise CommandError(f"{len(found.failed)} of {len(found.record.assets)} assets failed.")
 
 
-def _await(bench: Bench, slot: str, timeout_s: float) -> SettledBatch:
+def _await(session: TickSession, slot: str, timeout_s: float) -> SettledBatch:
     """Until every asset has an outcome, or the time is over. Raises CommandError if the record is
     gone (Redis was emptied)."""
     end_s, told = time.monotonic() + timeout_s, _Told()
     while True:
-        found = _find(bench, slot)
+        found = _find(session, slot)
         left_s = end_s - time.monotonic()
         if found.known or left_s <= 0:
             return found
-        told.tell(bench, _open(found))
-        if living(bench.context.redis, bench.context.keys, "worker"):
+        told.tell(session, _open(found))
+        if living(session.context.redis, session.context.keys, "worker"):
             time.sleep(min(_LOOK_S, left_s))
             continue
-        outcome = drain_for(bench, min(_SLICE_S, left_s))
+        outcome = drain_for(session, min(_SLICE_S, left_s))
         if outcome.signal is not None:
             raise click.exceptions.Exit(128 + outcome.signal)
 
 
-def _find(bench: Bench, slot: str) -> SettledBatch:
+def _find(session: TickSession, slot: str) -> SettledBatch:
     """A scheduled batch that begins meanwhile takes over what is still open: then its outcomes
     count."""
-    for found in recent_batches(bench.context.queue):
+    for found in recent_batches(session.context.queue):
         if found.record.slot == slot:
             return found
     raise CommandError(
@@ -95,8 +95,8 @@ class _Told:
         self._last: tuple[list[str], str | None] | None = None
         self._at_s = 0.0
 
-    def tell(self, bench: Bench, symbols: list[str]) -> None:
-        wait = call_wait(bench.context.limiter.status(), urgent=True)
+    def tell(self, session: TickSession, symbols: list[str]) -> None:
+        wait = call_wait(session.context.limiter.status(), urgent=True)
         what = (symbols, None if wait.over else wait.reason)
         if what == self._last and time.monotonic() - self._at_s < _TELL_S:
             return

@@ -14,10 +14,10 @@ from cli.options import PRIORITY, as_json
 from cli.session import confirm, load_settings, open_context, open_database
 from cli.show.output import iso, print_json, print_table
 from health.texts import clock
-from queueing import DeadLetter, Outcome, PriorityQueue, Request
+from queueing import DeadLetter, Outcome, Request
 from runtime.context import Context
 from settings import Settings
-from worker.selection import price_request
+from worker.work import price_request, request_again
 
 
 @click.group()
@@ -109,17 +109,12 @@ def retry(symbols: tuple[str, ...], all_: bool, priority: int | None) -> None:
 def _requests(settings: Settings, letters: Sequence[DeadLetter]) -> list[Request]:
     """The requests that died; those whose payload was lost, or is of a newer version than ours, are
     asked anew from the database."""
-    ours = PriorityQueue.item_version
-    lost = [a.symbol for a in letters if a.version > ours or "ticker" not in a.payload]
-    found = {}
+    again = {letter.symbol: request_again(letter) for letter in letters}
+    lost = [symbol for symbol, request in again.items() if request is None]
     if lost:
         with open_database(settings) as connection:
-            found = {a.symbol: price_request(a) for a in find_assets(connection, lost)}
-    return [
-        found.get(letter.symbol)
-        or Request(letter.symbol, letter.payload, solo=bool(letter.payload.get("bars")))
-        for letter in letters
-    ]
+            again |= {a.symbol: price_request(a) for a in find_assets(connection, lost)}
+    return [request for request in again.values() if request is not None]
 
 
 @dead.command()

@@ -10,7 +10,7 @@ from cli.options import as_json
 from cli.session import load_settings
 from cli.show.output import note, print_json
 from cli.show.waits import next_wait
-from local.foreground import drain_for, drain_now, open_bench
+from local.foreground import drain_for, drain_now, open_session
 
 
 @click.command()
@@ -25,11 +25,11 @@ def drain(for_s: float | None, json_: bool) -> None:
     calls until the time is over or nothing is pending. Ctrl-C finishes the call that runs.
     """
     settings = load_settings(log_level=logging.INFO)
-    with open_bench(settings) as bench:
-        outcome = drain_now(bench) if for_s is None else drain_for(bench, for_s)
-        head = bench.context.queue.peek(1)
-        wait = next_wait(bench.context, head[0] if head else None)
-        pending = bench.context.queue.size
+    with open_session(settings) as session:
+        outcome = drain_now(session) if for_s is None else drain_for(session, for_s)
+        head = session.context.queue.peek(1)
+        wait = next_wait(session.context, head[0] if head else None)
+        pending = session.context.queue.size
     if json_:
         print_json({"api_calls_used": outcome.calls, "total_items": pending, **wait.as_dict()})
     else:

@@ -18,9 +18,8 @@ from db.symbols import StoredAsset, SymbolRepository
 from queueing import Outcome
 from runtime.context import Context
 from runtime.heartbeat import living
-from worker.selection import price_request
 from worker.ticks import Ticks
-from worker.validation import flaw
+from worker.work import price_request, unusable
 
 _PLAUSIBLE = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
 _SHOWN = 40
@@ -75,7 +74,7 @@ def find_assets(connection: Connection, symbols: Sequence[str]) -> list[StoredAs
     if unknown := [symbol for symbol in wanted if symbol not in known]:
         everything = repository.list()
         raise CommandError([_unknown(symbol, everything) for symbol in unknown], ExitCode.NOT_FOUND)
-    flaws = [why for a in known.values() if (why := flaw(a.symbol, a.polygon_ticker))]
+    flaws = [why for a in known.values() if (why := unusable(a.symbol, a.polygon_ticker))]
     if flaws:
         raise CommandError(
             [f"trading.symbols: {why}. Correct that row." for why in flaws], ExitCode.USAGE

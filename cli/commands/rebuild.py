@@ -19,10 +19,10 @@ from db.symbols import SymbolRepository
 from queueing import Outcome, Priority
 from runtime.context import Context
 from scheduler.process import schedule
-from worker.plan import Plan
+from worker.capabilities import Capabilities
 from worker.secondary import Round, enqueue_secondary
-from worker.selection import instant, is_due, price_request
-from worker.validation import sound
+from worker.selection import is_due, utc_from_ms
+from worker.work import price_request, usable
 
 LOST = "the stream of events, dead letters, counts of attempts, records of batches, counters"
 """What PostgreSQL does not hold."""
@@ -96,19 +96,19 @@ def rebuild(json_: bool) -> None:
 def restore(context: Context, connection: Connection) -> Rebuilt:
     """Enqueue what is stale. Raises RedisError, DatabaseError; after a crash in between the next
     run asks for the rest."""
-    settings, plan = context.settings, Plan(context)
+    settings, capabilities = context.settings, Capabilities(context)
     wanted = settings.priority_assets if settings.priority_assets_enabled else ()
     known = SymbolRepository(connection).get_many(list(wanted))
-    urgent = sound(known[symbol] for symbol in wanted if symbol in known)
-    now = instant(context.redis_now_ms())
+    urgent = usable(known[symbol] for symbol in wanted if symbol in known)
+    now = utc_from_ms(context.redis_now_ms())
     every = timedelta(minutes=settings.batch_interval_minutes)
-    stale = [asset for asset in urgent if is_due(asset, plan.feed(), now, every)]
+    stale = [asset for asset in urgent if is_due(asset, capabilities.price_feed(), now, every)]
     asked = context.queue.enqueue(map(price_request, stale), Priority.CRITICAL)
     return Rebuilt(
         critical=tuple(asset.symbol for asset in stale),
         critical_new=len(asked.symbols(Outcome.ENQUEUED)),
         critical_current=len(urgent) - len(stale),
-        round=enqueue_secondary(context, connection, plan),
+        round=enqueue_secondary(context, connection, capabilities),
     )
 
 

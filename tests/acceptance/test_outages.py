@@ -23,8 +23,8 @@ from runtime import heartbeat
 from tests.kit import worker as worker_kit
 from tests.kit.waiting import eventually
 from tests.kit.worker import CRITICAL, OTHERS, Running, Site, process_env, settings_for
-from worker.selection import price_request
 from worker.ticks import DRAIN
+from worker.work import price_request
 
 BUDGET_S = 25.0
 """What a host leaves a process between SIGTERM and SIGKILL, and a little less."""

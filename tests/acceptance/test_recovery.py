@@ -21,10 +21,10 @@ from tests.kit.cli_runs import Cli
 from tests.kit.dying import DIED, SLACK_MS, Dying, Orders, Stable
 from tests.kit.waiting import eventually
 from tests.kit.worker import CRITICAL, KEY, OTHERS, Site, process_env, settings_for
-from worker.plan import Plan
+from worker.capabilities import Capabilities
 from worker.secondary import enqueue_secondary
-from worker.selection import BARS
 from worker.ticks import DRAIN
+from worker.work import is_bars
 
 TAKEN_UP_WITHIN_MS = 5_000
 NOBODY_KNOWS = Asset("NOPEUSD", "X:NOPEUSD", "crypto", None, 3)
@@ -189,7 +189,7 @@ def test_a_zombie_changes_and_tells_nothing(site: Site, start: START, orders: Or
         Point.SEND_BEFORE: "EURUSD",
         Point.ANSWERED: "BTCUSD",
         Point.WRITE_BEFORE: "GBPUSD",
-        Point.COMPLETE_BEFORE: "USDJPY",
+        Point.END_BEFORE: "USDJPY",
     }
     for number, (point, symbol) in enumerate(arrived.items(), 1):
         orders.give(point, signal.SIGSTOP)
@@ -277,7 +277,7 @@ def test_dead_letters_of_each_kind(
         assert listed["USDJPY"]["crashes"] == 3
 
         # The next round brings back the transient one alone.
-        first = enqueue_secondary(site.context, site.connection, Plan(site.context))
+        first = enqueue_secondary(site.context, site.connection, Capabilities(site.context))
         assert set(first.dead) == {"NOPEUSD", "USDJPY"}
         assert site.where("GBPUSD") == "queue"
 
@@ -285,7 +285,7 @@ def test_dead_letters_of_each_kind(
         letter = json.loads(str(r.hget(keys.dead_items, "NOPEUSD")))
         letter["died_at_ms"] -= 24 * 3600 * 1000
         r.hset(keys.dead_items, "NOPEUSD", json.dumps(letter))
-        later = enqueue_secondary(site.context, site.connection, Plan(site.context))
+        later = enqueue_secondary(site.context, site.connection, Capabilities(site.context))
         assert set(later.dead) == {"USDJPY"}
         assert site.where("NOPEUSD") == "queue"
 
@@ -295,7 +295,7 @@ def test_dead_letters_of_each_kind(
         assert stable.run("drain", env) == 0
     assert site.where("GBPUSD") == site.where("USDJPY") == "nowhere"
     assert len(events(site, "USDJPY")) == len(events(site, "GBPUSD")) == 1
-    left = [letter.symbol for letter in queue.dead() if not letter.symbol.endswith(BARS)]
+    left = [letter.symbol for letter in queue.dead() if not is_bars(letter.symbol)]
     assert left == ["NOPEUSD"], "still nobody knows it"
     assert cli.here("dead", "drop", "NOPEUSD").out == "dropped 1\n"
     assert "NOPEUSD" not in [letter.symbol for letter in queue.dead()]

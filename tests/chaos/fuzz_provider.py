@@ -21,7 +21,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -46,8 +46,9 @@ from tests.chaos.mutation import Reply, damaged
 from tests.chaos.stated import Stored, StoredBar, contents, wrong_bar, wrong_price
 from tests.kit.market_server import Peer, RawServer
 from tests.kit.worker import Site, settings_for
-from worker.refresh import Call, Refresher
-from worker.selection import bars_request, price_request
+from worker.call import Call
+from worker.refresh import Refresher
+from worker.work import bars_request, price_request
 
 ASSETS = (
     Asset("EURUSD", "C:EURUSD", "forex"),
@@ -139,7 +140,10 @@ class Fuzz:
         self._refreshers = (
             site.refresher,
             Refresher(
-                Context.on(site.context.redis, hasty), site.client, site.connection, site.plan
+                Context.on(site.context.redis, hasty),
+                site.client,
+                site.connection,
+                site.capabilities,
             ),
         )
         self.findings = Findings()
@@ -197,7 +201,10 @@ class Fuzz:
         deadline = SendDeadline.after(5)
         claimed = site.context.queue.claim(max_items=shape.feed.max_tickers)
         assert isinstance(claimed, Claimed), claimed
-        refresher.refresh(Call(claimed, shape.feed, deadline, "fuzz", 1000))
+        call = Call.of(
+            claimed, site.capabilities, shape.feed, deadline, drain="fuzz", max_wait_ms=1000
+        )
+        refresher.refresh(replace(call, feed=shape.feed))
         (outcome,) = site.outcomes() or ["no audit row"]
         self.findings.calls[outcome] += 1
         now = datetime.fromtimestamp(claimed.granted_at_ms / 1000, UTC)

@@ -95,7 +95,7 @@ def test_a_failover_with_work_running(guarded: Guarded, migrated_url: str, tmp_p
             request_timeout_seconds=2,
         )
         site = stack.enter_context(Site.open(settings))
-        site.plan.refuse("snapshot_v3", "one asset per call, please")
+        site.capabilities.refuse("snapshot_v3", "one asset per call, please")
         log = tmp_path / "fleet.log"
         env = os.environ | process_env(settings, tmp_path, PYTHONUNBUFFERED="1")
         fleet = Fleet(env, 2, log, skew_s=0)

@@ -80,7 +80,7 @@ def scene(redis_url: str, migrated_url: str) -> Iterator[Scene]:
 def _play(site: Site, redis_url: str, database_url: str, sandbox_url: str) -> Scene:
     queue = site.context.queue
     TickScheduler(site.context, site.ticks).restore_entries()
-    slot = begin(site.context, site.connection, site.plan)
+    slot = begin(site.context, site.connection, site.capabilities)
     while queue.size:  # the prices of the batch in one call, then bars
         site.refresher.refresh(site.claim())
     at_ms = site.context.redis_now_ms()

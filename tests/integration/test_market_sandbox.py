@@ -11,21 +11,24 @@ import pytest
 from pydantic import SecretStr
 
 from local.sandbox import SandboxServer
+from market.aggregates import Aggregates
 from market.client import MarketClient
 from market.deadline import SendDeadline
 from market.errors import (
     BadAnswer,
     MarketError,
     NotEntitled,
+    NotFound,
     NotYetPublished,
     OutsidePlan,
     ProviderDown,
     RateLimited,
     Unauthorized,
 )
-from market.feeds import Aggregates, Feed, Snapshot, SnapshotV3
+from market.feeds import Feed
 from market.freshness import nothing_newer
 from market.quotes import Answer, Delay
+from market.snapshots import Snapshot, SnapshotV3
 
 NOW = datetime(2026, 11, 24, 12, 0, 30, tzinfo=UTC)  # a Tuesday, every market open
 GOLD, EUR, BTC, UNKNOWN = "C:XAUUSD", "C:EURUSD", "X:BTCUSD", "C:XXXYYY"
@@ -80,8 +83,10 @@ def test_spec_answers_single_snapshots_only(ticker: str) -> None:
 
 def test_an_unknown_ticker() -> None:
     with sandbox_at(NOW, "spec") as (_, client):
-        assert not fetch(client, Snapshot(), UNKNOWN).missing[UNKNOWN].permanent
-        assert fetch(client, Aggregates(), UNKNOWN).missing[UNKNOWN].permanent
+        for feed in (Snapshot(), Aggregates()):
+            with pytest.raises(NotFound) as caught:
+                fetch(client, feed, UNKNOWN)
+            assert caught.value.unknown_ticker
 
 
 @pytest.mark.parametrize(

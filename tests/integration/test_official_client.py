@@ -15,10 +15,12 @@ from massive import RESTClient  # type: ignore[import-untyped]
 from pydantic import SecretStr
 
 from local.sandbox import SandboxServer
+from market.aggregates import Aggregates
 from market.client import MarketClient
 from market.deadline import SendDeadline
-from market.feeds import Aggregates, Feed, Snapshot, SnapshotV3
+from market.feeds import Feed
 from market.quotes import Observation
+from market.snapshots import Snapshot, SnapshotV3
 
 NOW = datetime(2026, 11, 24, 12, 0, 30, tzinfo=UTC)
 STAMP_MS = int(NOW.timestamp() * 1000)

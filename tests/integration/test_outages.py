@@ -51,7 +51,7 @@ def drained(site: Site, *, patience_s: float | None = None) -> None:
         site.context,
         site.client,
         connect(url, patience_s=patience_s),
-        site.plan,
+        site.capabilities,
         reconnect=lambda: connect(url, patience_s=patience_s),
         stop=StopFlag(),
     )
@@ -62,7 +62,7 @@ def drained(site: Site, *, patience_s: float | None = None) -> None:
             site.context,
             site.ticks,
             refresher,
-            site.plan,
+            site.capabilities,
             first,
             name=name,
             stop=stop,
@@ -79,7 +79,7 @@ def drained(site: Site, *, patience_s: float | None = None) -> None:
 def test_a_dead_provider_is_left_alone_until_a_probe_finds_it(
     site: Site, provider: SandboxServer
 ) -> None:
-    site.plan.refuse("snapshot_v3", "one asset per call, please")
+    site.capabilities.refuse("snapshot_v3", "one asset per call, please")
     symbols = ["GBPUSD", "USDJPY", "ETHUSDT", "SOLUSD", "XAUUSD", "EURUSD", "BTCUSD"]
     site.ask(*symbols)
     provider.configure({"kind": "server_error", "status": 503})
@@ -172,7 +172,7 @@ def test_a_frozen_postgresql_does_not_hold_a_drain(site: Site, r: redis.Redis) -
         )
         os.kill(connection.info.backend_pid, signal.SIGSTOP)
         stack.callback(os.kill, connection.info.backend_pid, signal.SIGCONT)
-        refresher = Refresher(site.context, site.client, connection, site.plan)
+        refresher = Refresher(site.context, site.client, connection, site.capabilities)
         site.ask("EURUSD")
         with pytest.raises(DatabaseUnavailable):
             refresher.refresh(site.claim())

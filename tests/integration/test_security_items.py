@@ -24,7 +24,7 @@ from tests.kit.cli_runs import Cli
 from tests.kit.worker import CRITICAL, OTHERS, Site, settings_for
 from worker.batch import begin, plan_changed
 from worker.secondary import enqueue_secondary
-from worker.validation import flaw
+from worker.work import unusable
 
 BAD_TICKERS = [
     "C:../../v3/x",
@@ -76,9 +76,9 @@ def test_a_malformed_ticker_in_a_table_stops_no_round_and_reaches_no_url(
         site.refresh(*(a.symbol for a in (*CRITICAL, *OTHERS)))
     spoil(site, "EURUSD", "polygon_ticker", ticker)  # critical
     spoil(site, "USDJPY", "polygon_ticker", ticker)
-    slot = begin(site.context, site.connection, site.plan)
-    round_ = enqueue_secondary(site.context, site.connection, site.plan)
-    plan_changed(site.context, site.connection, site.plan)
+    slot = begin(site.context, site.connection, site.capabilities)
+    round_ = enqueue_secondary(site.context, site.connection, site.capabilities)
+    plan_changed(site.context, site.connection, site.capabilities)
     record = site.context.queue.batch_record(slot)
     assert record
     assert "not a ticker" in dict(record.failed)["EURUSD"]
@@ -94,11 +94,11 @@ def test_a_malformed_ticker_in_a_table_stops_no_round_and_reaches_no_url(
     assert site.where("EURUSD") == site.where("USDJPY") == "nowhere"
 
 
-@pytest.mark.parametrize("symbol", ["EUR USD", "EURUSD/5m", "ÄÖÜ", "A" * 61, "x\ny", "{massive}"])
+@pytest.mark.parametrize("symbol", ["EUR USD", "EURUSD/5m", "ÄÖÜ", "A" * 62, "x\ny", "{massive}"])
 def test_a_malformed_symbol_in_a_table_stops_no_round(site: Site, symbol: str) -> None:
     spoil(site, "USDJPY", "symbol", symbol)
     with structlog.testing.capture_logs() as logs:
-        round_ = enqueue_secondary(site.context, site.connection, site.plan)
+        round_ = enqueue_secondary(site.context, site.connection, site.capabilities)
     assert round_.enqueued >= len(OTHERS) - 1
     assert [log["symbol"] for log in logs if log["event"] == "symbol.malformed"] == [symbol[:40]]
     assert symbol not in site.context.queue.pending()
@@ -113,9 +113,9 @@ def test_the_doctor_names_them(site: Site, tmp_path: Path) -> None:
 
 
 def test_flaws_are_told_and_sound_ones_are_not() -> None:
-    assert all(flaw(a.symbol, a.polygon_ticker) is None for a in (*CRITICAL, *OTHERS))
-    assert flaw("BRK.B", "C:EURUSD") is None
-    assert all(flaw("EURUSD", ticker) for ticker in BAD_TICKERS)
+    assert all(unusable(a.symbol, a.polygon_ticker) is None for a in (*CRITICAL, *OTHERS))
+    assert unusable("BRK.B", "C:EURUSD") is None
+    assert all(unusable("EURUSD", ticker) for ticker in BAD_TICKERS)
 
 
 def tamper(site: Site, symbol: str, **fields: Any) -> None:
@@ -282,5 +282,5 @@ def test_foreign_entries_in_our_schedule_are_cleared_and_stock_ones_left(
 def test_critical_assets_come_first_whatever_the_table_says(site: Site) -> None:
     """A band beyond 1 to 4 is the nearest one; only settings make an asset critical."""
     site.connection.execute(b"UPDATE trading.symbols SET priority = -7 WHERE symbol = 'USDJPY'")
-    enqueue_secondary(site.context, site.connection, site.plan)
+    enqueue_secondary(site.context, site.connection, site.capabilities)
     assert site.item("USDJPY").priority == Priority.HIGH

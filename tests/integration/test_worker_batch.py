@@ -39,11 +39,11 @@ def opened(redis_url: str, migrated_url: str, provider: SandboxServer) -> Iterat
 
 
 def start_batch(site: Site, **options: Any) -> str:
-    return begin(site.context, site.connection, site.plan, **options)
+    return begin(site.context, site.connection, site.capabilities, **options)
 
 
 def round_(site: Site) -> Round:
-    return enqueue_secondary(site.context, site.connection, site.plan)
+    return enqueue_secondary(site.context, site.connection, site.capabilities)
 
 
 def order(site: Site) -> list[str]:
@@ -155,7 +155,7 @@ def test_a_closed_market_costs_no_call(opened: OPEN) -> None:
 def test_end_of_day_data_that_is_stored_costs_no_call(opened: OPEN) -> None:
     site = opened(polygon_tier="free")
     for feed in ("snapshot_v3", "snapshot"):
-        site.plan.refuse(feed, "not in this plan")
+        site.capabilities.refuse(feed, "not in this plan")
     midnight = datetime(2026, 11, 24, 0, 0, tzinfo=UTC)
     for symbol in NAMES:
         set_stored(site, symbol, midnight, source="aggregates")
@@ -183,7 +183,7 @@ def test_the_next_batch_keeps_as_many_calls_free_as_it_will_make(
     tier = "free" if len(refused) == 2 else "starter"
     site = opened(polygon_tier=tier)
     for feed in refused:
-        site.plan.refuse(feed, "not in this plan")
+        site.capabilities.refuse(feed, "not in this plan")
     at(site, datetime(2026, 11, 24, 12, 0, 1, tzinfo=UTC))
     start_batch(site)
     status = site.context.limiter.status()

@@ -103,7 +103,7 @@ def test_it_waits_in_place_until_the_next_call_is_free(opened: OPEN) -> None:
     """Two calls per window of 0.4 s: places are free again 0.5 s after an answer."""
     site = opened(polygon_rate_limit=2, rate_window_seconds=0.4)
     for symbol in ("XAUUSD", "EURUSD", "BTCUSD", "GBPUSD", "USDJPY"):
-        site.plan.refuse("snapshot_v3", "not in this plan")
+        site.capabilities.refuse("snapshot_v3", "not in this plan")
         site.ask(symbol)
     began = time.monotonic()
     drained = site.drain(slice_s=10).run()
@@ -149,7 +149,7 @@ def test_nobody_runs_in_circles_while_everybody_waits_for_quota(fleet: Fleet, op
     """Two workers once pushed drain ticks to each other without end."""
     rules: dict[str, Any] = {"polygon_rate_limit": 1, "rate_window_seconds": 1}
     site = opened(**rules)
-    site.plan.refuse("snapshot_v3", "not in this plan")
+    site.capabilities.refuse("snapshot_v3", "not in this plan")
     for symbol in ("XAUUSD", "EURUSD", "BTCUSD"):
         site.ask(symbol)
     runs, until = 0, time.monotonic() + 2.0
@@ -169,7 +169,7 @@ def test_nobody_runs_in_circles_while_everybody_waits_for_quota(fleet: Fleet, op
 def test_the_slice_ends_and_a_successor_follows(opened: OPEN) -> None:
     rules: dict[str, Any] = {"polygon_rate_limit": 1, "rate_window_seconds": 5}
     site = opened(**rules)
-    site.plan.refuse("snapshot_v3", "not in this plan")
+    site.capabilities.refuse("snapshot_v3", "not in this plan")
     site.ask("EURUSD")
     site.ask("BTCUSD")
     began = time.monotonic()
@@ -234,7 +234,7 @@ def test_a_stop_during_a_call_finishes_the_call_and_claims_no_more(
 ) -> None:
     provider.configure({"kind": "delay", "min_s": 0.5, "max_s": 0.5})
     site = opened()
-    site.plan.refuse("snapshot_v3", "not in this plan")
+    site.capabilities.refuse("snapshot_v3", "not in this plan")
     for symbol in ("EURUSD", "BTCUSD"):
         site.ask(symbol)
     fleet.start("d1", slice_s=20)
@@ -252,7 +252,7 @@ def test_more_hands_are_called_while_calls_are_free_and_slow(
 ) -> None:
     site = opened()
     provider.configure({"kind": "delay", "min_s": SLOW_S + 0.1, "max_s": SLOW_S + 0.1})
-    site.plan.refuse("snapshot_v3", "not in this plan")
+    site.capabilities.refuse("snapshot_v3", "not in this plan")
     for symbol in ("EURUSD", "BTCUSD", "GBPUSD"):
         site.ask(symbol)
     site.drain().run()
@@ -297,7 +297,7 @@ def test_a_flushed_redis_holds_calls_unless_nobody_has_called(opened: OPEN) -> N
 def test_redis_commands_per_granted_call(opened: OPEN, redis_url: str) -> None:
     """A regression guard: what one refresh costs in round trips, give or take one."""
     site = opened()
-    site.plan.refuse("snapshot_v3", "not in this plan")
+    site.capabilities.refuse("snapshot_v3", "not in this plan")
     for number in range(4):
         site.ask(("EURUSD", "BTCUSD", "GBPUSD", "USDJPY")[number])
     site.ticks.push(DRAIN)  # so that it calls for no more hands

@@ -27,9 +27,9 @@ from runtime.context import fingerprint
 from runtime.stopping import StopFlag
 from tests.kit import worker as worker_kit
 from tests.kit.worker import CRITICAL, KEY, OTHERS, Site, settings_for
-from worker.refresh import UNAUTHORIZED_BLOCK_MS, Call
+from worker.refresh import UNAUTHORIZED_BLOCK_MS
 from worker.retry_policy import PUBLISHED_LATER_MS
-from worker.selection import bars_request
+from worker.work import bars_request
 
 OPEN = Callable[..., Site]
 NOPE = Asset("NOPEUSD", "X:NOPEUSD", "crypto")
@@ -120,7 +120,7 @@ def test_what_is_stored_already_is_no_news(opened: OPEN) -> None:
     site.context.limiter.reset()
     site.context.redis.delete(site.context.keys.plan)
     for feed in ("snapshot_v3", "snapshot"):
-        site.plan.refuse(feed, "not in this plan")
+        site.capabilities.refuse(feed, "not in this plan")
     site.refresh("BTCUSD")
     site.connection.execute(
         """UPDATE trading.symbols SET metadata = jsonb_set(metadata, '{last_update,as_of}',
@@ -154,7 +154,7 @@ def test_429_blocks_everybody_and_costs_no_attempt(opened: OPEN, provider: Sandb
     site = opened(provider=provider)
     site.ask("EURUSD", "BTCUSD")
     before = {s: site.item(s) for s in ("EURUSD", "BTCUSD")}
-    hint = site.refresher.refresh(site.claim())
+    hint = site.refresher.refresh(site.claim()).hint
     assert hint.reason == "blocked"
     assert hint.wait_ms == pytest.approx(7_000, abs=500)
     for symbol, was in before.items():
@@ -200,10 +200,10 @@ def test_a_feed_that_the_plan_refuses_costs_one_call_a_day(opened: OPEN) -> None
         site = opened(provider=limited)
         site.ask("EURUSD", "BTCUSD", "ETHUSDT")
         score = site.item("EURUSD").score
-        hint = site.refresher.refresh(site.claim())
+        hint = site.refresher.refresh(site.claim()).hint
         assert hint.wait_ms == 0
         assert site.item("EURUSD").score == score
-        assert set(site.plan.refused()) == {"snapshot_v3"}
+        assert set(site.capabilities.refused()) == {"snapshot_v3"}
         assert (
             23 * 3600
             < site.context.redis.ttl(
@@ -218,7 +218,9 @@ def test_a_feed_that_the_plan_refuses_costs_one_call_a_day(opened: OPEN) -> None
         assert site.outcomes() == ["NotEntitled", "ok", "ok", "ok"]
         assert sorted(site.events()) == ["BTCUSD", "ETHUSDT", "EURUSD"]
     other_key = opened("starter", massive_api_key="paid")
-    assert other_key.plan.feed().name == "snapshot_v3", "each key has a plan of its own"
+    assert other_key.capabilities.price_feed().name == "snapshot_v3", (
+        "each key has a plan of its own"
+    )
 
 
 def test_a_free_plan_ends_with_aggregates_of_a_whole_day(opened: OPEN) -> None:
@@ -227,7 +229,7 @@ def test_a_free_plan_ends_with_aggregates_of_a_whole_day(opened: OPEN) -> None:
     site.ask("BTCUSD")
     for _ in range(3):
         site.refresher.refresh(site.claim())
-    assert set(site.plan.refused()) == {"snapshot_v3", "snapshot"}
+    assert set(site.capabilities.refused()) == {"snapshot_v3", "snapshot"}
     assert site.events() == ["BTCUSD"]
     delay = site.one(
         "SELECT metadata#>>'{last_update,delay}' FROM trading.symbols WHERE symbol='BTCUSD'"
@@ -246,7 +248,7 @@ def test_a_plan_without_any_feed_does_not_turn_in_a_circle(
     assert drained.ended == "empty"
     assert drained.calls <= 5
     assert site.where("BTCUSD") == "dead"
-    assert not site.plan.gives_bars()
+    assert not site.capabilities.gives_bars()
 
 
 def test_one_asset_that_makes_a_request_malformed_is_buried_alone(
@@ -275,7 +277,7 @@ def at_night(opened: OPEN) -> Iterator[tuple[Site, SandboxServer]]:
         site = opened(provider=behind, polygon_tier="free", polygon_rate_limit=1000)
         site.context.limiter.reset()
         for feed in ("snapshot_v3", "snapshot"):
-            site.plan.refuse(feed, "not in this plan")
+            site.capabilities.refuse(feed, "not in this plan")
         yield site, behind
 
 
@@ -304,7 +306,7 @@ def test_a_day_before_that_is_not_there_either_waits_without_an_attempt(
         def fetch(self, *_: object, **__: object) -> Answer:
             raise NotYetPublished("before end of day", status=403)
 
-    site.plan.not_published("X:BTCUSD", datetime.now(UTC))
+    site.capabilities.not_published("X:BTCUSD", datetime.now(UTC))
     site.ask("BTCUSD")
     site.refresher.refresh(replace(site.claim(), feed=Never()))
     assert site.delay_ms("BTCUSD") == pytest.approx(PUBLISHED_LATER_MS, abs=2000)
@@ -368,7 +370,7 @@ def test_a_call_whose_time_to_be_sent_is_over_is_not_sent(
     site = opened(provider=provider)
     site.ask("EURUSD")
     call = site.claim()
-    late = Call(call.claimed, call.feed, SendDeadline.after(0), call.drain, call.max_wait_ms)
+    late = replace(call, deadline=SendDeadline.after(0))
     site.refresher.refresh(late)
     assert provider.arrivals() == []
     assert site.where("EURUSD") == "queue"
@@ -410,7 +412,7 @@ def test_a_zombie_neither_completes_nor_publishes(opened: OPEN) -> None:
             site.context.queue.reap()
 
         during.append(meanwhile)
-        hint = site.refresher.refresh(zombie)
+        hint = site.refresher.refresh(zombie).hint
         assert site.where("EURUSD") == "queue"
         assert site.events() == []
         assert hint.wait_ms == 0
@@ -473,7 +475,7 @@ def test_postgres_is_asked_before_every_claim(opened: OPEN, pg_server: Any) -> N
     """Killed while a drain waits between two calls: the second call is not made."""
     with worker_kit.sandbox("starter") as provider:
         site = opened(provider=provider)
-        site.plan.refuse("snapshot_v3", "not in this plan")
+        site.capabilities.refuse("snapshot_v3", "not in this plan")
         site.ask("EURUSD")
         site.ask("BTCUSD")
 

@@ -198,7 +198,7 @@ def test_sigterm_lets_a_call_end_and_gives_the_rest_to_others(
     site: Site, start: START, provider: SandboxServer, raw: redis.Redis
 ) -> None:
     provider.configure({"kind": "delay", "min_s": 1.0, "max_s": 1.0})
-    site.plan.refuse("snapshot_v3", "not in this plan")
+    site.capabilities.refuse("snapshot_v3", "not in this plan")
     for symbol in ("EURUSD", "BTCUSD", "GBPUSD"):
         site.ask(symbol)
     one = start()

@@ -135,7 +135,8 @@ def _shorten() -> None:
 
 
 def _listen(orders: Orders) -> None:
-    from worker.refresh import Call, Refresher
+    from worker.call import Call
+    from worker.refresh import Refresher
 
     failpoints.on_reached = orders.obey
     refresh = Refresher.refresh

@@ -30,11 +30,12 @@ from runtime.stopping import StopFlag
 from settings import Settings
 from tests.kit.up_runs import clean_env
 from tests.kit.waiting import eventually
+from worker.call import Call
+from worker.capabilities import Capabilities
 from worker.drain import Drain
-from worker.plan import Plan
-from worker.refresh import Call, Refresher
-from worker.selection import price_request
+from worker.refresh import Refresher
 from worker.ticks import Ticks
+from worker.work import price_request
 
 KEY = "key-that-must-not-leak-7f3a"
 CRITICAL = (
@@ -104,12 +105,12 @@ class Site:
                 ticks.close()
 
     @cached_property
-    def plan(self) -> Plan:
-        return Plan(self.context)
+    def capabilities(self) -> Capabilities:
+        return Capabilities(self.context)
 
     @property
     def refresher(self) -> Refresher:
-        return Refresher(self.context, self.client, self.connection, self.plan)
+        return Refresher(self.context, self.client, self.connection, self.capabilities)
 
     def asset(self, symbol: str) -> Any:
         return SymbolRepository(self.connection).get_many([symbol])[symbol]
@@ -120,16 +121,16 @@ class Site:
 
     def claim(self, max_items: int | None = None) -> Call:
         """What a drain would do with the next call."""
-        feed = self.plan.feed()
+        feed = self.capabilities.price_feed()
         deadline = SendDeadline.after(self.context.queue.policy.send_ms / 1000)
         claimed = self.context.queue.claim(who="test", max_items=max_items or feed.max_tickers)
         assert isinstance(claimed, Claimed), claimed
-        return Call(claimed, self.plan.feed_for(claimed.items[0], feed), deadline, "test", 1000)
+        return Call.of(claimed, self.capabilities, feed, deadline, drain="test", max_wait_ms=1000)
 
     def refresh(self, *symbols: str, at: int = Priority.MEDIUM) -> Hint:
         """Asks for these and makes the one call that is then due."""
         self.ask(*symbols, at=at)
-        return self.refresher.refresh(self.claim())
+        return self.refresher.refresh(self.claim()).hint
 
     def drain(
         self, *, stop: StopFlag | None = None, slice_s: float = 5.0, name: str = "d"
@@ -138,7 +139,7 @@ class Site:
             self.context,
             self.ticks,
             self.refresher,
-            self.plan,
+            self.capabilities,
             self.connection,
             name=name,
             stop=stop or StopFlag(),

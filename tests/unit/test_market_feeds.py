@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from market.aggregates import Aggregates
 from market.client import JsonDict, MarketClient
 from market.deadline import SendDeadline
 from market.errors import BadAnswer, InvalidTicker, MarketError, NotEntitled, NotFound
-from market.feeds import FEEDS, Aggregates, Feed, Snapshot, SnapshotV3, choose_feed, feeds_for
-from market.quotes import Answer, Delay, Missing
+from market.feeds import FEEDS, Feed, bars_feed, feeds_for, price_feed
+from market.quotes import Answer, Delay
+from market.snapshots import Snapshot, SnapshotV3
 from market.tiers import TIERS, Tier
 
 NOW = datetime(2026, 11, 24, 12, 0, 30, tzinfo=UTC)
@@ -38,10 +40,10 @@ class Canned:
         return cast(JsonDict, self.answer)
 
 
-def fetch(feed: Feed, answer: Any, *tickers: str, cursor: str | None = None) -> Answer:
+def fetch(feed: Feed, answer: Any, *tickers: str) -> Answer:
     canned = answer if isinstance(answer, Canned) else Canned(answer)
     client = cast(MarketClient, canned)
-    return feed.fetch(client, tickers, now=NOW, deadline=DEADLINE, cursor=cursor)
+    return feed.fetch(client, tickers, now=NOW, deadline=DEADLINE)
 
 
 def ms(moment: datetime) -> int:
@@ -186,11 +188,8 @@ def test_a_second_page_is_a_call_of_its_own() -> None:
     page = v3(fx_item(), next_url="https://elsewhere.example/v3/snapshot?cursor=abc&apiKey=k")
     answer = fetch(SnapshotV3(), page, EUR, BTC)
     assert (set(answer.observations), answer.missing) == ({EUR}, {})
-    assert answer.next_cursor == "abc"
-    canned = Canned(v3(crypto_item()))
-    answer = fetch(SnapshotV3(), canned, EUR, BTC, cursor="abc")
-    assert canned.asked == [("/v3/snapshot", {"cursor": "abc"})]
-    assert (set(answer.observations), answer.missing) == ({BTC}, {})
+    assert answer.cut_short
+    assert not fetch(SnapshotV3(), v3(fx_item()), EUR).cut_short
     answer = fetch(SnapshotV3(), v3(next_url="http://x/?cursor=abc"), EUR)
     assert set(answer.missing) == {EUR}  # a page without any of ours must not be asked for ever
 
@@ -249,10 +248,12 @@ def test_a_cleared_snapshot_is_no_price() -> None:
     assert "no price" in fetch(Snapshot(), body, EUR).missing[EUR].reason
 
 
-def test_a_snapshot_404_only_means_not_now() -> None:
-    answer = fetch(Snapshot(), NotFound("Ticker not found.", status=404), EUR)
-    assert answer.missing == {EUR: Missing(EUR, "Ticker not found.", permanent=False)}
-    assert answer.status == 404
+@pytest.mark.parametrize("feed", FEEDS[1:], ids=lambda feed: feed.name)
+@pytest.mark.parametrize(("text", "unknown"), [("Ticker not found.", True), ("No data.", False)])
+def test_a_404_says_what_is_not_there(feed: Feed, text: str, unknown: bool) -> None:
+    with pytest.raises(NotFound) as caught:
+        fetch(feed, NotFound(text, status=404), EUR)
+    assert caught.value.unknown_ticker is unknown
 
 
 @pytest.mark.parametrize("body", [{"status": "OK"}, v2(BTC), v2(EUR, day={"c": "x"})])
@@ -329,12 +330,6 @@ def test_no_bars_is_missing_for_now(body: dict[str, Any]) -> None:
     assert not answer.missing[EUR].permanent
 
 
-@pytest.mark.parametrize(("text", "permanent"), [("Ticker not found.", True), ("No data.", False)])
-def test_an_unknown_ticker_is_permanent(text: str, permanent: bool) -> None:
-    answer = fetch(Aggregates(), NotFound(text, status=404), EUR)
-    assert answer.missing[EUR].permanent is permanent
-
-
 def test_another_tickers_bars_are_refused() -> None:
     with pytest.raises(BadAnswer, match="another ticker"):
         fetch(Aggregates(), aggs(row(0)) | {"ticker": BTC}, EUR)
@@ -366,10 +361,16 @@ def test_feeds_in_order_of_worth() -> None:
     assert [feed.name for feed in FEEDS] == ["snapshot_v3", "snapshot", "aggregates"]
     assert [feed.max_tickers for feed in FEEDS] == [250, 1, 1]
     assert FEEDS[-1].delay is Delay.END_OF_DAY
-    assert choose_feed([]).name == "snapshot_v3"
-    assert choose_feed({"snapshot_v3"}).name == "snapshot"
-    assert choose_feed({"snapshot_v3", "snapshot"}).name == "aggregates"
-    assert choose_feed({"snapshot_v3", "snapshot", "aggregates"}).name == "aggregates"
+    assert price_feed([]).name == "snapshot_v3"
+    assert price_feed({"snapshot_v3"}).name == "snapshot"
+    assert price_feed({"snapshot_v3", "snapshot"}).name == "aggregates"
+    assert price_feed({"snapshot_v3", "snapshot", "aggregates"}).name == "aggregates"
+
+
+def test_the_facts_of_each_feed() -> None:
+    facts = [(f.brings_bars, f.not_found_is_final, f.last_resort) for f in FEEDS]
+    assert facts == [(False, False, False), (False, False, False), (True, True, True)]
+    assert bars_feed().name == "aggregates"
 
 
 @pytest.mark.parametrize("feed", FEEDS)

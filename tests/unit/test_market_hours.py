@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market.feeds import Aggregates, SnapshotV3
+from market.aggregates import Aggregates
 from market.freshness import newest_allowed_day, nothing_newer
-from market.hours import is_open, last_close, next_open, trades_on
+from market.hours import is_open, last_close, trades_on
+from market.snapshots import SnapshotV3
 from market.tickers import AssetKind
 
 EUR, GOLD, BTC = "C:EURUSD", "C:XAUUSD", "X:BTCUSD"
@@ -47,28 +48,25 @@ def test_open(ticker: str, when: str, expected: bool) -> None:
     assert is_open(ticker, at(when)) is expected
 
 
-def test_last_close_and_next_open() -> None:
+def test_last_close() -> None:
     saturday = at("11-21 12:00")
     assert last_close(EUR, saturday) == last_close(GOLD, saturday) == at("11-20 22:00")
-    assert next_open(EUR, saturday) == at("11-22 22:00")
-    assert next_open(GOLD, saturday) == at("11-22 23:00")
-    assert next_open(GOLD, at("11-24 22:30")) == at("11-24 23:00")
     assert last_close(GOLD, at("11-24 22:30")) == at("11-24 22:00")
     assert last_close(BTC, saturday) is None
-    assert next_open(BTC, saturday) == saturday
 
 
 @given(st.integers(min_value=0, max_value=15 * 366 * 86400))
 def test_hours_agree_with_each_other(seconds: int) -> None:
     when = datetime(2020, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
     for ticker in (EUR, GOLD):
-        closed, opens = last_close(ticker, when), next_open(ticker, when)
+        closed = last_close(ticker, when)
         assert closed is not None
-        assert closed <= when <= opens
-        assert is_open(ticker, opens)
+        assert closed <= when
         assert not is_open(ticker, closed)
-        assert is_open(ticker, when) == (opens == when)
-        assert opens - when <= timedelta(hours=49)
+        assert is_open(ticker, closed - timedelta(seconds=1))
+        if not is_open(ticker, when):
+            assert when - closed <= timedelta(hours=49)
+            assert not is_open(ticker, closed + (when - closed) / 2)
 
 
 def test_trading_days() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from market import errors
 from market.errors import MarketError
+from market.feeds import FEEDS, Feed
 from market.quotes import Missing
 from queueing import Bury, Death, GiveBack, Item, Priority, Retry
 from worker.retry_policy import (
@@ -15,40 +16,43 @@ from worker.retry_policy import (
     after_error,
     after_missing,
 )
+from worker.work import Kind, Work
 
 RULES = RetryRules(max_attempts=2, delay_ms=7_000)
-FEEDS = ("snapshot_v3", "snapshot", "aggregates")
+V3, SNAPSHOT, AGGREGATES = FEEDS
+NAMES = [feed.name for feed in FEEDS]
 AT_ONCE, LATER = ("back", 0), ("back", PUBLISHED_LATER_MS)
 AGAIN, TRANSIENT, INVALID = ("again", 7_000), ("dead", Death.TRANSIENT), ("dead", Death.INVALID)
 
 # error → (reaction while attempts are left, reaction when they are spent), per feed
 SAME = dict.fromkeys
 TABLE: dict[type[MarketError], dict[str, tuple[object, object]]] = {
-    errors.Unauthorized: SAME(FEEDS, (AT_ONCE, AT_ONCE)),
-    errors.RateLimited: SAME(FEEDS, (AT_ONCE, AT_ONCE)),
-    errors.SendDeadlinePassed: SAME(FEEDS, (AT_ONCE, AT_ONCE)),
+    errors.Unauthorized: SAME(NAMES, (AT_ONCE, AT_ONCE)),
+    errors.RateLimited: SAME(NAMES, (AT_ONCE, AT_ONCE)),
+    errors.SendDeadlinePassed: SAME(NAMES, (AT_ONCE, AT_ONCE)),
     errors.NotEntitled: {
         "snapshot_v3": (AT_ONCE, AT_ONCE),
         "snapshot": (AT_ONCE, AT_ONCE),
         "aggregates": (AGAIN, TRANSIENT),  # the last one: nothing to fall back to
     },
-    errors.NotYetPublished: SAME(FEEDS, (AT_ONCE, AT_ONCE)),
-    errors.OutsidePlan: SAME(FEEDS, (AGAIN, TRANSIENT)),
+    errors.NotYetPublished: SAME(NAMES, (AT_ONCE, AT_ONCE)),
+    errors.OutsidePlan: SAME(NAMES, (AGAIN, TRANSIENT)),
     errors.NotFound: {
         "snapshot_v3": (AGAIN, INVALID),
         "snapshot": (AGAIN, INVALID),
         "aggregates": (INVALID, INVALID),
     },
-    errors.BadRequest: SAME(FEEDS, (INVALID, INVALID)),
-    errors.InvalidTicker: SAME(FEEDS, (INVALID, INVALID)),
-    errors.ProviderDown: SAME(FEEDS, (AGAIN, TRANSIENT)),
-    errors.BadAnswer: SAME(FEEDS, (AGAIN, TRANSIENT)),
-    MarketError: SAME(FEEDS, (AGAIN, TRANSIENT)),
+    errors.BadRequest: SAME(NAMES, (INVALID, INVALID)),
+    errors.InvalidTicker: SAME(NAMES, (INVALID, INVALID)),
+    errors.ProviderDown: SAME(NAMES, (AGAIN, TRANSIENT)),
+    errors.BadAnswer: SAME(NAMES, (AGAIN, TRANSIENT)),
+    MarketError: SAME(NAMES, (AGAIN, TRANSIENT)),
 }
 
 
-def item(attempts: int = 0, **payload: object) -> Item:
-    return Item("EURUSD", dict(payload), Priority.CRITICAL, 1, "1", attempts=attempts)
+def work(attempts: int = 0, kind: Kind = Kind.PRICE) -> Work:
+    item = Item("EURUSD", {}, Priority.CRITICAL, 1, "1", attempts=attempts)
+    return Work(item, "EURUSD", "C:EURUSD", kind)
 
 
 def told(reaction: Retry | GiveBack | Bury) -> object:
@@ -72,12 +76,12 @@ def test_no_error_is_without_a_row() -> None:
     assert {e for e in all_errors() if e.__module__ == "market.errors"} == set(TABLE)
 
 
-@pytest.mark.parametrize("feed", FEEDS)
+@pytest.mark.parametrize("feed", FEEDS, ids=lambda feed: feed.name)
 @pytest.mark.parametrize("kind", TABLE, ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("attempts", range(4))
-def test_reaction(kind: type[MarketError], feed: str, attempts: int) -> None:
-    early, late = TABLE[kind][feed]
-    reaction = after_error(item(attempts), kind("because"), feed=feed, rules=RULES)
+def test_reaction(kind: type[MarketError], feed: Feed, attempts: int) -> None:
+    early, late = TABLE[kind][feed.name]
+    reaction = after_error(work(attempts), kind("this ticker, because"), feed=feed, rules=RULES)
     assert told(reaction) == (late if attempts >= RULES.max_attempts else early)
     assert reaction.error is not None
     assert "because" in reaction.error
@@ -86,23 +90,29 @@ def test_reaction(kind: type[MarketError], feed: str, attempts: int) -> None:
 def test_a_day_that_is_not_published_yet() -> None:
     """Another call may have the day before; if that one is not there either, or bars, it waits."""
     error = errors.NotYetPublished("because")
-    later = after_error(item(), error, feed="aggregates", rules=RULES, day_before=True)
+    later = after_error(work(), error, feed=AGGREGATES, rules=RULES, day_before=True)
     assert told(later) == LATER
-    assert told(after_error(item(bars=True), error, feed="aggregates", rules=RULES)) == LATER
+    assert told(after_error(work(kind=Kind.BARS), error, feed=AGGREGATES, rules=RULES)) == LATER
 
 
 def test_whose_fault_a_malformed_request_is_shows_when_each_goes_alone() -> None:
     error = errors.BadRequest("because")
-    reaction = after_error(item(), error, feed="snapshot_v3", rules=RULES, shared=True)
+    reaction = after_error(work(), error, feed=V3, rules=RULES, shared=True)
     assert reaction == GiveBack("EURUSD", error="because", solo=True)
-    assert told(after_error(item(), error, feed="snapshot_v3", rules=RULES)) == INVALID
+    assert told(after_error(work(), error, feed=V3, rules=RULES)) == INVALID
+
+
+@pytest.mark.parametrize("feed", FEEDS, ids=lambda feed: feed.name)
+def test_data_that_is_not_there_says_nothing_about_the_ticker(feed: Feed) -> None:
+    error = errors.NotFound("Data not found.", status=404)
+    assert told(after_error(work(), error, feed=feed, rules=RULES)) == AGAIN
+    bars = after_error(work(kind=Kind.BARS), error, feed=feed, rules=RULES)
+    assert told(bars) == ("back", NO_BARS_MS)
 
 
 def test_no_retries_at_all_if_the_settings_say_so() -> None:
     once = RetryRules(max_attempts=0, delay_ms=1)
-    assert (
-        told(after_error(item(), errors.ProviderDown(), feed="snapshot", rules=once)) == TRANSIENT
-    )
+    assert told(after_error(work(), errors.ProviderDown(), feed=SNAPSHOT, rules=once)) == TRANSIENT
 
 
 @pytest.mark.parametrize(
@@ -116,5 +126,5 @@ def test_no_retries_at_all_if_the_settings_say_so() -> None:
     ],
 )
 def test_missing_in_a_good_answer(missing: Missing | None, bars: bool, expected: object) -> None:
-    payload = {"bars": True} if bars else {}
-    assert told(after_missing(item(**payload), missing, rules=RULES)) == expected
+    kind = Kind.BARS if bars else Kind.PRICE
+    assert told(after_missing(work(kind=kind), missing, rules=RULES)) == expected

@@ -10,7 +10,8 @@ import pytest
 from db.symbols import StoredAsset
 from market.feeds import FEEDS, Feed
 from worker.batch import slot_of
-from worker.selection import bars_request, calls_for, is_current, is_due, price_request
+from worker.selection import calls_for, is_current, is_due
+from worker.work import bars_request, price_request
 
 V3, SNAPSHOT, END_OF_DAY = FEEDS
 ROUND = timedelta(minutes=30)

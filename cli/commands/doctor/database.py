@@ -10,7 +10,7 @@ from db.connection import connect, server_version, translated_errors
 from db.migrate import MINIMUM_SERVER, pending_on
 from db.symbols import StoredAsset, SymbolRepository
 from settings import Settings
-from worker.validation import flaw
+from worker.work import unusable
 
 _SHOWN = 5
 
@@ -42,7 +42,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 def _malformed(assets: Sequence[StoredAsset]) -> Iterator[Finding]:
     """Rows that no round asks for."""
-    found = [why for a in assets if (why := flaw(a.symbol, a.polygon_ticker))]
+    found = [why for a in assets if (why := unusable(a.symbol, a.polygon_ticker))]
     if found:
         more = f", and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         yield warn(

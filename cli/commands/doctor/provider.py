@@ -18,7 +18,7 @@ from cli.commands.doctor.finding import Finding, fail, ok, warn
 from health.texts import clock
 from runtime.context import Context
 from settings import Settings
-from worker.plan import Plan
+from worker.capabilities import Capabilities
 
 _TIMEOUT_S = 5.0
 
@@ -43,10 +43,13 @@ def quota(context: Context) -> Iterator[Finding]:
 
 def plan_memory(context: Context) -> Iterator[Finding]:
     """What the provider refused to this key within a day."""
-    plan = Plan(context)
-    refused = plan.refused()
+    capabilities = Capabilities(context)
+    refused = capabilities.refused()
     words = "; ".join(f"{feed}: {text}" for feed, text in refused.items())
-    yield ok("plan", f"uses {plan.feed().name}" + (f"; refused are {words}" if words else ""))
+    yield ok(
+        "plan",
+        f"uses {capabilities.price_feed().name}" + (f"; refused are {words}" if words else ""),
+    )
 
 
 def reachable(settings: Settings) -> Iterator[Finding]:

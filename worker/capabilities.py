@@ -1,28 +1,29 @@
-"""What the plan of this API key gives, learned from the answers and remembered for a while."""
+"""What this API key may do, learned from the provider's answers and remembered for a while."""
 
 from datetime import datetime
 
-from market.feeds import Feed, choose_feed, feeds_for
+from market.feeds import Feed, bars_feed, feeds_for, price_feed
 from market.freshness import day_before
 from market.quotes import Delay
 from market.tickers import market_of
-from market.tiers import TIERS, Tier
-from queueing import Item
 from runtime.context import Context, fingerprint
+from worker.work import Kind, Work
 
 REMEMBER_S = 24 * 3600
 UNPUBLISHED_MS = 35 * 60 * 1000
-"""So long a market's newest day is not asked for again once it was found not to be published. A
-little more than a secondary round, so that the few critical assets find out when it is."""
+"""How long a market's newest day is not asked for again once it was found not to be published.
+A little more than a secondary round, so that the few critical assets find out when it is."""
 _UNPUBLISHED = "unpublished:"
 
 
-class Plan:
+class Capabilities:
     """The feeds that this key may use. A refusal costs one call a day, not one per asset."""
 
     def __init__(self, context: Context) -> None:
         self._redis = context.redis
-        self._feeds = feeds_for(TIERS[Tier(context.settings.polygon_tier)])
+        feeds = feeds_for(context.settings.plan)
+        self._feeds = feeds
+        self._bars_feed = bars_feed(feeds)
         self._key = f"{context.keys.plan}:{fingerprint(context.settings.api_key)}"
         self._unpublished_until_ms: dict[str, int] = {}
 
@@ -36,17 +37,17 @@ class Plan:
         }
         return {k: v for k, v in found.items() if not k.startswith(_UNPUBLISHED)}
 
-    def feed(self) -> Feed:
-        """The best feed that was not refused."""
-        return choose_feed(self.refused(), self._feeds)
+    def price_feed(self) -> Feed:
+        """The best feed of prices that was not refused."""
+        return price_feed(self.refused(), self._feeds)
 
     def gives_bars(self) -> bool:
         """False if the key may not even ask for bars."""
-        return self._feeds[-1].name not in self.refused()
+        return self._bars_feed.name not in self.refused()
 
-    def feed_for(self, item: Item, feed: Feed) -> Feed:
-        """The feed of a claimed item: bars have one of their own."""
-        return self._feeds[-1] if item.payload.get("bars") else feed
+    def feed_for(self, work: Work, feed: Feed) -> Feed:
+        """The feed that a call for this work uses, where prices come from `feed`."""
+        return self._bars_feed if work.kind is Kind.BARS else feed
 
     def seen_at(self, ticker: str, feed: Feed, now: datetime) -> datetime:
         """`now` for what this feed can give: while the newest completed day of a market is not
