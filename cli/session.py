@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import click
-import structlog
 
 from cli.exits import CommandError
 from db.connection import Connection, connect
@@ -30,9 +29,8 @@ def load_settings(*, log_level: int = logging.WARNING) -> Settings:
     log tells only what is wrong unless `log_level` (or ASSETQ_DEBUG) asks for more."""
     settings = Settings.load(environment())
     _loaded[:] = [settings]
-    configure(settings)
     level = logging.INFO if os.environ.get("ASSETQ_DEBUG") else log_level
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
+    configure(settings, level=level)
     return settings
 
 
