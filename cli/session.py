@@ -17,7 +17,7 @@ from local.servers.state import running_environment
 from runtime.context import Context
 from runtime.logs import configure
 from runtime.masking import Mask, secrets_of, secrets_of_environment
-from settings import Settings, SettingsError
+from settings import Settings
 from settings.urls import redacted_url
 
 _loaded: list[Settings] = []
@@ -51,23 +51,9 @@ def environment() -> dict[str, str]:
 @contextmanager
 def open_context(settings: Settings | None = None) -> Iterator[Context]:
     """Settings and Redis, which has answered. Raises SettingsError, RedisError."""
-    settings = settings or load_settings()
-    try:
-        manager = Context.open(settings)
-        context = manager.__enter__()
-    except (TypeError, ValueError) as error:
-        raise SettingsError([f"REDIS_URL: {str(error).rstrip('.')}. Correct it."]) from error
-    try:
-        try:
-            context.redis.ping()
-        except TypeError as error:
-            name = str(error).rpartition(" argument ")[2] or str(error)
-            raise SettingsError(
-                [f"REDIS_URL: the Redis client knows no option {name}. Remove it."]
-            ) from error
+    with Context.open(settings or load_settings()) as context:
+        context.redis.ping()
         yield context
-    finally:
-        manager.__exit__(None, None, None)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from local.servers.local import LocalRun
 from local.watching import SandboxView
 from market.tiers import TIERS, Tier
 from runtime.context import Context
+from runtime.redis_client import open_redis
 from settings import Settings
 from settings.catalogue import read_assets
 from settings.urls import redacted_url
@@ -52,9 +53,9 @@ def start_sandbox(run: LocalRun, settings: Settings, plan: str) -> SandboxView |
 def _check_redis(settings: Settings) -> None:
     url = settings.redis_url
     try:
-        with redis.Redis.from_url(url, socket_connect_timeout=5, socket_timeout=5) as client:
+        with open_redis(url, socket_connect_timeout=5, socket_timeout=5) as client:
             client.ping()
-    except (redis.RedisError, ValueError) as error:
+    except redis.RedisError as error:
         raise EmbeddedError(
             f"REDIS_URL {redacted_url(url)} does not answer ({type(error).__name__}): start that "
             "server, or remove REDIS_URL from the environment and .env to use an embedded one"

@@ -8,7 +8,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
 from runtime.redis_outage import outage
-from settings.urls import SentinelUrl
+from settings.redis_url import SentinelUrl
 
 SENTINEL_TIMEOUT_S = 2.0
 
@@ -28,20 +28,27 @@ def open_redis(url: str, **options: Any) -> Redis:
         return Redis.from_url(url, **options)
     options = {"retry": Retry(NoBackoff(), 0), **options}
     sentinel = Sentinel(  # type: ignore[no-untyped-call]
-        place.hosts, sentinel_kwargs=sentinel_options()
+        place.hosts, sentinel_kwargs=sentinel_options(place)
     )
     client: Redis = sentinel.master_for(  # type: ignore[no-untyped-call]
-        place.service, db=place.db, username=place.user, password=place.password, **options
+        place.service,
+        db=place.db,
+        username=place.user,
+        password=place.password,
+        **place.tls,
+        **options,
     )
     return client
 
 
-def sentinel_options() -> dict[str, Any]:
+def sentinel_options(place: SentinelUrl) -> dict[str, Any]:
     """Options with which a sentinel is asked: briefly and once, because there are others."""
     return {
         "socket_timeout": SENTINEL_TIMEOUT_S,
         "socket_connect_timeout": SENTINEL_TIMEOUT_S,
         "retry": Retry(NoBackoff(), 0),
+        **place.sentinel_login,
+        **place.tls,
     }
 
 
@@ -51,7 +58,10 @@ def twin_for_rq(redis: Redis) -> Redis:
     options = {**pool.connection_kwargs, "decode_responses": False}
     if isinstance(pool, SentinelConnectionPool):
         twin = SentinelConnectionPool(  # type: ignore[no-untyped-call]
-            pool.service_name, pool.sentinel_manager, **options
+            pool.service_name,
+            pool.sentinel_manager,
+            connection_class=pool.connection_class,
+            **options,
         )
         return Redis(connection_pool=twin)
     return Redis(connection_pool=type(pool)(connection_class=pool.connection_class, **options))

@@ -8,12 +8,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Annotated, Any, Self
-from urllib.parse import parse_qsl, quote, urlencode
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     Field,
     SecretStr,
@@ -24,7 +23,6 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
-    EnvSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -33,10 +31,12 @@ from pydantic_settings import (
 from market.access import checked_base_url, checked_key
 from market.tickers import check_symbol
 from market.tiers import TIERS, Plan, Tier
+from settings.database_url import checked_database_url, checked_host, joined
 from settings.errors import SettingsError
-from settings.files import read_dotenv, read_yaml, stated
-from settings.problems import problems, variables
-from settings.urls import SentinelUrl, checked_url
+from settings.problems import problems
+from settings.redis_url import checked_redis_url, without_verification
+from settings.sources import Sources
+from settings.urls import checked_url
 
 __all__ = ["Settings", "SettingsError"]
 
@@ -75,39 +75,36 @@ class Settings(BaseSettings):
     retry_max_attempts: int = Field(3, ge=0, le=100)
     retry_delay_seconds: float = Field(60, ge=0, le=86_400)
     aging_seconds: float = Field(1800, ge=0, le=30 * 86_400)
-    redis_url_given: str = Field(
+    redis_url_given: Annotated[str, AfterValidator(checked_redis_url)] = Field(
         "redis://127.0.0.1:6379/0", validation_alias="REDIS_URL", repr=False
     )
     redis_tls_verify: bool = True
-    database_url_given: str | None = Field(None, validation_alias="DATABASE_URL", repr=False)
-    db_host: str = "127.0.0.1"
+    database_url_given: Annotated[str, AfterValidator(checked_database_url)] | None = Field(
+        None, validation_alias="DATABASE_URL", repr=False
+    )
+    db_host: Annotated[str, AfterValidator(checked_host)] = "127.0.0.1"
     db_port: int = Field(5432, ge=1, le=65_535)
     db_name: str = "assetq"
     db_user: str = "assetq"
     db_password: SecretStr | None = None
     port: int | None = Field(None, ge=1, le=65_535)
     web_password: SecretStr | None = None
-    provider: str = Field(
-        "massive", validation_alias="ASSETQ_PROVIDER", pattern=r"^[A-Za-z0-9_.-]{1,40}$"
-    )
+    provider: str = Field("massive", validation_alias="ASSETQ_PROVIDER")
 
     @classmethod
     def load(
         cls, env: Mapping[str, str] | None = None, *, env_file: str | Path | None = ".env"
     ) -> Self:
-        """Reads everything; raises SettingsError naming each value that is wrong.
+        """Reads every source; raises SettingsError naming each value that is wrong.
 
         `env` stands in for this process' environment. `env_file` None: no such file.
         """
-        given = read_dotenv(env_file) | stated(os.environ if env is None else env)
-        source = _Environment(cls, given)
-        path = given.get("ASSETQ_CONFIG")
-        from_yaml = read_yaml(Path(path)) if path else {}
+        sources = Sources.read(os.environ if env is None else env, env_file)
         try:
-            return cls(**{field: value for field, (_, value) in from_yaml.items()} | source())
+            return cls(**sources.values(cls))
         except ValidationError as error:
             # `from None`: the cause would show the values in a traceback.
-            raise SettingsError(problems(error, cls.model_fields, from_yaml, given)) from None
+            raise SettingsError(problems(error, cls.model_fields, sources)) from None
 
     @classmethod
     def settings_customise_sources(
@@ -155,44 +152,13 @@ class Settings(BaseSettings):
         checked_url(value, ("http", "https"))
         return checked_base_url(value)
 
-    @field_validator("redis_url_given")
+    @field_validator("provider")
     @classmethod
-    def _redis(cls, value: str) -> str:
-        if value.startswith("unix://") and "/" in value.removeprefix("unix://"):
-            return value
-        if value.startswith(SentinelUrl.SCHEME):
-            if SentinelUrl.parse(value) is None:
-                raise ValueError(
-                    "must name sentinels, the service and the number of a database, such as "
-                    f"{SentinelUrl.SCHEME}host:26379,host:26379/mymaster/0"
-                )
-            return value
-        parts = checked_url(value, ("redis", "rediss"))
-        if not re.fullmatch(r"/?\d*", parts.path):  # redis-py would silently take database 0
-            raise ValueError("must end with the number of a database, such as redis://host:6379/0")
+    def _name(cls, value: str) -> str:
+        """It becomes part of the keys and the name of the RQ queue."""
+        if not re.fullmatch(r"[A-Za-z0-9_.-]{1,40}", value, re.ASCII):
+            raise ValueError("must be 1 to 40 letters, digits or one of _ . -")
         return value
-
-    @field_validator("database_url_given")
-    @classmethod
-    def _postgres(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        checked_url(value, ("postgresql", "postgres"))
-        return "postgresql://" + value.partition("://")[2]
-
-    @field_validator("db_host")
-    @classmethod
-    def _host(cls, value: str) -> str:
-        if value.startswith("/"):  # the directory of a socket
-            return value
-        try:
-            return str(IPv6Address(value.removeprefix("[").removesuffix("]")))
-        except ValueError:
-            if not re.fullmatch(r"[^\s/:@?#]+", value):
-                raise ValueError(
-                    "must be a host name, an address or a socket's directory; the port is DB_PORT"
-                ) from None
-            return value
 
     @model_validator(mode="after")
     def _together(self) -> Self:
@@ -236,22 +202,19 @@ class Settings(BaseSettings):
     @property
     def redis_url(self) -> str:
         """As given; hosts with self-signed certificates need REDIS_TLS_VERIFY=false."""
-        url = self.redis_url_given
-        if not url.startswith("rediss://") or self.redis_tls_verify:
-            return url
-        place, _, query = url.partition("?")
-        ours = {"ssl_cert_reqs": "none", "ssl_check_hostname": "false"}
-        return f"{place}?{urlencode(dict(parse_qsl(query)) | ours)}"
+        given = self.redis_url_given
+        return given if self.redis_tls_verify else without_verification(given)
 
     @property
     def database_url(self) -> str:
         """DATABASE_URL, or put together from DB_*."""
-        if self.database_url_given:
-            return self.database_url_given
-        password = self.db_password.get_secret_value() if self.db_password else ""
-        login = quote(self.db_user, safe="") + (f":{quote(password, safe='')}" if password else "")
-        host = f"[{self.db_host}]" if ":" in self.db_host else quote(self.db_host, safe="")
-        return f"postgresql://{login}@{host}:{self.db_port}/{quote(self.db_name, safe='')}"
+        return self.database_url_given or joined(
+            host=self.db_host,
+            port=self.db_port,
+            name=self.db_name,
+            user=self.db_user,
+            password=self.db_password.get_secret_value() if self.db_password else "",
+        )
 
     def required_api_key(self) -> SecretStr:
         """The key; raises SettingsError if there is none."""
@@ -260,21 +223,3 @@ class Settings(BaseSettings):
                 ["MASSIVE_API_KEY: not set. Set it (or POLYGON_API_KEY) to your API key."]
             )
         return self.api_key
-
-
-class _Environment(EnvSettingsSource):
-    """pydantic-settings' reading of names and cases, from a mapping of ours.
-
-    Only our own names: fields go by their names too, and API_KEY or PROVIDER are somebody else's.
-    """
-
-    def __init__(self, settings: type[BaseSettings], given: Mapping[str, str]) -> None:
-        self._given = given
-        super().__init__(settings)
-
-    def _load_env_vars(self) -> Mapping[str, str | None]:
-        ours = {
-            name for field, info in Settings.model_fields.items() for name in variables(field, info)
-        }
-        given = self._given.items()
-        return {name.lower(): value for name, value in given if name.upper() in ours}

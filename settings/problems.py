@@ -1,12 +1,14 @@
 """A mistake in a setting as one line: the name as the user wrote it, the value, what is allowed."""
 
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any
 
 from annotated_types import Ge, Gt, Le
-from pydantic import AliasChoices, ValidationError
+from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
+from settings.sources import Sources, variables
 from settings.urls import redacted_url
 
 _SECRET = {"api_key", "db_password", "web_password"}
@@ -17,11 +19,10 @@ _LONGEST_SHOWN = 80
 def problems(
     error: ValidationError,
     fields: Mapping[str, FieldInfo],
-    from_yaml: Mapping[str, tuple[str, Any]],
-    given: Mapping[str, str],
+    sources: Sources,
 ) -> list[str]:
-    """One line per problem. `given`: the environment; `from_yaml`: as `read_yaml` returns it."""
-    written = {name.upper(): name for name in given}
+    """One line per problem, under the name that the user wrote."""
+    from_yaml, written = sources.from_yaml, {name.upper(): name for name in sources.given}
     names = {field: variables(field, info) for field, info in fields.items()}
     field_of = {name: field for field, each in names.items() for name in each}
     lines = []
@@ -40,14 +41,6 @@ def problems(
     return lines
 
 
-def variables(field: str, info: FieldInfo) -> tuple[str, ...]:
-    """The environment's names for a field, the first one wins."""
-    alias = info.validation_alias
-    if isinstance(alias, AliasChoices):
-        return tuple(str(choice) for choice in alias.choices)
-    return (str(alias or field).upper(),)
-
-
 def _shown(field: str, value: Any) -> str:
     if field in _SECRET:
         return ""
@@ -56,10 +49,13 @@ def _shown(field: str, value: Any) -> str:
 
 
 def _allowed(info: FieldInfo) -> str | None:
-    """What a number or a switch may be; None for texts, whose validators say it."""
+    """What a number, a switch or a choice may be; None for texts, whose validators say it."""
     kinds = {info.annotation, *getattr(info.annotation, "__args__", ())}
     if bool in kinds:
         return "must be true or false"
+    for kind in kinds:
+        if isinstance(kind, type) and issubclass(kind, Enum):
+            return f"must be one of {', '.join(str(choice.value) for choice in kind)}"
     if not kinds & {int, float}:
         return None
     what = "a whole number" if int in kinds else "a number"

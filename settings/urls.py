@@ -1,43 +1,10 @@
-"""URLs of servers: what is one, what it says, and how it is shown without its secrets."""
+"""URLs of servers in general: what is one, and how it is shown without its secrets."""
 
 import re
-from dataclasses import dataclass
-from typing import ClassVar, Self
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
-
-@dataclass(frozen=True)
-class SentinelUrl:
-    """redis+sentinel://user:password@host:port,host:port/service/db: the master of a service.
-
-    User and password are the server's; the sentinels are asked without.
-    """
-
-    SCHEME: ClassVar = "redis+sentinel://"
-    _FORM: ClassVar = re.compile(
-        r"redis\+sentinel://(?:(?P<user>[^:@/]*):(?P<password>[^@/]*)@)?"
-        r"(?P<hosts>[^@/?#\s]+)/(?P<service>[\w.-]+)(?:/(?P<db>\d{1,5}))?/?"
-    )
-
-    hosts: tuple[tuple[str, int], ...]
-    service: str
-    db: int
-    user: str | None
-    password: str | None
-
-    @classmethod
-    def parse(cls, url: str) -> Self | None:
-        """None for anything else."""
-        form = cls._FORM.fullmatch(url)
-        if form is None:
-            return None
-        each = form["hosts"].split(",")
-        places = [re.fullmatch(r"(.+?)(?::(\d{1,5}))?", place) for place in each]
-        hosts = tuple((place[1], int(place[2] or 26379)) for place in places if place)
-        if len(hosts) != len(places):
-            return None
-        user, password = unquote(form["user"] or ""), unquote(form["password"] or "")
-        return cls(hosts, form["service"], int(form["db"] or 0), user or None, password or None)
+_SECRET_OPTION = re.compile(r"(?i)([a-z_-]*(?:pass|pwd|auth|secret|key|token)[a-z_-]*)=[^&#]*")
+_QUOTING = "write @ : / ? # % of a password as %40 %3A %2F %3F %23 %25"
 
 
 def redacted_url(url: str) -> str:
@@ -53,13 +20,10 @@ def redacted_url(url: str) -> str:
     return f"{scheme}://{place}{mark}" + _SECRET_OPTION.sub(r"\1=***", query)
 
 
-_SECRET_OPTION = re.compile(r"(?i)([a-z_-]*(?:pass|secret|key|token)[a-z_-]*)=[^&#]*")
-
-
 def checked_url(value: str, schemes: tuple[str, ...]) -> SplitResult:
-    """Parts of a URL with host; ValueError, which tells no secret, for all else.
+    """Parts of a URL with a host; ValueError, which tells no secret, for anything else.
 
-    A password that is not quoted tears it, and is told as such.
+    A password that is not quoted breaks the URL, and the error says so.
     """
     example = f"must be a URL such as {schemes[0]}://host:port/…"
     scheme, _, rest = value.partition("://")
@@ -77,6 +41,3 @@ def checked_url(value: str, schemes: tuple[str, ...]) -> SplitResult:
     if not named and "host" not in dict(parse_qsl(parts.query)):  # an option may name a socket
         raise ValueError(f"{example}, with a host and a port above 0")
     return parts
-
-
-_QUOTING = "write @ : / ? # % of a password as %40 %3A %2F %3F %23 %25"

@@ -16,7 +16,7 @@ from queueing import Keys
 from runtime.logs import configure
 from runtime.redis_client import open_redis, sentinel_options
 from settings import Settings, SettingsError
-from settings.urls import SentinelUrl
+from settings.redis_url import SentinelUrl
 from worker.resilience import wait_for_redis
 from worker.rq_classes import TickWorker
 from worker.ticks import rq_queue
@@ -38,8 +38,12 @@ if _sentinel := SentinelUrl.parse(_settings.redis_url):
         "DB": _sentinel.db,
         "USERNAME": _sentinel.user,
         "PASSWORD": _sentinel.password,
-        "SENTINEL_KWARGS": sentinel_options(),
-        "CONNECTION_KWARGS": {"retry": Retry(NoBackoff(), 0), "socket_connect_timeout": 5.0},
+        "SENTINEL_KWARGS": sentinel_options(_sentinel),
+        "CONNECTION_KWARGS": {
+            "retry": Retry(NoBackoff(), 0),
+            "socket_connect_timeout": 5.0,
+            **_sentinel.tls,
+        },
     }
 else:
     REDIS_URL = _settings.redis_url

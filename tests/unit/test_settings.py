@@ -300,7 +300,7 @@ def test_without_tls_there_is_nothing_to_verify() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [
-        ("POLYGON_TIER", "gold", "POLYGON_TIER='gold': input should be 'free', 'starter', "),
+        ("POLYGON_TIER", "gold", "POLYGON_TIER='gold': must be one of free, starter, "),
         ("POLYGON_RATE_LIMIT", "0", "POLYGON_RATE_LIMIT='0': must be a whole number from 1 to "),
         ("POLYGON_RATE_LIMIT", "five", "POLYGON_RATE_LIMIT='five': must be a whole number from 1"),
         ("BATCH_INTERVAL_MINUTES", "0", "BATCH_INTERVAL_MINUTES='0': must be a whole number from"),
@@ -312,7 +312,7 @@ def test_without_tls_there_is_nothing_to_verify() -> None:
         ("PRIORITY_ASSETS", "XAUUSD,xau usd", "PRIORITY_ASSETS='XAUUSD,xau usd': 'xau usd' is not"),
         ("PRIORITY_ASSETS", "A,B,A", "PRIORITY_ASSETS='A,B,A': A is listed twice."),
         ("PORT", "70000", "PORT='70000': must be a whole number from 1 to 65535."),
-        ("ASSETQ_PROVIDER", "a{b}", "ASSETQ_PROVIDER='a{b}': string should match pattern"),
+        ("ASSETQ_PROVIDER", "a{b}", "ASSETQ_PROVIDER='a{b}': must be 1 to 40 letters, digits"),
         ("POLYGON_BASE_URL", "api.massive.com", "POLYGON_BASE_URL=api.massive.com: must be a URL"),
         ("POLYGON_BASE_URL", "https://", "POLYGON_BASE_URL=https://: must be a URL such as"),
         ("POLYGON_BASE_URL", "https://h?apiKey=k", "POLYGON_BASE_URL=https://h?apiKey=***: must"),
@@ -367,7 +367,7 @@ def test_a_missing_key_is_told_by_who_needs_it() -> None:
         ("queue: {max_size: 0}", "{file}: queue.max_size=0: must be a whole number from 1 to "),
         ("queue: {max_size: yes}", "{file}: queue.max_size=True: must be a whole number from"),
         ("queue: {max_size: [1]}", "{file}: queue.max_size=[1]: must be a whole number from"),
-        ("rate_limiting: {tier: gold}", "{file}: rate_limiting.tier='gold': input should be "),
+        ("rate_limiting: {tier: gold}", "{file}: rate_limiting.tier='gold': must be one of free, "),
         ("batch: {interval_minutes: 0.5}", "{file}: batch.interval_minutes=0.5: must be a whole"),
         ("batch: {priority_assets: XAUUSD}", "{file}: batch.priority_assets: must be a list of"),
         ("batch: {priority_assets: [{enabled: true}]}", "{file}: batch.priority_assets: entry 1:"),

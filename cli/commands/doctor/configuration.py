@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dotenv import dotenv_values
-from pydantic import AliasChoices
 
 from cli.commands.doctor.finding import Finding, fail, ok, warn
 from settings import Settings
 from settings.files import read_yaml
+from settings.sources import variables
 
 ENV_FILE = Path(".env")
 _OTHERS = {
@@ -23,19 +23,9 @@ _OTHERS = {
 _PREFIXES = ("ASSETQ_", "MASSIVE_", "POLYGON_", "RATE_", "BATCH_", "QUEUE_", "RETRY_", "SECONDARY_")
 
 
-def variables() -> set[str]:
-    """Every name that the settings read."""
-    names: set[str] = set()
-    for field, info in Settings.model_fields.items():
-        alias = info.validation_alias
-        choices = alias.choices if isinstance(alias, AliasChoices) else [alias or field.upper()]
-        names |= {str(choice) for choice in choices}
-    return names
-
-
 def sources(settings: Settings) -> Iterator[Finding]:
     """Which names each source sets (never a value), and what looks like a slip."""
-    known = variables()
+    known = {name for f, info in Settings.model_fields.items() for name in variables(f, info)}
     dotenv = {k: v for k, v in dotenv_values(ENV_FILE).items() if v} if ENV_FILE.is_file() else {}
     environment = {name: value for name, value in os.environ.items() if value}
     taken = known & environment.keys()
