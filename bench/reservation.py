@@ -12,8 +12,9 @@ from pathlib import Path
 
 from redis import Redis
 
+from local.sandbox import worst_window
 from local.servers.valkey import ValkeyServer
-from local.simulation import START_MS, Scenario, Simulation, worst_window
+from local.simulation import START_MS, Scenario, Simulation
 from queueing import Grant, Keys, Policy, PriorityQueue, QuotaLimiter
 
 BATCH_CALLS, BATCH_MS, ANSWER_MS = 3, 300_000, 180

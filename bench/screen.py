@@ -29,7 +29,11 @@ def main() -> None:
     console = Console(
         record=True, force_terminal=True, width=WIDTH, height=HEIGHT, file=io.StringIO()
     )
-    view = LiveView("assetq: the sandbox API (synthetic prices), data in .data", console)
+    view = LiveView(
+        "assetq: the sandbox API (synthetic prices), data in .data",
+        settings.priority_assets,
+        console,
+    )
     with open_context(settings) as context:
         watcher = Watcher(context)
         ends_at = time.monotonic() + seconds

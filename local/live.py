@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
+from collections.abc import Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Protocol, Self
@@ -20,6 +21,7 @@ from queueing import Priority
 
 _STATUS_EVERY_S = 15.0
 _KEPT = 200
+_WIDE = 104  # columns from which on all of a refresh fits
 _OTHER_LINES = 16  # of the screen, beside the refreshes
 
 
@@ -43,9 +45,9 @@ class View(Protocol):
     def status(self, status: Status) -> None: ...
 
 
-def choose_view(title: str) -> View:
-    """Tables if somebody looks at a terminal, else lines."""
-    return LiveView(title) if sys.stdout.isatty() else PlainView()
+def choose_view(title: str, pinned: Sequence[str]) -> View:
+    """Tables in a terminal, else lines. `pinned` are the symbols that tables always show."""
+    return LiveView(title, pinned) if sys.stdout.isatty() else PlainView()
 
 
 class PlainView:
@@ -93,10 +95,15 @@ class PlainView:
 
 
 class LiveView:
-    """Tables that are drawn anew four times a second; said lines scroll by above them."""
+    """Tables that are drawn anew four times a second; said lines scroll by above them.
 
-    def __init__(self, title: str, console: Console | None = None) -> None:
+    The pinned symbols stand on top with their latest refresh, above the newest of the others."""
+
+    def __init__(
+        self, title: str, pinned: Sequence[str] = (), console: Console | None = None
+    ) -> None:
         self._title = title
+        self._pinned: dict[str, Refresh | None] = dict.fromkeys(pinned)
         self._console = console or Console()
         self._refreshes: deque[Refresh] = deque(maxlen=_KEPT)
         self._status: Status | None = None
@@ -123,7 +130,10 @@ class LiveView:
         self._console.print(line, markup=False, highlight=False)
 
     def refreshed(self, refresh: Refresh) -> None:
-        self._refreshes.appendleft(refresh)
+        if refresh.symbol in self._pinned:
+            self._pinned[refresh.symbol] = refresh
+        else:
+            self._refreshes.appendleft(refresh)
 
     def status(self, status: Status) -> None:
         self._status = status
@@ -131,7 +141,8 @@ class LiveView:
     def render(self) -> RenderableType:
         """What is on the screen now, fitted to its height."""
         rows = max(3, self._console.height - _OTHER_LINES)
-        parts: list[RenderableType] = [Text(self._title, style="bold"), self._latest(rows)]
+        title = Text(self._title, style="bold", no_wrap=True, overflow="ellipsis")
+        parts: list[RenderableType] = [title, self._latest(rows)]
         if self._status is not None:
             parts += [_queue_table(self._status), _waits(self._status)]
         parts.append(Text("Ctrl-C finishes what runs and stops everything", style="dim"))
@@ -139,25 +150,31 @@ class LiveView:
 
     def _latest(self, rows: int) -> Table:
         table = Table(title="latest refreshes", title_justify="left", expand=False)
-        table.add_column("at (UTC)")
-        table.add_column("symbol", style="bold")
-        table.add_column("price", justify="right")
+        for name in ("at (UTC)", "symbol"):
+            table.add_column(name, no_wrap=True)
+        table.add_column("price", justify="right", no_wrap=True)
         table.add_column("age", justify="right")
-        for name in ("source", "delay", "priority"):
+        wide = self._console.width >= _WIDE
+        for name in ("source", "delay", "priority") if wide else ("priority",):
             table.add_column(name)
         table.add_column("waited", justify="right")
-        for refresh in list(self._refreshes)[:rows]:
-            table.add_row(
-                clock(refresh.at),
-                refresh.symbol,
-                money(refresh),
-                span(refresh.age_s),
-                refresh.source,
-                refresh.delay,
-                Priority(refresh.priority).name,
-                span(refresh.waited_s),
-            )
+        pinned = [refresh for refresh in self._pinned.values() if refresh is not None]
+        for refresh in [*pinned, *self._refreshes][:rows]:
+            cells = _cells(refresh, wide=wide)
+            table.add_row(*cells, style="bold" if refresh in pinned else "")
         return table
+
+
+def _cells(refresh: Refresh, *, wide: bool) -> list[str]:
+    return [
+        clock(refresh.at),
+        refresh.symbol,
+        money(refresh),
+        span(refresh.age_s),
+        *((refresh.source, refresh.delay) if wide else ()),
+        Priority(refresh.priority).name,
+        span(refresh.waited_s),
+    ]
 
 
 def _queue_table(status: Status) -> Table:

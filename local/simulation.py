@@ -236,14 +236,3 @@ def _assets(scenario: Scenario) -> Iterator[tuple[str, Priority]]:
         band = max(SHARES, key=lambda p: SHARES[p] * (number + 1) - given[p])
         given[band] += 1
         yield f"{band.name}{number}", band
-
-
-def worst_window(arrivals_ms: list[int], window_ms: int) -> int:
-    """The most arrivals in any half-open window."""
-    arrivals = sorted(arrivals_ms)
-    worst = first = 0
-    for last, at in enumerate(arrivals):
-        while arrivals[first] <= at - window_ms:
-            first += 1
-        worst = max(worst, last - first + 1)
-    return worst

@@ -17,8 +17,9 @@ from rich.table import Table
 
 from cli.options import as_json
 from cli.show.output import print_json
+from local.sandbox import worst_window
 from local.servers.valkey import ValkeyServer
-from local.simulation import Result, Scenario, Simulation, worst_window
+from local.simulation import Result, Scenario, Simulation
 from market.tiers import TIERS, Tier
 from queueing import Policy, Priority, PriorityQueue, QuotaLimiter
 

@@ -75,7 +75,7 @@ def test_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_table_shows_the_newest_first_and_fits_the_screen() -> None:
     screen = io.StringIO()
     console = Console(file=screen, width=120, height=20, force_terminal=False)
-    view = LiveView("assetq: the sandbox API", console)
+    view = LiveView("assetq: the sandbox API", console=console)
     for number in range(50):
         view.refreshed(replace(REFRESH, symbol=f"S{number}"))
     view.refreshed(replace(REFRESH, symbol="NEWEST"))
@@ -86,3 +86,28 @@ def test_the_table_shows_the_newest_first_and_fits_the_screen() -> None:
     newest = next(index for index, line in enumerate(lines) if "NEWEST" in line)
     assert "S49" in lines[newest + 1]
     assert any("calls left: 0 of 5 · next batch at 12:10:00 (in 4 min 57 s)" in x for x in lines)
+
+
+def test_a_small_terminal_shows_symbol_price_and_times_whole_and_the_pinned_ones_on_top() -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, width=80, height=24, force_terminal=False)
+    view = LiveView("assetq: " + "a long title " * 9, ["XAUUSD", "BTCUSD"], console)
+    view.refreshed(REFRESH)
+    long = replace(
+        REFRESH,
+        symbol="SHIBUSDT",
+        price=Decimal("0.0000087612"),
+        as_of=NOW - timedelta(hours=20, minutes=33),
+        waited_s=1234,
+    )
+    for _ in range(30):
+        view.refreshed(long)
+    view.status(STATUS)
+    console.print(view.render())
+    lines = screen.getvalue().splitlines()
+    assert len(lines) <= 24
+    rows = [line for line in lines if line.startswith("│ 12:05:03 ")]
+    assert "XAUUSD" in rows[0]
+    assert sum("XAUUSD" in row for row in rows) == 1
+    for part in ("SHIBUSDT", "0.0000087612", "20 h 33 min", "20 min 34 s"):
+        assert part in rows[1]

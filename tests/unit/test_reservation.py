@@ -6,7 +6,8 @@ from __future__ import annotations
 import fakeredis
 import pytest
 
-from local.simulation import Result, Scenario, Simulation, worst_window
+from local.sandbox import worst_window
+from local.simulation import Result, Scenario, Simulation
 from queueing import Policy, Priority, PriorityQueue, QuotaLimiter
 
 TOLERANCE_MS = 5_000
