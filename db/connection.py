@@ -1,34 +1,38 @@
-"""Connections to PostgreSQL, units of work on them, and errors that say what to do.
+"""Connections to PostgreSQL, transactions on them, and errors that say what to do.
 
-Connections are in autocommit mode: a read leaves no transaction open (a drain waits up to a
-minute for quota between two statements), and everything that writes opens `unit_of_work`.
+Connections are in autocommit mode: no transaction stays open while a drain waits up to a minute
+for quota. Every statement but a ping runs in a `unit_of_work`, which sets time zone and limits for
+its transaction only, so that a session behind a pooler is left as it was found.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 
-from db.errors import (
-    BadDatabaseUrl,
-    DatabaseBusy,
-    DatabaseError,
-    DatabaseUnavailable,
-    MigrationMissing,
-    PermissionMissing,
-)
+from db.errors import BadDatabaseUrl, DatabaseError, DatabaseUnavailable
 from db.queries import sql
+from db.translation import Target, first_line, translated, unavailable
 
-# A worker that is stopped (SIGSTOP, swapped out) inside a transaction must not hold row locks on.
-IDLE_IN_TRANSACTION_TIMEOUT_S = 30.0
+__all__ = [
+    "Connection",
+    "Limits",
+    "Target",
+    "connect",
+    "living",
+    "ping",
+    "server_version",
+    "target",
+    "translated_errors",
+    "unit_of_work",
+]
 
 _KEEPALIVES = {
     "keepalives": 1,
@@ -38,47 +42,32 @@ _KEEPALIVES = {
     "tcp_user_timeout": 30_000,
 }
 
-# What libpq and the server say (in English, or the general remedy is shown) → what to do.
-_REMEDIES = (
-    (r"password authentication failed", "Check user and password in DATABASE_URL or DB_*."),
-    (r"no password supplied", "Put the password into DATABASE_URL or DB_PASSWORD."),
-    (r'role ".*" does not exist', "Create this role, or correct the user in DATABASE_URL or DB_*."),
-    (r'database ".*" does not exist', "Create it, or correct the name in DATABASE_URL or DB_NAME."),
-    (r"pg_hba\.conf", "Allow this user and host in pg_hba.conf, or try sslmode=require."),
-    (r"support ssl|certificate|sslmode", "Correct sslmode in DATABASE_URL."),
-    (r"refused", "Start PostgreSQL, or correct host and port in DATABASE_URL or DB_*."),
-    (r"timeout|timed out", "Check that the host is reachable and no firewall drops the port."),
-    (r"host name|resolve", "Correct the host in DATABASE_URL or DB_HOST."),
-    (r"too many clients|connection slots", "Raise max_connections, or start fewer workers."),
-    (r"starting up|shutting down|recovery", "Wait until it has started."),
-)
-_GENERAL_REMEDY = "Check DATABASE_URL or DB_*, and the server's log."
-
 
 @dataclass(frozen=True)
-class Target:
-    """Where a URL leads, without the password."""
+class Limits:
+    """Limits of a transaction in seconds; 0: none."""
 
-    host: str
-    port: str
-    dbname: str
-    user: str
+    statement_s: float = 15.0
+    lock_s: float = 5.0
+    idle_s: float = 30.0
+    """A worker that is stopped (SIGSTOP, swapped out) inside a transaction keeps no row locked."""
 
 
 class Connection(psycopg.Connection[tuple[Any, ...]]):
-    """A psycopg connection that knows where it leads, so that a lost one can be named."""
+    """A psycopg connection that knows its target, so that a lost one can be named."""
 
     target = Target("(unknown)", "-", "-", "-")
+    limits = Limits()
     patience_s: float | None = None
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-        """psycopg's: every statement passes here. A server that is frozen, or a network that
-        swallows everything, must not hold us for longer than `patience_s`."""
+        """psycopg's, and every statement passes here: bounds it where the server is frozen or the
+        network swallows everything."""
         try:
             return super().wait(gen, interval, timeout or self.patience_s)
         except psycopg.OperationalError:
             if self.patience_s and self.pgconn.transaction_status is TransactionStatus.ACTIVE:
-                self.close()  # it still waits for its answer, which nobody will read
+                self.close()  # its answer is still to come, and nothing will read it
             raise
 
 
@@ -91,12 +80,13 @@ def connect(
     patience_s: float | None = None,
     application_name: str = "assetq",
 ) -> Connection:
-    """One connection in autocommit mode, session time zone UTC.
+    """One connection in autocommit mode that speaks UTF-8.
 
     Takes postgres:// and postgresql:// URLs with any libpq option (sslmode, …); options in the
-    URL win over the defaults here. Raises BadDatabaseUrl, DatabaseUnavailable. Open it after a
-    fork, never before. A timeout of 0 means none. `patience_s` bounds each statement on this
-    side too, where the server itself may be frozen; the connection is closed then.
+    URL win over the defaults here. The time limits hold in `unit_of_work`; 0 means none.
+    `patience_s` bounds each statement on this side too, where the server itself may be frozen;
+    the connection is closed then. Open it after a fork, never before.
+    Raises BadDatabaseUrl, DatabaseUnavailable.
     """
     given, place = _parse(url), target(url)
     options: dict[str, Any] = {
@@ -104,6 +94,7 @@ def connect(
         "application_name": application_name,
         **_KEEPALIVES,
         **given,
+        "client_encoding": "UTF8",  # whatever PGCLIENTENCODING or the server's default is
     }
     try:
         # No server-side prepared statements: they break behind a transaction pooler.
@@ -112,37 +103,35 @@ def connect(
         )
     except psycopg.Error as error:
         # `from None`: the driver's own error keeps a reference to the connection's parameters.
-        raise _unavailable(_first(error), place) from None
+        raise unavailable(first_line(error), place) from None
     connection.target, connection.patience_s = place, patience_s
-    try:
-        with translated_errors(connection):
-            connection.execute(
-                sql("session_settings"),
-                {
-                    "statement_timeout": _ms(statement_timeout_s),
-                    "lock_timeout": _ms(lock_timeout_s),
-                    "idle_timeout": _ms(IDLE_IN_TRANSACTION_TIMEOUT_S),
-                },
-            )
-    except BaseException:
-        connection.close()
-        raise
+    connection.limits = Limits(statement_timeout_s, lock_timeout_s)
     return connection
 
 
 @contextmanager
-def unit_of_work(connection: Connection) -> Iterator[None]:
-    """One transaction: committed at the end of the block, rolled back on an error.
+def unit_of_work(connection: Connection, limits: Limits | None = None) -> Iterator[None]:
+    """One transaction, read or write: committed at the end of the block, rolled back on an error.
 
-    A signal (a job timeout) may strike at any line, also while the server commits. Then nobody
-    knows the state of the connection, so it is closed: the server finishes or undoes the
-    transaction as a whole, and the work is done again on a new connection.
+    A signal (a job timeout) may strike at any line, also while the server commits. Then the state
+    of the connection is unknown, so it is closed: the server finishes or undoes the transaction
+    as a whole, and the work is done again on a new connection.
     """
     try:
         with translated_errors(connection), connection.transaction():
+            limits = limits or connection.limits
+            connection.execute(
+                sql("transaction_settings"),
+                {
+                    "statement_timeout": _ms(limits.statement_s),
+                    "lock_timeout": _ms(limits.lock_s),
+                    "idle_timeout": _ms(limits.idle_s),
+                },
+            )
             yield
-    except DatabaseError:
-        if connection.info.transaction_status is not TransactionStatus.IDLE:
+    except DatabaseError as error:
+        idle = connection.info.transaction_status is TransactionStatus.IDLE
+        if not idle or error.sqlstate == _READ_ONLY:
             connection.close()
         raise
     except BaseException:
@@ -150,36 +139,16 @@ def unit_of_work(connection: Connection) -> Iterator[None]:
         raise
 
 
+_READ_ONLY = "25006"  # a failover left this connection on a replica; a new one finds the primary
+
+
 @contextmanager
 def translated_errors(connection: Connection) -> Iterator[None]:
-    """psycopg's errors become ours; the text keeps the server's first line and never a value."""
+    """psycopg's errors become those of `db.errors`."""
     try:
         yield
-    except (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName) as error:
-        raise MigrationMissing(f"The database is not prepared for assetq: {_first(error)}.") from (
-            error
-        )
-    except errors.InsufficientPrivilege as error:
-        raise PermissionMissing(
-            f"The database user may not do this: {_first(error)}.",
-            remedy="Grant it (db/sql/grants.sql), or use the owner of the tables to migrate.",
-        ) from error
-    except (
-        errors.DeadlockDetected,
-        errors.LockNotAvailable,
-        errors.QueryCanceled,
-        errors.SerializationFailure,
-    ) as error:
-        raise DatabaseBusy(f"PostgreSQL gave up waiting: {_first(error)}.") from error
-    except (
-        errors.OperationalError,
-        errors.InterfaceError,
-        errors.IdleInTransactionSessionTimeout,  # we were stopped for too long
-        errors.ReadOnlySqlTransaction,  # a failover left us on a replica
-    ) as error:
-        raise _unavailable(_first(error), connection.target) from error
     except psycopg.Error as error:
-        raise DatabaseError(f"PostgreSQL refused: {_first(error)} ({error.sqlstate}).") from error
+        raise translated(error, connection.target, lost=connection.closed) from error
 
 
 def target(url: str) -> Target:
@@ -197,6 +166,20 @@ def ping(connection: Connection) -> None:
     """Returns if the server answers. Raises DatabaseUnavailable."""
     with translated_errors(connection):
         connection.execute("SELECT 1")
+
+
+def living(connection: Connection, reconnect: Callable[[], Connection]) -> Connection:
+    """The connection if the server answers on it, else a new one.
+
+    A server, pooler or firewall may cut an idle connection (idle_session_timeout): that is no
+    outage. Raises DatabaseUnavailable if there is one.
+    """
+    try:
+        ping(connection)
+    except DatabaseUnavailable:
+        connection.close()
+        return reconnect()
+    return connection
 
 
 def server_version(connection: Connection) -> str:
@@ -224,28 +207,6 @@ def _parse(url: str) -> dict[str, str]:
             "password percent-encoded (@ is %40), and only options that libpq knows.",
         )
     return given
-
-
-def _unavailable(reason: str, place: Target) -> DatabaseUnavailable:
-    known = (text for mark, text in _REMEDIES if re.search(mark, reason, re.IGNORECASE))
-    return DatabaseUnavailable(
-        reason,
-        host=place.host,
-        port=place.port,
-        dbname=place.dbname,
-        user=place.user,
-        remedy=next(known, _GENERAL_REMEDY),
-    )
-
-
-def _first(error: psycopg.Error) -> str:
-    """The line that tells the cause: of several addresses tried, libpq puts each on its own."""
-    if error.diag.message_primary:
-        return error.diag.message_primary.strip()
-    lines = [line.strip(" \t-") for line in str(error).splitlines() if line.strip()]
-    text = next((line for line in lines if "FATAL" in line), lines[0] if lines else "no answer")
-    text = re.sub(r"^.*?FATAL:\s*", "", text)
-    return text.removeprefix("connection failed: ").rstrip(".")
 
 
 def _ms(seconds: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from db.connection import Connection, translated_errors, unit_of_work
+from db.connection import Connection, unit_of_work
 from db.errors import MigrationMissing
 from db.queries import sql
 
@@ -17,7 +17,7 @@ class ProviderRepository:
 
     def last_active_ago(self, code: str = "polygon") -> timedelta | None:
         """Time since last_active_at on the server's clock. None: no call was ever recorded."""
-        with translated_errors(self._connection):
+        with unit_of_work(self._connection):
             row = self._connection.execute(sql("last_active_ago"), {"code": code}).fetchone()
         if row is None:
             raise _absent(code)

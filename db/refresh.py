@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import TypeVar
 
+import structlog
+
+from db.bars import series_bars, upsert_bars
 from db.calls import insert_call
 from db.connection import Connection, unit_of_work
+from db.errors import DatabaseBusy, RowRefused
+from db.isolation import Isolated, isolate
+from db.prices import ALTERED, CHANGED, update_prices
 from db.queries import sql
-from db.rows import (
-    BarLike,
-    CallAudit,
-    SymbolRefresh,
-    WriteResult,
-    instant_text,
-    storable_text,
-    unstorable,
-)
+from db.rows import CallAudit, SymbolRefresh, WriteResult, storable_text, unstorable_price
+
+log = structlog.get_logger(__name__)
 
 PROVIDER = "polygon"
 _BARS_PER_STATEMENT = 5_000
+# For rows that another session holds: writers of assetq hold theirs for milliseconds.
+_LOCK_S, _LOCK_ALONE_S = 1.0, 0.2
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class RefreshWriter:
@@ -45,104 +52,174 @@ class RefreshWriter:
         refreshed: Sequence[SymbolRefresh],
         failed: Sequence[tuple[str, str]] = (),
     ) -> WriteResult:
-        """Stores everything or, on an error, nothing; writing the same again changes nothing.
+        """Store the answer in one transaction; storing the same again changes nothing.
 
         `observed_at_ms` is the instant of the call's grant on the queue's clock. A price is
         replaced by a newer (as_of, observed_at_ms), a bar and the sync status by a newer
-        observed_at_ms. `failed` are (symbol, reason). A symbol that the table does not hold, or
-        whose values cannot be stored, is named in the result, and the others are written.
-        Six statements, whatever the number of symbols (bars: one more per 5,000).
+        observed_at_ms. `failed` are (symbol, reason). Seven statements, whatever the number of
+        symbols (bars: one more per 5,000).
 
-        Raises DatabaseUnavailable, DatabaseBusy (both: nothing known to be written, do it again),
-        MigrationMissing, PermissionMissing. A signal that strikes inside closes the connection.
+        What the tables refuse (a rule of the user's own, a lock, a value) fails alone: it is named
+        in the result and logged, and everything else is written. Raises DatabaseUnavailable,
+        WritesRefused, DatabaseConflict, MigrationMissing or another DatabaseError for what
+        concerns the whole call; then nothing is known to be written, and the same write may be
+        tried again. A signal that strikes inside closes the connection.
         """
-        with unit_of_work(self._connection):
-            result = self._write(observed_at_ms, call, _by_symbol(refreshed), dict(failed))
-            self._before_commit()
-            return result
+        answer = (call, _by_symbol(refreshed), dict(failed))
+        try:
+            result = self._transaction(observed_at_ms, *answer, alone=False)
+        except RowRefused:
+            result = self._transaction(observed_at_ms, *answer, alone=True)
+        for note in result.notes:
+            log.warning("write.refused", detail=note)
+        return result
 
-    def _write(
+    def _transaction(
         self,
         observed_at_ms: int,
         call: CallAudit,
         refreshed: Mapping[str, SymbolRefresh],
         failed: Mapping[str, str],
+        *,
+        alone: bool,
+    ) -> WriteResult:
+        limits = self._connection.limits
+        lock_s = _LOCK_ALONE_S if alone else _LOCK_S
+        limits = replace(limits, lock_s=min(limits.lock_s or lock_s, lock_s))
+        with unit_of_work(self._connection, limits):
+            write = _Write(self._connection, self._provider, observed_at_ms, alone=alone)
+            result = write.run(call, refreshed, failed)
+            self._before_commit()
+            return result
+
+
+class _Write:
+    """One write, inside a transaction. `alone`: what is refused is found and left out; else the
+    first refusal is raised."""
+
+    def __init__(
+        self, connection: Connection, provider: str, observed_at_ms: int, *, alone: bool
+    ) -> None:
+        self._connection = connection
+        self._provider = provider
+        self._observed_at_ms = observed_at_ms
+        self._alone = alone
+        self._changed: set[str] = set()
+        self._refused: dict[str, str] = {}
+        self._busy: set[str] = set()
+        self._notes: list[str] = []
+
+    def run(
+        self, call: CallAudit, refreshed: Mapping[str, SymbolRefresh], failed: Mapping[str, str]
     ) -> WriteResult:
         known = self._lock({*refreshed, *failed})
-        refused = _refusals(known, refreshed, failed)
-        good = [item for symbol, item in refreshed.items() if symbol not in refused]
-        priced = [item for item in good if not item.bars_only]
-        changed = self._write_prices(observed_at_ms, priced)
-        bars_written = self._write_bars(observed_at_ms, good)
-        errors = {**failed, **refused}
+        for symbol in {**refreshed, **failed}:
+            if symbol not in known:
+                self._refused[symbol] = "not in trading.symbols"
+        for symbol, item in refreshed.items():
+            if why := _flaw(item, known.get(symbol, "object")):
+                self._refused.setdefault(symbol, why)
+        items = list(refreshed.values())
+        self._write_prices([item for item in self._open(items) if not item.bars_only])
+        bars_written = self._write_bars(self._open(items))
+        errors = {**failed, **self._refused}
         self._write_status(
-            observed_at_ms,
-            {
-                **{symbol: errors[symbol] for symbol in errors if symbol in known},
-                **{item.symbol: None for item in priced},
-            },
+            {symbol: errors[symbol] for symbol in errors if symbol in known}
+            | {item.symbol: None for item in self._open(items) if not item.bars_only}
         )
-        insert_call(self._connection, self._provider, call)
+        self._write_call(call)
+        stored = [item.symbol for item in self._open(items)]
         return WriteResult(
-            changed=tuple(item.symbol for item in good if item.symbol in changed),
-            unchanged=tuple(item.symbol for item in good if item.symbol not in changed),
-            refused=refused,
+            changed=tuple(symbol for symbol in stored if symbol in self._changed),
+            unchanged=tuple(symbol for symbol in stored if symbol not in self._changed),
+            refused=self._refused,
+            busy=frozenset(self._busy),
             bars_written=bars_written,
+            notes=tuple(self._notes),
         )
+
+    def _open(self, items: Iterable[SymbolRefresh]) -> list[SymbolRefresh]:
+        """Those that nothing has refused so far."""
+        return [item for item in items if item.symbol not in self._refused]
+
+    def _each(self, items: Sequence[T], write: Callable[[Sequence[T]], R]) -> Isolated[T, R]:
+        """Write the items, with those that are refused left out if `alone`."""
+        if self._alone:
+            return isolate(self._connection, items, write)
+        return Isolated([write(items)] if items else [])
+
+    def _refuse(self, symbols: Sequence[str], why: RowRefused) -> None:
+        self._refused |= dict.fromkeys(symbols, why.message)
+        if isinstance(why, DatabaseBusy):
+            self._busy |= set(symbols)
 
     def _lock(self, symbols: Iterable[str]) -> dict[str, str]:
         """Row locks in the table's order; symbol → JSON type of its metadata."""
-        names = [name for name in symbols if storable_text(name) == name]
-        rows = self._connection.execute(sql("lock_symbols"), {"symbols": names})
-        return dict(rows.fetchall())
+        parameters = {"symbols": [name for name in symbols if storable_text(name) == name]}
+        if not self._alone:
+            return dict(self._connection.execute(sql("lock_symbols"), parameters).fetchall())
+        rows = self._connection.execute(sql("lock_free_symbols"), parameters).fetchall()
+        held = [symbol for symbol, _, is_locked in rows if not is_locked]
+        self._refuse(held, DatabaseBusy("another session holds its row in trading.symbols"))
+        return {symbol: kind for symbol, kind, _ in rows}
 
-    def _write_prices(self, observed_at_ms: int, items: Sequence[SymbolRefresh]) -> set[str]:
-        if not items:
-            return set()
-        prices = [item.price for item in items]
-        rows = self._connection.execute(
-            sql("update_prices"),
-            {
-                "observed_at_ms": observed_at_ms,
-                "symbol": [item.symbol for item in items],
-                "last_price": [price.last for price in prices],
-                "bid": [price.bid for price in prices],
-                "ask": [price.ask for price in prices],
-                "daily_open": [price.daily_open for price in prices],
-                "daily_high": [price.daily_high for price in prices],
-                "daily_low": [price.daily_low for price in prices],
-                "daily_close": [price.daily_close for price in prices],
-                "as_of": [instant_text(price.as_of) for price in prices],
-                "source": [storable_text(str(price.source)) for price in prices],
-                "delay": [storable_text(str(price.delay)) for price in prices],
-            },
+    def _write_prices(self, items: Sequence[SymbolRefresh]) -> None:
+        outcome = self._each(
+            items, lambda part: update_prices(self._connection, self._observed_at_ms, part)
         )
-        return {symbol for (symbol,) in rows}
+        for verdicts in outcome.written:
+            self._changed |= {symbol for symbol, v in verdicts.items() if v == CHANGED}
+            altered = [symbol for symbol, verdict in verdicts.items() if verdict == ALTERED]
+            self._refused |= dict.fromkeys(
+                altered, "a trigger of trading.symbols does not store the price as it is written"
+            )
+        for refused, why in outcome.refused:
+            self._refuse([item.symbol for item in refused], why)
 
-    def _write_bars(self, observed_at_ms: int, items: Sequence[SymbolRefresh]) -> int:
-        # One row per (symbol, start): a statement may not touch the same row twice.
-        bars: dict[tuple[str, datetime], tuple[str, BarLike]] = {
-            (item.symbol, bar.start.astimezone(UTC)): (str(item.price.source), bar)
-            for item in items
-            for bar in item.bars
-        }
-        written = 0
-        for chunk in _chunks(list(bars.items()), _BARS_PER_STATEMENT):
-            parameters = _bar_arrays(chunk) | {"observed_at_ms": observed_at_ms}
-            written += self._connection.execute(sql("upsert_bars"), parameters).rowcount
+    def _write_bars(self, items: Sequence[SymbolRefresh]) -> int:
+        bars, flaws = series_bars(items)
+        self._notes += flaws
+        written, lost = 0, defaultdict[str, list[tuple[datetime, RowRefused]]](list)
+        for at in range(0, len(bars), _BARS_PER_STATEMENT):
+            outcome = self._each(
+                bars[at : at + _BARS_PER_STATEMENT],
+                lambda part: upsert_bars(self._connection, self._observed_at_ms, part),
+            )
+            written += sum(outcome.written)
+            for refused, why in outcome.refused:
+                for bar in refused:
+                    lost[bar.symbol].append((bar.start, why))
+        for item in items:
+            if refusals := lost[item.symbol]:
+                first, why = min(refusals, key=lambda refusal: refusal[0])
+                told = f"{len(refusals)} of {len(item.bars)} bars of {item.symbol}"
+                self._notes.append(f"{told}, from {first:%Y-%m-%d %H:%M} on: {why.message}")
+                if item.bars_only and len(refusals) == len(item.bars):
+                    self._refuse([item.symbol], why)
         return written
 
-    def _write_status(self, observed_at_ms: int, errors: Mapping[str, str | None]) -> None:
-        if errors:
+    def _write_status(self, errors: Mapping[str, str | None]) -> None:
+        def upsert(part: Sequence[tuple[str, str | None]]) -> None:
             self._connection.execute(
                 sql("upsert_sync_status"),
                 {
-                    "observed_at_ms": observed_at_ms,
+                    "observed_at_ms": self._observed_at_ms,
                     "provider": self._provider,
-                    "symbol": list(errors),
-                    "error": [storable_text(error) for error in errors.values()],
+                    "symbol": [symbol for symbol, _ in part],
+                    "error": [storable_text(error) for _, error in part],
                 },
             )
+
+        for refused, why in self._each(list(errors.items()), upsert).refused:
+            names = ", ".join(symbol for symbol, _ in refused)
+            self._notes.append(f"sync status of {names}: {why.message}")
+
+    def _write_call(self, call: CallAudit) -> None:
+        def insert(part: Sequence[CallAudit]) -> None:
+            insert_call(self._connection, self._provider, call)
+
+        for _, why in self._each([call], insert).refused:
+            self._notes.append(f"audit row of call {call.call_id}: {why.message}")
 
 
 def _by_symbol(refreshed: Iterable[SymbolRefresh]) -> dict[str, SymbolRefresh]:
@@ -150,52 +227,21 @@ def _by_symbol(refreshed: Iterable[SymbolRefresh]) -> dict[str, SymbolRefresh]:
     found: dict[str, SymbolRefresh] = {}
     for item in refreshed:
         other = found.get(item.symbol)
-        if other is None or unstorable(other) or (not unstorable(item) and _is_newer(item, other)):
+        if other is None or _counts_before(item, other):
             found[item.symbol] = item
     return found
 
 
-def _is_newer(item: SymbolRefresh, other: SymbolRefresh) -> bool:
-    return item.price.as_of >= other.price.as_of
+def _counts_before(item: SymbolRefresh, other: SymbolRefresh) -> bool:
+    if unstorable_price(other.price):
+        return True
+    return not unstorable_price(item.price) and item.price.as_of >= other.price.as_of
 
 
-def _refusals(
-    known: Mapping[str, str], refreshed: Mapping[str, SymbolRefresh], failed: Iterable[str]
-) -> dict[str, str]:
-    refused = {
-        symbol: "not in trading.symbols"
-        for symbol in {**refreshed, **dict.fromkeys(failed)}
-        if symbol not in known
-    }
-    for symbol, item in refreshed.items():
-        if symbol in refused:
-            continue
-        if known[symbol] not in ("object", "null"):
-            refused[symbol] = f"its metadata is a JSON {known[symbol]}, not an object"
-        elif reason := unstorable(item):
-            refused[symbol] = reason
-    return refused
-
-
-def _bar_arrays(
-    chunk: Sequence[tuple[tuple[str, datetime], tuple[str, BarLike]]],
-) -> dict[str, Any]:
-    return {
-        "symbol": [symbol for (symbol, _), _ in chunk],
-        "ts": [start for (_, start), _ in chunk],
-        "source": [storable_text(source) for _, (source, _) in chunk],
-        "open": [bar.open for _, (_, bar) in chunk],
-        "high": [bar.high for _, (_, bar) in chunk],
-        "low": [bar.low for _, (_, bar) in chunk],
-        "close": [bar.close for _, (_, bar) in chunk],
-        "volume": [bar.volume for _, (_, bar) in chunk],
-        "vwap": [bar.vwap for _, (_, bar) in chunk],
-        "trades": [bar.trades for _, (_, bar) in chunk],
-    }
-
-
-def _chunks(
-    items: Sequence[tuple[tuple[str, datetime], tuple[str, BarLike]]], size: int
-) -> Iterator[Sequence[tuple[tuple[str, datetime], tuple[str, BarLike]]]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+def _flaw(item: SymbolRefresh, metadata: str) -> str | None:
+    """The reason why no price of the item can be stored. `metadata` is its JSON type."""
+    if item.bars_only:
+        return None
+    if metadata not in ("object", "null"):
+        return f"its metadata is a JSON {metadata}, not an object"
+    return unstorable_price(item.price)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -10,6 +10,8 @@ from typing import Protocol
 
 MAX_TEXT = 500
 _MAX_EXPONENT = 30  # far beyond any price or volume, far within the range of numeric
+_PRICE_NUMBERS = ("last", "bid", "ask", "daily_open", "daily_high", "daily_low", "daily_close")
+_BAR_NUMBERS = ("open", "high", "low", "close", "volume", "vwap")
 
 
 class PriceLike(Protocol):
@@ -88,30 +90,30 @@ class CallAudit:
 class WriteResult:
     """The outcome of one write, by symbol.
 
-    `changed`: the stored price is a new one. `unchanged`: the stored price is as new or newer.
-    `refused`: no price was written, with the reason (not in trading.symbols, or a value that
-    cannot be stored).
+    `changed`: the stored price is this one. `unchanged`: the stored price is newer.
+    `refused`: nothing was written for it, with the reason. `busy`: those of the refused whose row
+    another session holds, so that trying again may succeed.
+    `notes`: bars, sync status and audit rows that the tables refused, in words.
     """
 
     changed: tuple[str, ...] = ()
     unchanged: tuple[str, ...] = ()
     refused: dict[str, str] = field(default_factory=dict)
+    busy: frozenset[str] = frozenset()
     bars_written: int = 0
+    notes: tuple[str, ...] = ()
 
 
-def unstorable(refresh: SymbolRefresh) -> str | None:
-    """The reason why a refresh cannot be stored; None: it can be."""
-    for name, number in _numbers(refresh):
-        if number is not None and not _storable(number):
-            return f"{name} is not a number that can be stored: {number!r}"[:MAX_TEXT]
-    for bar in refresh.bars:
-        if bar.trades is not None and not 0 <= bar.trades < 2**63:
-            return f"trades is out of range: {bar.trades}"
-    moments = [("as_of", refresh.price.as_of), *(("bar", bar.start) for bar in refresh.bars)]
-    for name, moment in moments:
-        if moment.tzinfo is None:
-            return f"{name} has no time zone: {moment.isoformat()}"
-    return None
+def unstorable_price(price: PriceLike) -> str | None:
+    """The reason why a price cannot be stored; None: it can be."""
+    return _flaw(price, _PRICE_NUMBERS) or _naive("as_of", price.as_of)
+
+
+def unstorable_bar(bar: BarLike) -> str | None:
+    """The reason why a bar cannot be stored; None: it can be."""
+    if bar.trades is not None and not 0 <= bar.trades < 2**63:
+        return f"trades is out of range: {bar.trades}"
+    return _flaw(bar, _BAR_NUMBERS) or _naive("start", bar.start)
 
 
 def instant_text(moment: datetime) -> str:
@@ -136,22 +138,16 @@ def storable_text(text: str | None) -> str | None:
     return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")[:MAX_TEXT]
 
 
-def _numbers(refresh: SymbolRefresh) -> Iterator[tuple[str, Decimal | None]]:
-    price = refresh.price
-    yield "last_price", price.last
-    yield "bid", price.bid
-    yield "ask", price.ask
-    yield "daily_open", price.daily_open
-    yield "daily_high", price.daily_high
-    yield "daily_low", price.daily_low
-    yield "daily_close", price.daily_close
-    for bar in refresh.bars:
-        yield "open", bar.open
-        yield "high", bar.high
-        yield "low", bar.low
-        yield "close", bar.close
-        yield "volume", bar.volume
-        yield "vwap", bar.vwap
+def _flaw(values: object, names: Sequence[str]) -> str | None:
+    for name in names:
+        number = getattr(values, name)
+        if number is not None and not _storable(number):
+            return f"{name} is not a number that can be stored: {number!r}"[:MAX_TEXT]
+    return None
+
+
+def _naive(name: str, moment: datetime) -> str | None:
+    return None if moment.tzinfo else f"{name} has no time zone: {moment.isoformat()}"
 
 
 def _storable(number: Decimal) -> bool:

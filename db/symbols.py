@@ -11,7 +11,7 @@ from typing import Any
 from psycopg import errors
 from psycopg.rows import kwargs_row
 
-from db.connection import Connection, translated_errors, unit_of_work
+from db.connection import Connection, unit_of_work
 from db.errors import SymbolRejected
 from db.queries import sql
 from db.rows import parse_instant
@@ -120,7 +120,7 @@ class SymbolRepository:
             "stalest": stalest,
         }
         with (
-            translated_errors(self._connection),
+            unit_of_work(self._connection),
             self._connection.cursor(row_factory=kwargs_row(_stored)) as cursor,
         ):
             return tuple(cursor.execute(sql("select_symbols"), parameters))

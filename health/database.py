@@ -4,7 +4,7 @@ import re
 import threading
 import time
 
-from db.connection import connect, translated_errors
+from db.connection import connect, unit_of_work
 from db.errors import DatabaseError, DatabaseUnavailable
 from db.queries import sql
 
@@ -67,7 +67,7 @@ def look(url: str) -> str | None:
             connect(
                 url, connect_timeout_s=2, statement_timeout_s=2, application_name="assetq health"
             ) as connection,
-            translated_errors(connection),
+            unit_of_work(connection),
         ):
             row = connection.execute(sql("provider_exists")).fetchone()
     except DatabaseUnavailable as error:

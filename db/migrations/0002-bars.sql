@@ -1,5 +1,3 @@
--- depends: 0001-symbols
---
 -- market_data.ohlcv_5m: 5-minute bars, one row per symbol and start of the bar.
 --
 -- symbol_id has the type of trading.symbols.id, whatever that is. There is no foreign key: the

@@ -1,5 +1,3 @@
--- depends: 0001-symbols
---
 -- data_sources: who delivers (api_providers), how far each symbol is (data_sync_status), and one
 -- row per API call (api_calls, the audit: see db/calls.py for how long rows are kept).
 

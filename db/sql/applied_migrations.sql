@@ -1,1 +1,1 @@
-SELECT migration_id FROM assetq._yoyo_migration;
+SELECT name FROM assetq.migrations;

@@ -21,7 +21,7 @@ GRANT SELECT, INSERT, UPDATE ON market_data.ohlcv_5m TO assetq_worker;
 GRANT SELECT, UPDATE (last_active_at) ON data_sources.api_providers TO assetq_worker;
 GRANT SELECT, INSERT, UPDATE ON data_sources.data_sync_status TO assetq_worker;
 GRANT SELECT, INSERT, DELETE ON data_sources.api_calls TO assetq_worker;
-GRANT SELECT ON assetq._yoyo_migration TO assetq_worker;
+GRANT SELECT ON assetq.migrations TO assetq_worker;
 
 -- Only for tables of your own whose ids come from a sequence.
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA market_data, data_sources TO assetq_worker;

@@ -1,2 +1,2 @@
--- The number is "assetq" in ASCII, so that it can be told from other programs' locks.
-SELECT pg_advisory_lock(107148485162097);
+-- To the end of the transaction. The number is "assetq" in ASCII, to tell it from other programs'.
+SELECT pg_advisory_xact_lock(107148485162097);

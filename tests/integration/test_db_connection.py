@@ -57,12 +57,13 @@ def test_unknown_database_and_closed_port_name_place_and_remedy(database_url: st
         connect("postgresql://someone:secret@127.0.0.1:1/prices")
 
 
-def test_session_has_limits_and_utc(database_url: str) -> None:
+def test_a_unit_of_work_has_limits_and_utc(database_url: str) -> None:
     with connect(database_url, statement_timeout_s=1.5, lock_timeout_s=0.5) as connection:
-        assert one(connection, "SHOW statement_timeout") == "1500ms"
-        assert one(connection, "SHOW lock_timeout") == "500ms"
-        assert one(connection, "SHOW idle_in_transaction_session_timeout") == "30s"
-        assert one(connection, "SHOW TimeZone") == "UTC"
+        with unit_of_work(connection):
+            assert one(connection, "SHOW statement_timeout") == "1500ms"
+            assert one(connection, "SHOW lock_timeout") == "500ms"
+            assert one(connection, "SHOW idle_in_transaction_session_timeout") == "30s"
+            assert one(connection, "SHOW TimeZone") == "UTC"
         assert connection.info.get_parameters()["connect_timeout"] == "5"
         assert int(server_version(connection).split(".")[0]) >= 13
 

@@ -55,7 +55,7 @@ def test_it_does_the_daily_work(worker: Connection) -> None:
         "DELETE FROM market_data.ohlcv_5m",
         "UPDATE data_sources.api_calls SET status = 200",
         "DROP TABLE market_data.ohlcv_5m",
-        "DELETE FROM assetq._yoyo_migration",
+        "DELETE FROM assetq.migrations",
         "CREATE TABLE trading.mine (n int)",
     ],
 )

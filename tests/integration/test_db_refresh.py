@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from db.connection import Connection, connect
-from db.errors import DatabaseBusy, DatabaseError
+from db.errors import DatabaseError, WritesRefused
 from db.migrate import migrate
 from db.refresh import RefreshWriter
 from db.rows import SymbolRefresh, WriteResult
@@ -106,10 +106,11 @@ def test_everything_of_one_call(connection: Connection, writer: RefreshWriter) -
 def test_the_same_again_changes_nothing(connection: Connection, writer: RefreshWriter) -> None:
     item = refresh("XAUUSD", bars=[bar()])
     writer.write(1_000, call(), [item])
-    before = rows(connection, "SELECT xmin::text FROM market_data.ohlcv_5m")
+    versions = "SELECT b.xmin::text, s.xmin::text FROM market_data.ohlcv_5m b, trading.symbols s"
+    before = rows(connection, versions)
     result = writer.write(1_000, call(), [item])
-    assert result == WriteResult(unchanged=("XAUUSD",), bars_written=0)
-    assert rows(connection, "SELECT xmin::text FROM market_data.ohlcv_5m") == before
+    assert result == WriteResult(changed=("XAUUSD",), bars_written=0), "what is stored is this"
+    assert rows(connection, versions) == before
     assert one(connection, "SELECT count(*) FROM data_sources.api_calls") == 1
 
 
@@ -214,7 +215,7 @@ def test_refusals_are_named_and_the_others_are_written(
     assert result.changed == ("XAUUSD",)
     assert result.refused["GONE"] == "not in trading.symbols"
     assert "array" in result.refused["BTCUSD"]
-    assert "last_price" in result.refused["ETHUSDT"]
+    assert "last is not a number" in result.refused["ETHUSDT"]
     assert set(result.refused) == {"GONE", "BTCUSD", "ETHUSDT", "a\0b", "ALSO\udc80GONE"}
     assert {row[0]: row[1] for row in rows(connection, STATUS)} == {
         "BTCUSD": "error",
@@ -264,11 +265,11 @@ def test_a_failure_in_the_middle_writes_nothing(
     connection.execute(
         f"""
         CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS
-            $$ BEGIN RAISE EXCEPTION 'disk on fire'; END $$;
+            $$ BEGIN RAISE EXCEPTION 'disk on fire' USING ERRCODE = '53100'; END $$;
         CREATE TRIGGER fail BEFORE INSERT ON {victim} FOR EACH ROW EXECUTE FUNCTION fail();
         """.encode()
     )
-    with pytest.raises(DatabaseError, match="disk on fire"):
+    with pytest.raises(WritesRefused, match=r"disk on fire.*Free space"):
         writer.write(1_000, call(), [refresh("XAUUSD", bars=[bar()])])
     assert one(connection, "SELECT count(*) FROM trading.symbols WHERE metadata IS NOT NULL") == 0
     for table in (
@@ -303,7 +304,7 @@ def test_250_symbols_are_one_transaction_and_few_statements(
     monkeypatch.undo()
     assert len(result.changed) == 250
     assert result.bars_written == 6_000
-    assert len(statements) == 6, "lock, prices, bars in two parts, status, audit"
+    assert len(statements) == 7, "settings, lock, prices, bars in two parts, status, audit"
     transactions = "SELECT count(DISTINCT xmin::text) FROM "
     assert one(connection, transactions + "market_data.ohlcv_5m") == 1
 
@@ -347,6 +348,7 @@ def test_a_row_held_by_somebody_else_is_busy_and_can_be_tried_again(
 ) -> None:
     with connect(migrated_url, lock_timeout_s=0.1) as impatient, connection.transaction():
         connection.execute("SELECT 1 FROM trading.symbols WHERE symbol = 'XAUUSD' FOR UPDATE")
-        with pytest.raises(DatabaseBusy):
-            RefreshWriter(impatient).write(1_000, call(), [refresh("XAUUSD")])
+        result = RefreshWriter(impatient).write(1_000, call(), [refresh("XAUUSD")])
+        assert result.busy == {"XAUUSD"}
+        assert "another session" in result.refused["XAUUSD"]
         assert RefreshWriter(impatient).write(1_000, call(), [refresh("EURUSD")]).changed

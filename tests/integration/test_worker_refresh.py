@@ -123,8 +123,10 @@ def test_what_is_stored_already_is_no_news(opened: OPEN) -> None:
         site.capabilities.refuse(feed, "not in this plan")
     site.refresh("BTCUSD")
     site.connection.execute(
-        """UPDATE trading.symbols SET metadata = jsonb_set(metadata, '{last_update,as_of}',
-           '"2099-01-01T00:00:00.000000+00:00"') WHERE symbol = 'BTCUSD'"""
+        """UPDATE trading.symbols SET metadata = jsonb_build_object('last_update',
+               metadata -> 'last_update' || jsonb_build_object('as_of', later, 'timestamp', later))
+           FROM to_char(now(), 'YYYY-MM-DD"T"HH24:MI:SS".000000+00:00"') AS later
+           WHERE symbol = 'BTCUSD'"""
     )
     site.refresh("BTCUSD")
     assert site.events() == ["BTCUSD"]

@@ -79,23 +79,23 @@ def price(last: str = "2650.10", *, as_of: datetime = NOON, **others: Any) -> Pr
     )
 
 
-def bar(minutes: int = 0, close: str = "2650.1", *, start: datetime = NOON) -> Bar:
+def bar(minutes: int = 0, close: str = "2650.1", *, start: datetime = NOON, **others: Any) -> Bar:
     number = Decimal(close)
+    values: dict[str, Any] = {"volume": Decimal("12.5"), "vwap": None, "trades": 7, **others}
     return Bar(
         start=start + timedelta(minutes=minutes),
         open=number,
         high=number + 1,
         low=number - 1,
         close=number,
-        volume=Decimal("12.5"),
-        vwap=None,
-        trades=7,
+        **values,
     )
 
 
 def refresh(symbol: str, last: str = "2650.10", **others: Any) -> SymbolRefresh:
     bars: Sequence[Bar] = others.pop("bars", ())
-    return SymbolRefresh(symbol, price(last, **others), bars)
+    bars_only: bool = others.pop("bars_only", False)
+    return SymbolRefresh(symbol, price(last, **others), bars, bars_only)
 
 
 def call(call_id: str = "call-1", **others: Any) -> CallAudit:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from cli.commands.doctor.finding import Finding, fail, ok, warn
 from db.compatibility import problems
-from db.connection import connect, server_version, translated_errors
+from db.connection import connect, server_version, unit_of_work
 from db.migrate import MINIMUM_SERVER, pending_on
 from db.symbols import StoredAsset, SymbolRepository
 from settings import Settings
@@ -26,7 +26,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
             yield fail("postgresql", text, "Use PostgreSQL 13 or newer.")
         else:
             yield ok("postgresql", f"{where}: {version}")
-        with translated_errors(connection):
+        with unit_of_work(connection):
             obstacles = problems(connection)
         for obstacle in obstacles:
             text, _, remedy = obstacle.partition("; ")

@@ -1,0 +1,1 @@
+INSERT INTO assetq.migrations (name) VALUES (%(name)s);

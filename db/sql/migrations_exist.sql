@@ -1,0 +1,1 @@
+SELECT to_regclass('assetq.migrations') IS NOT NULL;

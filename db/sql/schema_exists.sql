@@ -1,1 +1,0 @@
-SELECT to_regnamespace(%(name)s) IS NOT NULL;
