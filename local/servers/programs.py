@@ -23,16 +23,13 @@ _LINE = re.compile(r"([A-Za-z0-9_-]+):\s*(\S.*)")
 
 
 def read_procfile(path: Path) -> dict[str, str]:
-    """Process type → command line. The Procfile is the one place where these stand.
-
-    Without the `exec` before each, with which signals reach the program and not a shell.
-    """
+    """Process type → command line. The Procfile is the one place where these stand."""
     try:
         lines = path.read_text().splitlines()
     except OSError as error:
         raise EmbeddedError(f"{path} cannot be read: {error.strerror}") from error
     found = (_LINE.fullmatch(line.strip()) for line in lines if not line.lstrip().startswith("#"))
-    return {match[1]: match[2].removeprefix("exec ") for match in found if match}
+    return {match[1]: match[2] for match in found if match}
 
 
 def procfile_commands(

@@ -1,0 +1,241 @@
+"""The Procfile under what hosts and developers start it with: all run, and end in order."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import redis
+import requests
+
+from local.sandbox import SandboxServer
+from local.servers.programs import read_procfile
+from local.servers.server import free_port
+from queueing import Keys
+from runtime import heartbeat
+from tests.kit import worker as worker_kit
+from tests.kit.formation import Formation, listening
+from tests.kit.waiting import eventually
+from tests.kit.worker import process_env, settings_for
+
+pytestmark = pytest.mark.slow
+CRITICAL = {"XAUUSD", "EURUSD", "BTCUSD"}
+TYPES = ("web", "worker", "scheduler")
+
+
+@pytest.fixture
+def provider() -> Iterator[SandboxServer]:
+    with worker_kit.sandbox("spec") as server:
+        yield server
+
+
+@dataclass
+class Site:
+    """The stores of a formation, and what runs on them."""
+
+    formation: Formation
+    redis: redis.Redis
+    database_url: str
+    provider: SandboxServer
+    port: int
+    keys: Keys
+
+    def command(self, *words: str) -> str:
+        done = subprocess.run(
+            ["bin/assetq", *words],
+            cwd=self.formation.root,
+            env=dict(self.formation.env),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.returncode == 0, done
+        return done.stdout
+
+    def fresh(self) -> set[str]:
+        """Assets with a price."""
+        with psycopg.connect(self.database_url) as connection:
+            rows = connection.execute(
+                "SELECT symbol FROM trading.symbols WHERE metadata ? 'last_update'"
+            )
+            return {row[0] for row in rows}
+
+    def runs(self) -> None:
+        """Critical assets are refreshed; every process is there and says so."""
+        eventually(lambda: self.fresh() >= CRITICAL, 60, what=self.formation.output)
+        for role in ("worker", "scheduler"):
+            assert heartbeat.living(self.redis, self.keys, role), role
+        with requests.Session() as session:
+            session.trust_env = False
+
+            def answers() -> bool:
+                try:
+                    return session.get(f"http://127.0.0.1:{self.port}/healthz", timeout=5).ok
+                except requests.ConnectionError:
+                    return False
+
+            eventually(answers, 30, what=f"port {self.port}: {self.formation.output}")
+
+    def in_a_call(self) -> list[str]:
+        """What a worker asks the provider for, which takes a second to answer."""
+        self.provider.configure({"kind": "delay", "min_s": 1.0, "max_s": 1.0})
+        return eventually(
+            lambda: [str(name) for name in self.redis.zrange(self.keys.leases, 0, -1)],
+            30,
+            what="a call in flight",
+        )
+
+    def nothing_is_left_of(self, in_hand: list[str]) -> None:
+        """All took their signal themselves: killed ones would still stand in the books."""
+        assert not self.redis.zcard(self.keys.leases)
+        assert heartbeat.processes(self.redis, self.keys) == []
+        assert not self.redis.smembers("rq:workers")
+        assert not any(self.redis.smismember(self.keys.pending, in_hand)), "it was not finished"
+        for word in ("Traceback", "SIGKILL"):
+            assert word not in self.formation.output
+
+
+@pytest.fixture
+def site(
+    redis_url: str,
+    database_url: str,
+    provider: SandboxServer,
+    project_root: Path,
+    tmp_path: Path,
+) -> Iterator[Site]:
+    settings = settings_for(redis_url, database_url, provider.url, POLYGON_TIER="free")
+    port = free_port()
+    env = process_env(
+        settings, tmp_path, POLYGON_RATE_LIMIT="100", PYTHONUNBUFFERED="1", HOME=str(tmp_path)
+    )
+    if Path(sys.prefix) == project_root / ".venv":  # nobody has activated it: it is found
+        env["PATH"] = os.environ.get("PATH", os.defpath)
+    formation = Formation(project_root, env, tmp_path / "formation.log")
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        found = Site(formation, client, database_url, provider, port, Keys("massive"))
+        found.command("migrate")
+        found.command("symbols", "import")
+        yield found
+        formation.end()
+
+
+def tool(name: str, how: str) -> str:
+    """The path of a program; without it the test is skipped, and says so."""
+    path = shutil.which(name)
+    if path is None:
+        pytest.skip(f"{name} is not installed here ({how})")
+    return path
+
+
+def honcho() -> list[str]:
+    return [str(Path(sys.executable).with_name("honcho")), "start"]
+
+
+def ruby_foreman() -> list[str]:
+    # Five seconds, its default, would not do for a call that hangs.
+    return [tool("foreman", "apt install ruby-foreman"), "start", "-t", "25"]
+
+
+def npm_foreman() -> list[str]:
+    return [tool("nf", "npm install --global foreman"), "start"]
+
+
+@pytest.mark.parametrize("runner", [honcho, ruby_foreman, npm_foreman])
+def test_a_runner_of_the_whole_procfile(site: Site, runner: Callable[[], list[str]]) -> None:
+    formation = site.formation
+    formation.start(runner(), PORT=str(site.port))
+    site.runs()
+    assert len(read_procfile(formation.root / "Procfile")) == 4
+    for kind in (*TYPES, "release"):
+        formation.pid_of(kind)  # `release` has done its work, and ends nobody
+    assert listening(formation.pids()) == {f"127.0.0.1:{site.port}"}
+    in_hand = site.in_a_call()
+    formation.stop(like_ctrl_c=runner is npm_foreman)  # which knows SIGINT only
+    site.nothing_is_left_of(in_hand)
+
+
+def plain_shell(shell: str) -> Callable[[str], list[str]]:
+    name, *applet = shell.split()
+    return lambda line: [tool(name, f"apt install {name}"), *applet, "-c", line]
+
+
+def herokuish(line: str) -> list[str]:
+    """Dokku: `exec setuidgid USER $(eval echo LINE)`."""
+    become = tool("setuidgid", "apt install daemontools")
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    return ["bash", "-c", f'exec {become} root $(eval echo "{line}")']
+
+
+def exec_with_a_name(line: str) -> list[str]:
+    """What units of `foreman export systemd` run."""
+    return ["bash", "-lc", f'exec -a "app-process.1" {line}']
+
+
+def buildpack(line: str) -> list[str]:
+    """The launcher of cloud-native buildpacks, for a Procfile's line."""
+    return ["bash", "-c", 'exec bash -c "$@"', "launcher", line]
+
+
+SHELLS = [plain_shell(shell) for shell in ("sh", "bash", "dash", "busybox sh", "zsh")]
+NAMES = ["sh", "bash", "dash", "busybox", "zsh"]
+HOSTS = [herokuish, exec_with_a_name, buildpack]
+
+
+@pytest.mark.parametrize(
+    "wrapped", [*SHELLS, *HOSTS], ids=[*NAMES, "herokuish", "exec-a", "buildpack"]
+)
+def test_each_line_as_a_host_runs_it(site: Site, wrapped: Callable[[str], list[str]]) -> None:
+    formation = site.formation
+    lines = read_procfile(formation.root / "Procfile")
+    formation.start(wrapped(lines["release"])).wait(30)
+    assert formation.leaders.pop().returncode == 0, formation.output
+    for kind in TYPES:
+        formation.start(wrapped(lines[kind]), PORT=str(site.port), DYNO=f"{kind}.1")
+    site.runs()
+    assert listening(formation.pids()) == {f"0.0.0.0:{site.port}"}
+    in_hand = site.in_a_call()
+    codes = formation.stop()
+    site.nothing_is_left_of(in_hand)
+    # Debian's sh stays in between and dies of the signal; all others become the program.
+    assert set(codes) <= {0, -signal.SIGTERM}
+    if wrapped in HOSTS:
+        assert codes == [0, 0, 0]
+
+
+def test_the_units_that_foreman_exports(site: Site, tmp_path: Path) -> None:
+    """Read and run as systemd would: its ExecStart, directory and environment."""
+    foreman = tool("foreman", "apt install ruby-foreman")
+    target = tmp_path / "units"
+    subprocess.run(
+        [foreman, "export", "systemd", target, "-a", "assetq", "-u", "root", "-p", str(site.port)],
+        cwd=site.formation.root,
+        env=dict(site.formation.env),
+        check=True,
+        capture_output=True,
+    )
+    units = {path.stem: path.read_text() for path in target.glob("assetq-*.service")}
+    assert set(units) == {f"assetq-{kind}.1" for kind in (*TYPES, "release")}
+    for text in units.values():
+        given: dict[str, Any] = dict(re.findall(r'^Environment="?(\w+)=(.*?)"?$', text, re.M))
+        (directory,) = re.findall(r"^WorkingDirectory=(.*)$", text, re.M)
+        assert directory == str(site.formation.root)
+        ((shell, flags, line),) = re.findall(r"^ExecStart=(\S+) (\S+) '(.*)'$", text, re.M)
+        # A login shell of Debian forgets our PATH: bin/assetq finds its own interpreter.
+        site.formation.start([shell, flags, line], **given)
+    site.runs()
+    assert listening(site.formation.pids()) == {f"127.0.0.1:{site.port}"}
+    in_hand = site.in_a_call()
+    assert site.formation.stop() == [0, 0, 0, 0]
+    site.nothing_is_left_of(in_hand)
