@@ -19,7 +19,7 @@ from health.rules import Cause, Facts, State
 from runtime.context import Context
 from runtime.heartbeat import processes
 from runtime.redis_client import open_redis
-from scheduler.process import schedule
+from scheduler.entries import schedule
 from settings import Settings
 
 REDIS_TIMEOUT_S = 1.5

@@ -1,26 +1,31 @@
-"""`python -m scheduler`: the one scheduler process (more are harmless)."""
+"""`python -m scheduler`: the scheduler process. One is enough; more do no harm."""
 
+import signal
 import sys
 
 from runtime.context import Context
 from runtime.logs import configure
+from runtime.stopping import StopFlag
 from scheduler.process import TickScheduler
 from settings import Settings, SettingsError
 from worker.ticks import Ticks
 
 
 def main() -> int:
-    """Runs until SIGTERM or SIGINT; 0 then, 3 for settings that make no sense."""
+    """Runs until SIGTERM or SIGINT; returns 0 then, and 3 for settings that make no sense."""
     try:
         settings = Settings.load()
     except SettingsError as error:
         print(f"assetq: {error}", file=sys.stderr)
         return 3
     configure(settings)
+    stop = StopFlag()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
     with Context.open(settings) as context:
         ticks = Ticks(context.redis, context.keys)
         try:
-            TickScheduler(context, ticks).run()
+            TickScheduler(context, ticks).run(stop=stop)
         finally:
             ticks.close()
     return 0

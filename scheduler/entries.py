@@ -1,7 +1,11 @@
-"""Which ticks run when: slots of Redis' clock, not cron strings and not this host's clock."""
+"""Which ticks run when: slots of Redis' clock, without cron strings and without host clocks."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
 
+from queueing import Keys
+from runtime.context import Context
 from settings import Settings
 from worker.ticks import BATCH, SECONDARY
 
@@ -17,12 +21,12 @@ class Entry:
 
     @property
     def id(self) -> str:
-        """The id of its entry in rq-scheduler."""
+        """The entry's id in rq-scheduler."""
         return f"every-{self.kind}"
 
     @property
     def trigger(self) -> str:
-        """The interval for people."""
+        """The interval in words."""
         minutes = self.interval_s // 60
         return f"every {minutes} min" if self.interval_s % 60 == 0 else f"every {self.interval_s} s"
 
@@ -47,3 +51,35 @@ def entries(settings: Settings) -> tuple[Entry, ...]:
         BATCH, f"Update priority assets ({names})", settings.batch_interval_minutes * 60, True
     )
     return (batch, secondary)
+
+
+def schedule(context: Context) -> list[dict[str, Any]]:
+    """The schedule as people and pages read it: id, name, next_run (ISO, UTC) and trigger.
+
+    Reads Redis once and changes nothing. `next_run` is None for an entry that is missing in Redis:
+    no scheduler has run since Redis was new or lost its data.
+    """
+    standing: Any = context.redis.zrange(entries_key(context.keys), 0, -1, withscores=True)
+    at = {_text(id_): score for id_, score in standing}
+    return [
+        {
+            "id": entry.id,
+            "name": entry.name,
+            "next_run": _iso(at[entry.id]) if entry.id in at else None,
+            "trigger": entry.trigger,
+        }
+        for entry in entries(context.settings)
+    ]
+
+
+def entries_key(keys: Keys) -> str:
+    """The key of rq-scheduler's ZSET: entry id → second of its next run."""
+    return keys.named("scheduler:entries")
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value

@@ -1,30 +1,25 @@
 """The scheduler: rq-scheduler's entries and lock, with slots, recovery and a pass per second.
 
-Any number of these may run; a lock with an owner lets one pass at a time. Everything it does is
-decided from what it finds in Redis, so that a crash between any two commands is mended by the next
-pass: an entry that is missing is restored, a slot whose tick got lost is pushed again, a wake-up
-that fell between is made up for.
+Any number of schedulers may run; a lock with an owner lets one pass at a time. Each pass decides
+from what it finds in Redis, so that the next one mends a crash between any two commands: it
+restores a missing entry, pushes a lost tick again, and starts the drain that a wake-up missed.
 """
 
 import contextlib
-import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from types import FrameType
-from typing import Any
 
 import structlog
 from redis.exceptions import LockError, RedisError
 from rq.job import Job
 from rq_scheduler.scheduler import Scheduler
 
-from queueing import Keys
 from runtime import heartbeat
 from runtime.context import Context, process_name
 from runtime.failpoints import Point, reached
 from runtime.redis_client import away
 from runtime.stopping import StopFlag
-from scheduler.entries import Entry, entries
+from scheduler.entries import Entry, entries, entries_key
 from worker.resilience import hurry
 from worker.ticks import BATCH, JOB_TIMEOUT_S, Ticks
 
@@ -32,17 +27,17 @@ log = structlog.get_logger(__name__)
 
 INTERVAL_S = 1
 LOCK_S = 3
-"""How long the lock of a scheduler that died holds up the others: leases wait for a pass."""
+"""How long the lock of a dead scheduler holds up the others; expired leases wait for a pass."""
 LONGEST_PAUSE_S = 5.0
-"""Between two attempts while Redis is away: no batch starts later than this because of it."""
+"""Between two attempts while Redis is away, hence the longest delay of a batch after it is back."""
 LOST_TICK_MS = 10_000
 """A slot without its record this long after its tick was pushed is pushed again."""
 OVERDUE_PASSES = 2
-"""A drain that waits should have taken what has been due for so many passes: it died."""
+"""A waiting drain that has left due work for this many passes is dead."""
 
 
 class TickScheduler(Scheduler):
-    """rq-scheduler under names of our own, so that other users of the same Redis are left alone."""
+    """rq-scheduler under names of our own, beside other users of the same Redis."""
 
     def __init__(self, context: Context, ticks: Ticks) -> None:
         prefix = context.keys.named("scheduler")
@@ -64,20 +59,19 @@ class TickScheduler(Scheduler):
         self._lock = self.connection.lock(self.scheduler_lock_key, timeout=LOCK_S, blocking=False)
         self._pushed: dict[str, tuple[int, int]] = {}
         self._overdue = 0
-        self._stop = StopFlag()
 
     # --- rq-scheduler's own verbs, on Redis' clock and with an owner
 
     def acquire_lock(self) -> bool:
-        """True if this scheduler passes now."""
+        """Takes the lock if it is free; True if this scheduler holds it now."""
         self._lock_acquired = bool(self._lock.acquire())
         return self._lock_acquired
 
     def remove_lock(self) -> None:
-        """Frees the lock if it is still this scheduler's."""
+        """Frees the lock if this scheduler still holds it."""
         if self._lock_acquired:
             self._lock_acquired = False
-            with contextlib.suppress(LockError):  # it ran out: somebody else may have it
+            with contextlib.suppress(LockError):  # it expired: another scheduler may have it
                 self._lock.release()
 
     def get_jobs_to_queue(self, with_times: bool = False) -> Iterator[Job]:
@@ -100,8 +94,24 @@ class TickScheduler(Scheduler):
 
     # --- one pass
 
-    def run_once(self) -> None:
-        """Everything that is due now. Raises RedisError."""
+    def run_once(self) -> bool:
+        """One pass under the lock; False if another scheduler holds it. Raises RedisError."""
+        if not self.acquire_lock():
+            return False
+        reached(Point.LOCK_TAKEN)
+        try:
+            self._pass()
+            heartbeat.beat(self.connection, self._context.keys, self.name)
+            reached(Point.LOCK_KEPT)
+        except RedisError as error:
+            self._lock_acquired = not away(error)  # without Redis it can only expire
+            raise
+        finally:
+            self.remove_lock()
+        return True
+
+    def _pass(self) -> None:
+        """Does everything that is due now."""
         self.restore_entries()
         self.enqueue_jobs()
         now_ms = self._context.redis_now_ms()
@@ -111,7 +121,7 @@ class TickScheduler(Scheduler):
         self._drain_if_due()
 
     def restore_entries(self) -> None:
-        """Puts missing entries back, and takes those away that are not wanted any more."""
+        """Puts missing entries back; without critical assets it also ends their reservation."""
         now_ms = self._context.redis_now_ms()
         standing = {
             raw.decode(): score
@@ -138,14 +148,14 @@ class TickScheduler(Scheduler):
             at_front=entry.urgent,
         )
         if entry.kind == BATCH and not self._context.limiter.status().batch_at_ms:
-            # The first batch is due at once: background work must not take its calls before it.
+            # The first batch is due at once, and background work must leave its calls free.
             calls = len(self._context.settings.priority_assets)
             self._context.limiter.plan_batch(now_ms, entry.interval_s * 1000, calls)
         log.info("schedule.restored", entry=entry.id, trigger=entry.trigger)
         reached(Point.ENTRY_RESTORED)
 
     def _done(self, entry: Entry, now_ms: int) -> bool:
-        """Has the present slot's work begun?"""
+        """True if the work of the present slot has begun."""
         slot = str(entry.slot(now_ms))
         if entry.kind == BATCH:
             return bool(self.connection.exists(self._context.keys.batch(slot)))
@@ -165,7 +175,7 @@ class TickScheduler(Scheduler):
         log.info("tick.pushed", tick=tick, slot=slot)
 
     def _drain_if_due(self) -> None:
-        """What time alone makes due: leases, delays, a free call. Starts a drain if none waits."""
+        """Starts a drain for what time alone made due (leases, delays, calls) if none waits."""
         hint = self._context.queue.reap()
         due = hint.wait_ms == 0 and not self.connection.exists(self._context.keys.outage)
         self._overdue = self._overdue + 1 if due else 0
@@ -175,78 +185,25 @@ class TickScheduler(Scheduler):
 
     # --- the process
 
-    def run(self, burst: bool = False) -> None:
-        """Passes once a second until a signal. An outage of Redis is waited for."""
-        self._install_signal_handlers()
+    def run(self, burst: bool = False, *, stop: StopFlag | None = None) -> None:
+        """Passes once a second until `stop` is set (`burst`: once). Waits for an absent Redis."""
+        stop = stop or StopFlag()
         log.info("scheduler.started", name=self.name, entries=sorted(self._entries))
         pause_s = float(INTERVAL_S)
-        while not self._stop.is_set():
+        while not stop.is_set():
             try:
-                self._guarded_pass()
+                self.run_once()
                 pause_s = float(INTERVAL_S)
             except RedisError as error:
                 pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
                 log.error("scheduler.redis", detail=str(error), retry_in_s=pause_s)
             if burst:
                 break
-            self._stop.sleep(pause_s)
+            stop.sleep(pause_s)
         self._end()
-
-    def _guarded_pass(self) -> None:
-        if not self.acquire_lock():
-            return
-        reached(Point.LOCK_TAKEN)
-        try:
-            self.run_once()
-            heartbeat.beat(self.connection, self._context.keys, self.name)
-            reached(Point.LOCK_KEPT)
-        except RedisError as error:
-            self._lock_acquired = not away(error)  # else nobody is there to free it: it runs out
-            raise
-        finally:
-            self.remove_lock()
 
     def _end(self) -> None:
         hurry(self.connection)
-        with contextlib.suppress(RedisError):  # it ends all the same; the book forgets it by itself
+        with contextlib.suppress(RedisError):  # the heartbeat then expires by itself
             heartbeat.gone(self.connection, self._context.keys, self.name)
         log.info("scheduler.ended", name=self.name)
-
-    def _install_signal_handlers(self) -> None:
-        def end(signum: int, frame: FrameType | None) -> None:
-            self._stop.set()
-
-        signal.signal(signal.SIGINT, end)
-        signal.signal(signal.SIGTERM, end)
-
-
-def schedule(context: Context) -> list[dict[str, Any]]:
-    """The schedule for people and pages: id, name, next_run (ISO, UTC) and trigger of each entry.
-
-    Reads Redis once and changes nothing. `next_run` is None for an entry that is missing in Redis:
-    no scheduler has run there yet, or none has since it was lost.
-    """
-    standing: Any = context.redis.zrange(entries_key(context.keys), 0, -1, withscores=True)
-    at = {_text(id_): score for id_, score in standing}
-    return [
-        {
-            "id": entry.id,
-            "name": entry.name,
-            "next_run": _iso(at[entry.id]) if entry.id in at else None,
-            "trigger": entry.trigger,
-        }
-        for entry in entries(context.settings)
-    ]
-
-
-def entries_key(keys: Keys) -> str:
-    """ZSET entry id → second of its next run."""
-    return keys.named("scheduler:entries")
-
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat()
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value

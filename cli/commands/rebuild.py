@@ -18,7 +18,7 @@ from db.connection import Connection
 from db.symbols import SymbolRepository
 from queueing import Outcome, Priority
 from runtime.context import Context
-from scheduler.process import schedule
+from scheduler.entries import schedule
 from worker.capabilities import Capabilities
 from worker.secondary import Round, enqueue_secondary
 from worker.selection import is_due, utc_from_ms

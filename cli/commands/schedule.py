@@ -11,7 +11,7 @@ from cli.session import open_context
 from cli.show.output import note, print_json, print_table
 from health.texts import clock
 from runtime.heartbeat import living
-from scheduler.process import schedule as entries
+from scheduler.entries import schedule as entries
 
 
 @click.group()

@@ -97,7 +97,7 @@ class World:
 
     def go_on(self) -> None:
         """A second in the life of those that live: a pass, and a worker for each tick."""
-        self.scheduler()._guarded_pass()
+        self.scheduler().run_once()
         waiting = self.site.ticks.queue
         for job_id in waiting.job_ids:
             waiting.remove(job_id)

@@ -22,7 +22,9 @@ from rq_scheduler.scheduler import Scheduler
 from local.servers.valkey import ValkeyServer
 from queueing import Batch, GiveBack, Priority, Request
 from runtime import heartbeat
-from scheduler.process import LOST_TICK_MS, TickScheduler, schedule
+from runtime.stopping import StopFlag
+from scheduler.entries import schedule
+from scheduler.process import LOST_TICK_MS, TickScheduler
 from settings import Settings
 from tests.kit.waiting import eventually
 from tests.kit.worker import (
@@ -230,7 +232,7 @@ def test_priority_assets_switched_off(new: NEW) -> None:
 
 def test_no_key_of_ours_stays(new: NEW, r: redis.Redis) -> None:
     one = new()
-    one._guarded_pass()
+    one.run_once()
     assert_no_key_stays(r, one.context.settings)
 
 
@@ -359,8 +361,8 @@ def _past() -> Any:
 def test_two_schedulers_push_no_more_than_one(new: NEW) -> None:
     first, second = new(), new()
     for _ in range(5):
-        first._guarded_pass()
-        second._guarded_pass()
+        first.run_once()
+        second.run_once()
     assert first.listed() == [BATCH, SECONDARY]
 
 
@@ -449,19 +451,17 @@ def test_bad_settings_are_one_line_and_no_traceback(process: Callable[..., Runni
 
 def test_who_is_alive(new: NEW) -> None:
     one = new()
-    one._guarded_pass()
+    one.run_once()
     [seen] = heartbeat.processes(one.context.redis, one.context.keys)
     assert seen.role == "scheduler"
     assert seen.age_ms < 5_000
 
 
 def test_it_stops_between_two_passes(new: NEW) -> None:
-    """`run` as a thread would have it, without signals."""
-    one = new()
-    one._install_signal_handlers = lambda: None  # type: ignore[method-assign]
-    thread = threading.Thread(target=one.run, daemon=True)
+    one, stop = new(), StopFlag()
+    thread = threading.Thread(target=one.run, kwargs={"stop": stop}, daemon=True)
     thread.start()
     eventually(lambda: BATCH in one.listed())
-    one._stop.set()
+    stop.set()
     thread.join(2)
     assert not thread.is_alive()

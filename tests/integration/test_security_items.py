@@ -18,7 +18,8 @@ from local.sandbox import SandboxServer
 from market.errors import BadAnswer
 from market.feeds import FEEDS
 from queueing import Death, Priority
-from scheduler.process import TickScheduler, entries_key
+from scheduler.entries import entries_key
+from scheduler.process import TickScheduler
 from tests.kit import worker as worker_kit
 from tests.kit.cli_runs import Cli
 from tests.kit.worker import CRITICAL, OTHERS, Site, settings_for

@@ -15,7 +15,7 @@ from rq.worker_registration import get_keys
 from cli.commands.doctor.finding import Finding, fail, ok, warn
 from runtime.context import Context
 from runtime.heartbeat import living
-from scheduler.process import schedule
+from scheduler.entries import schedule
 from worker.rq_classes import TickJob
 from worker.ticks import Ticks
 

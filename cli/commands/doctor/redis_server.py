@@ -11,7 +11,7 @@ from redis.exceptions import NoPermissionError
 from cli.commands.doctor.finding import Finding, fail, ok, warn
 from cli.session import redis_at
 from runtime.context import Context
-from scheduler.process import entries_key
+from scheduler.entries import entries_key
 
 _LEAST_VERSION = (7, 0)  # EXPIRE with NX
 _SKEW_S = 60
