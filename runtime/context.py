@@ -1,8 +1,6 @@
 """What a process works with: settings, Redis, the queue and the quota of one provider."""
 
 import hashlib
-import os
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,14 +13,14 @@ from queueing import Keys, Policy, PriorityQueue, QuotaLimiter
 from runtime.redis_client import open_redis
 from settings import Settings
 
-# Longer than RQ's blocking pops (a drain's wait has a clock of its own), and short enough that a
-# process can end in time while Redis is frozen.
 SOCKET_TIMEOUT_S = 12.0
+"""Longer than RQ's blocking pops (the wait of a drain has its own limit), and short enough that a
+process can end in time while Redis is frozen."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """Built once per process by an entry point, and passed down."""
+    """Everything that one process shares; its entry point builds it once and passes it down."""
 
     settings: Settings
     redis: Redis
@@ -33,7 +31,7 @@ class Context:
     @classmethod
     @contextmanager
     def open(cls, settings: Settings) -> Iterator[Self]:
-        """Opens Redis; closes it at the end (a work-horse must: it leaves without clean-up)."""
+        """Open Redis, and close it at the end: a work-horse leaves without cleaning up."""
         redis = connect_redis(settings)
         try:
             yield cls.on(redis, settings)
@@ -42,7 +40,7 @@ class Context:
 
     @classmethod
     def on(cls, redis: Redis, settings: Settings) -> Self:
-        """The same on a connection that somebody else owns."""
+        """Build the same on a connection that the caller owns."""
         keys = Keys(settings.provider)
         policy = policy_of(settings)
         queue = PriorityQueue(
@@ -51,13 +49,13 @@ class Context:
         return cls(settings, redis, keys, queue, QuotaLimiter(redis, policy, keys=keys))
 
     def redis_now_ms(self) -> int:
-        """The one clock."""
+        """Return the time of Redis' clock, which decides everywhere."""
         seconds, micros = self.redis.time()
         return int(seconds) * 1000 + int(micros) // 1000
 
 
 def connect_redis(settings: Settings) -> Redis:
-    """A client whose socket time-outs let a drain wait in place."""
+    """Make a client whose time-outs let a drain wait in place."""
     return open_redis(
         settings.redis_url,
         decode_responses=True,
@@ -68,7 +66,7 @@ def connect_redis(settings: Settings) -> Redis:
 
 
 def policy_of(settings: Settings) -> Policy:
-    """The quota's rules as the settings tell them."""
+    """Return the rules of the quota as the settings give them."""
     return Policy(
         limit=settings.rate_limit,
         window_ms=settings.window_ms,
@@ -80,13 +78,8 @@ def policy_of(settings: Settings) -> Policy:
     )
 
 
-def process_name(role: str) -> str:
-    """Names this process in listings: role, host and pid."""
-    return f"{role}@{socket.gethostname().split('.')[0]}-{os.getpid()}"
-
-
 def fingerprint(key: SecretStr | None) -> str:
-    """Tells two API keys apart without telling the key."""
+    """Identify an API key without revealing it."""
     if key is None:
         return "none"
     return hashlib.sha256(key.get_secret_value().encode()).hexdigest()[:10]

@@ -1,8 +1,8 @@
-"""The steps between which a process may die, by name, so that a test can kill it at each one.
+"""Failpoints: named steps between which a process may die, so that a test can kill it at each.
 
-In production `reached` looks at one variable and returns. tests/integration/test_kill_points.py
-kills a process at every name, and fails for a name without a test and for a function that changes
-something and names no point.
+In production `reached` reads one variable and returns. tests/integration/test_kill_points.py kills
+a process at every failpoint, and fails for one without a test and for a function that changes
+something and names none.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from enum import StrEnum
 
 
 class Point(StrEnum):
-    """What has just happened, or is about to happen, to the work in hand."""
+    """A step: what has just happened, or is about to happen, to the work in hand."""
 
     # worker: the ticks
     BATCH_BEFORE = "a batch tick began, nothing is done"
@@ -47,10 +47,10 @@ class Point(StrEnum):
 
 
 on_reached: Callable[[Point], None] | None = None
-"""Set by a test's process only."""
+"""The listener; only a process of a test sets one."""
 
 
 def reached(point: Point) -> None:
-    """Names the step that is reached; does nothing unless a test listens."""
+    """Report the step; does nothing unless a test listens."""
     if on_reached is not None:
         on_reached(point)

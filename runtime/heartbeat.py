@@ -1,5 +1,8 @@
-"""The heartbeat of workers and schedulers: RQ's registry forgets a worker when Redis is flushed."""
+"""Heartbeats of workers and schedulers: RQ forgets its workers when Redis is flushed."""
 
+import os
+import secrets
+import socket
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +12,16 @@ from queueing import Keys
 
 _KEEP_MS = 3600 * 1000
 ALIVE_MS = 90_000
-"""A process seen within this time is alive: idle ones beat every 10 s, busy workers every 30 s."""
+"""A process whose last heartbeat is younger is alive: idle ones beat every 10 s, busy workers
+every 30 s."""
+_FUTURE_MS = 1_000
+"""Heartbeats further ahead were written before Redis' clock stepped back: they prove nothing."""
+_TOKEN = secrets.token_hex(2)
+
+
+def own_name(role: str, pid: int | None = None) -> str:
+    """Name this process in listings: role, host, pid, and a token, since containers share both."""
+    return f"{role}@{socket.gethostname().split('.')[0]}-{pid or os.getpid()}-{_TOKEN}"
 
 
 def beat(redis: Redis, keys: Keys, name: str) -> None:
@@ -29,28 +41,33 @@ def gone(redis: Redis, keys: Keys, name: str) -> None:
 
 @dataclass(frozen=True)
 class Process:
-    """A process and when it was last seen."""
+    """A process and the age of its last heartbeat."""
 
     name: str
     age_ms: int
 
     @property
     def role(self) -> str:
-        """worker or scheduler"""
+        """The part of the name before `@`: worker or scheduler."""
         return self.name.partition("@")[0]
+
+    @property
+    def alive(self) -> bool:
+        """True while the next heartbeat is not overdue."""
+        return self.age_ms <= ALIVE_MS
 
 
 def processes(redis: Redis, keys: Keys) -> list[Process]:
-    """All processes seen within the last hour, the most recent first."""
+    """Return all processes with a heartbeat within the last hour, the latest first."""
     now_ms = _now_ms(redis)
     rows: list[Any] = list(redis.zrevrange(keys.alive, 0, -1, withscores=True))
-    return [Process(_text(name), max(0, now_ms - int(seen))) for name, seen in rows]
+    ages = [(_text(name), now_ms - int(at_ms)) for name, at_ms in rows]
+    return [Process(name, max(0, age)) for name, age in ages if age >= -_FUTURE_MS]
 
 
 def living(redis: Redis, keys: Keys, role: str) -> list[Process]:
-    """The processes of one role (worker, scheduler) that are alive."""
-    seen = processes(redis, keys)
-    return [process for process in seen if process.role == role and process.age_ms <= ALIVE_MS]
+    """Return the processes of one role (worker, scheduler) that are alive."""
+    return [p for p in processes(redis, keys) if p.role == role and p.alive]
 
 
 def _now_ms(redis: Redis) -> int:

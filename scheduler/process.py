@@ -15,7 +15,7 @@ from rq.job import Job
 from rq_scheduler.scheduler import Scheduler
 
 from runtime import heartbeat
-from runtime.context import Context, process_name
+from runtime.context import Context
 from runtime.failpoints import Point, reached
 from runtime.redis_client import away
 from runtime.stopping import StopFlag
@@ -51,7 +51,7 @@ class TickScheduler(Scheduler):
             connection=ticks.queue.connection,
             interval=INTERVAL_S,
             job_class=ticks.queue.job_class,
-            name=process_name("scheduler"),
+            name=heartbeat.own_name("scheduler"),
         )
         self._context = context
         self._ticks = ticks

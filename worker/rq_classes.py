@@ -92,7 +92,7 @@ class TickWorker(PatientWorker):
 
     @property
     def _alive_name(self) -> str:
-        return f"worker@{(self.hostname or 'unknown').split('.')[0]}-{self.pid}"
+        return heartbeat.own_name("worker", self.pid)
 
     def handle_warm_shutdown_request(self) -> None:
         """Asks the work-horse, if there is one, to come to an end.

@@ -11,8 +11,9 @@ from db.calls import CallLog
 from db.connection import Connection, connect
 from db.errors import DatabaseError
 from market.client import MarketClient
-from runtime.context import Context, process_name
+from runtime.context import Context
 from runtime.failpoints import Point, reached
+from runtime.heartbeat import own_name
 from runtime.logs import configure
 from runtime.redis_client import away
 from runtime.stopping import STOP, StopFlag
@@ -66,7 +67,7 @@ class TickSession:
                 refresher,
                 self.capabilities,
                 self.connection,
-                name=process_name("drain"),
+                name=own_name("drain"),
                 stop=stop,
                 slice_s=slice_s,
                 patient=patient,

@@ -85,12 +85,12 @@ def plan(seed: int, seconds: float, workers: int) -> list[Fault]:
 
 
 def holders(redis: "Redis") -> list[int]:
-    """Process ids that hold a lease now; a token reads `drain@host-pid:…`."""
+    """Process ids that hold a lease now; a token reads `drain@host-pid-token:…`."""
     leased: Any = redis.zrange(f"{PREFIX}leases", 0, -1)
     if not leased:
         return []
     items = [json.loads(raw) for raw in redis.hmget(f"{PREFIX}items", leased) if raw]
-    found = (re.search(r"-(\d+):[0-9a-f]+$", item.get("token", "")) for item in items)
+    found = (re.search(r"-(\d+)-[0-9a-f]+:[0-9a-f]+$", item.get("token", "")) for item in items)
     return [int(match[1]) for match in found if match]
 
 

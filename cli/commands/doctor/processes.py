@@ -53,7 +53,7 @@ def foreign_workers(context: Context) -> Iterator[Finding]:
             rows.append((key.rpartition(":")[2], *row))
     finally:
         ticks.close()
-    ours = {process.name for process in living(context.redis, context.keys, "worker")}
+    ours = {p.name.rpartition("-")[0] for p in living(context.redis, context.keys, "worker")}
     foreign = [
         f"{name} (pid {pid} on {host})"
         for name, host, pid, beat in rows
