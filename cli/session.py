@@ -74,9 +74,9 @@ def confirm(question: str, *, yes: bool) -> None:
         raise CommandError("nothing was done.")
 
 
-def redis_at() -> str:
-    """Where Redis is, for people."""
-    return f"Redis at {redacted_url(_loaded[0].redis_url)}" if _loaded else "Redis"
+def redis_at() -> str | None:
+    """The URL of Redis without its secrets; None before the settings are read."""
+    return redacted_url(_loaded[0].redis_url) if _loaded else None
 
 
 def masked(text: str) -> str:

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from redis import exceptions as r
+from redis.exceptions import RedisError
 
 from cli.exits import CommandError, ExitCode
 from db.errors import BadDatabaseUrl, DatabaseError, DatabaseUnavailable
 from local.servers.errors import EmbeddedError
 from market.errors import InvalidTicker, MarketError
 from queueing import InvalidRequest, QueueingError
+from runtime.redis_outage import OutageKind, diagnose
 from settings import SettingsError
 from settings.catalogue import CatalogueError, CatalogueMissing
 
@@ -29,14 +30,14 @@ class Explained:
     code: ExitCode
 
 
-def explain(error: BaseException, *, redis_at: str = "Redis") -> Explained | None:
+def explain(error: BaseException, *, redis_at: str | None = None) -> Explained | None:
     """The cause and the remedy of an error of ours or of a server; None for an unexpected one.
 
-    `redis_at` names the server, without a password.
+    `redis_at` is the URL of Redis as it may be shown.
     """
     if isinstance(error, CommandError):
         return Explained(tuple(error.problems), error.code)
-    if isinstance(error, r.RedisError):
+    if isinstance(error, RedisError):
         return _redis(error, redis_at)
     for kind, code, tell in _ERRORS:
         if isinstance(error, kind):
@@ -88,82 +89,40 @@ _ERRORS: tuple[
 """The first row whose class matches: a subclass stands above its base."""
 
 
-@dataclass(frozen=True)
-class _Reply:
-    """How an error of Redis is recognised (by class, or by a mark in its text) and told."""
-
-    kinds: tuple[type[BaseException], ...]
-    marks: tuple[str, ...]
-    code: ExitCode
-    text: str
-    """{at} is the server, {text} what it said."""
-
-    def fits(self, error: BaseException, text: str) -> bool:
-        return isinstance(error, self.kinds) or any(mark in text for mark in self.marks)
-
-
-_REPLIES = (
-    _Reply(
-        (r.AuthenticationError,),
-        ("NOAUTH", "WRONGPASS"),
-        ExitCode.UNREACHABLE,
-        "{at} refuses the login. Check user and password in REDIS_URL.",
-    ),
-    _Reply(
-        (r.OutOfMemoryError,),
-        ("OOM command",),
-        ExitCode.REFUSED,
-        "{at} has no memory left. Raise its maxmemory, or free some.",
-    ),
-    _Reply(
-        (r.NoPermissionError,),
-        (),
-        ExitCode.UNREACHABLE,
-        "{at} does not let this user do that: {text}. Give it the rights that `assetq acl` prints.",
-    ),
-    _Reply(
-        (),
-        ("certificate verify failed",),
-        ExitCode.UNREACHABLE,
-        "{at} cannot be trusted: its certificate is refused{certificate}. Set "
-        "REDIS_TLS_VERIFY=false if your host's certificate is self-signed, and correct the host in "
-        "REDIS_URL otherwise.",
-    ),
-    _Reply(
-        (),
-        ("DB index",),
+_OTHER = ExitCode.OTHER
+_CODES = {
+    OutageKind.UNREACHABLE: ExitCode.UNREACHABLE,
+    OutageKind.LOADING: ExitCode.UNREACHABLE,
+    OutageKind.CLIENTS: ExitCode.UNREACHABLE,
+    OutageKind.LOGIN: ExitCode.UNREACHABLE,
+    OutageKind.RIGHTS: ExitCode.UNREACHABLE,
+    OutageKind.MEMORY: ExitCode.REFUSED,
+}
+"""Other kinds are OTHER."""
+_MISTAKES = (
+    (
+        "DB index",
         ExitCode.SETTINGS,
-        "{at} has no database of that number. Correct the end of REDIS_URL.",
+        "Redis has no database of that number{at}. Correct the end of REDIS_URL.",
     ),
-    _Reply(
-        (r.ConnectionError, r.TimeoutError),
-        (),
-        ExitCode.UNREACHABLE,
-        "{at} cannot be reached: {text}. Start it, or correct REDIS_URL.",
-    ),
-    _Reply(
-        (),
-        ("WRONGTYPE",),
+    (
+        "WRONGTYPE",
         ExitCode.OTHER,
-        "a key of assetq at {at} holds something else. `assetq doctor` names it; rename or delete "
-        "that key, or give assetq a Redis database of its own.",
-    ),
-    _Reply(
-        (r.RedisError,),
-        (),
-        ExitCode.OTHER,
-        "{at} refused: {text}. `assetq doctor` looks for the cause.",
+        "A key of assetq holds something else{at}. `assetq doctor` names it; rename or delete that "
+        "key, or give assetq a Redis database of its own.",
     ),
 )
-"""The first that fits; the last one always does."""
+"""What a refusal of Redis tells about the settings: a mark in its text, exit code, line."""
 
 
-def _redis(error: r.RedisError, redis_at: str) -> Explained:
-    text = " ".join(str(error).split()).rstrip(".")
-    reply = next(reply for reply in _REPLIES if reply.fits(error, text))
-    # What OpenSSL says, without its file and line.
-    detail = text.partition("certificate verify failed")[2].partition(" (_ssl")[0].strip(": ")
-    line = reply.text.format(
-        at=redis_at, text=text or "no answer", certificate=f" ({detail})" if detail else ""
-    )
-    return Explained((line,), reply.code)
+def _redis(error: RedisError, place: str | None) -> Explained:
+    """The words of `runtime.redis_outage`, and where Redis is."""
+    at = f", at {place}" if place else ""
+    for mark, code, line in _MISTAKES:
+        if mark in str(error):
+            return Explained((line.format(at=at),), code)
+    found = diagnose(error)
+    if found is None:
+        text = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        return Explained((f"Redis{at}: {text}. `assetq doctor` looks for the cause.",), _OTHER)
+    return Explained((f"{found.cause}{at}. {found.remedy}",), _CODES.get(found.kind, _OTHER))

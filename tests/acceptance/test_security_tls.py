@@ -80,10 +80,10 @@ def test_with_verification_it_is_refused_in_one_line(
 ) -> None:
     cli = Cli(tmp_path, env)
     done = cli.here(*command.split(), REDIS_TLS_VERIFY="true")
-    done.failed(4, "certificate is refused", "self-signed", "REDIS_TLS_VERIFY=false")
+    done.failed(4, "certificate of Redis is refused", "self-signed", "REDIS_TLS_VERIFY=false")
     checks = cli.here("doctor", "--json", REDIS_TLS_VERIFY="true").json["checks"]
     [told] = [c for c in checks if c["check"] == "redis"]
-    assert "certificate is refused" in told["text"]
+    assert "certificate of Redis is refused" in told["text"]
     assert "REDIS_TLS_VERIFY=false" in told["remedy"]
     assert front.accepted == 0
     assert REDIS_PASSWORD not in "".join(cli.said)
@@ -112,6 +112,6 @@ def test_a_certificate_that_is_trusted_needs_the_right_name(
     cli = Cli(tmp_path, env)
     url = env["REDIS_URL"].partition("?")[0]
     done = cli.here("queue", "stats", REDIS_TLS_VERIFY="true", REDIS_URL=url + ca)
-    done.failed(4, "certificate is refused")
+    done.failed(4, "certificate of Redis is refused")
     without_name = f"{url}{ca}&ssl_check_hostname=false"
     assert cli.here("queue", "stats", REDIS_TLS_VERIFY="true", REDIS_URL=without_name).code == 0

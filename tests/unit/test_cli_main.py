@@ -93,13 +93,17 @@ def test_without_a_command_it_shows_its_help(capsys: pytest.CaptureFixture[str])
         (MigrationMissing(), 1, "Run `assetq migrate`."),
         (BadDatabaseUrl(), 3, "DATABASE_URL"),
         (DatabaseUnavailable("r", host="h", port="1", dbname="d", user="u"), 4, "h:1"),
-        (redis.ConnectionError("Error 111"), 4, "REDIS cannot be reached: Error 111. Start it"),
-        (redis.TimeoutError("slow"), 4, "cannot be reached"),
+        (
+            redis.ConnectionError("Error 111"),
+            4,
+            "Redis does not answer (Error 111), at REDIS. Start Redis",
+        ),
+        (redis.TimeoutError("slow"), 4, "does not answer (no answer in time)"),
         (redis.AuthenticationError("WRONGPASS"), 4, "refuses the login"),
         (redis.ResponseError("OOM command not allowed"), 5, "has no memory left"),
-        (redis.ResponseError("WRONGTYPE Operation"), 1, "holds something else"),
+        (redis.ResponseError("WRONGTYPE Operation"), 1, "holds something else, at REDIS"),
         (redis.ResponseError("DB index is out of range"), 3, "no database of that number"),
-        (redis.ReadOnlyError("replica"), 1, "refused: replica"),
+        (redis.ReadOnlyError("replica"), 1, "read-only replica"),
     ],
 )
 def test_errors_become_lines_and_codes(error: Exception, code: int, told: str) -> None:

@@ -34,8 +34,8 @@ def server(context: Context) -> Iterator[Finding]:
     except NoPermissionError:
         yield fail(
             "redis",
-            f"{redis_at()}: this user may not use INFO, so that a restart of Redis goes unseen and "
-            "the calls before it may be counted as free",
+            f"at {redis_at()}: this user may not use INFO, so that a restart of Redis goes unseen "
+            "and the calls before it may be counted as free",
             "Give the user the rights that `assetq acl` prints.",
         )
         return
@@ -46,7 +46,7 @@ def server(context: Context) -> Iterator[Finding]:
     if numbers < _LEAST_VERSION:
         yield fail("redis", f"{name} {version} is too old", "Use Redis 7.0 or newer, or Valkey.")
     else:
-        yield ok("redis", f"{redis_at()}: {name} {version}")
+        yield ok("redis", f"{name} {version} at {redis_at()}")
     if info.get("role") != "master":
         yield fail("redis", "this server is a replica", "Let REDIS_URL lead to the primary.")
     if not info.get("aof_enabled"):
