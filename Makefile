@@ -64,13 +64,13 @@ run: $(STAMP) ## run everything on this machine until Ctrl-C (FOR=90: for 90 s; 
 	@exec $(BIN)/assetq up $(if $(FOR),--for $(FOR)) $(if $(PLAN),--plan $(PLAN)) \
 	  $(if $(WORKERS),--workers $(WORKERS))
 
-PYTEST := $(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --max-worker-restart 0
+PYTEST := $(BIN)/python -m pytest -n $(TEST_PROCESSES) --max-worker-restart 0
 
 test-fast: $(STAMP) ## run the tests that need no server: the inner loop, under 30 s
-	@exec $(PYTEST) tests/unit $(ARGS)
+	@exec $(PYTEST) --dist worksteal -m "not slow" tests/unit $(ARGS)
 
 test: $(STAMP) ## run all tests, on real servers that they start: the gate (ARGS=-x)
-	@exec $(PYTEST) $(ARGS)
+	@exec $(PYTEST) --dist loadfile $(ARGS)
 
 fix: $(STAMP) ## format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix-only --quiet .

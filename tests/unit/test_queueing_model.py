@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import fakeredis
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -267,4 +268,4 @@ Workers.TestCase.settings = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
-TestWorkers = Workers.TestCase
+TestWorkers = pytest.mark.slow(Workers.TestCase)

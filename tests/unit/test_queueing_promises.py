@@ -23,12 +23,15 @@ def fresh() -> Redis:
     return fakeredis.FakeRedis(server=fakeredis.FakeServer(), decode_responses=True)
 
 
-@pytest.mark.parametrize("seed", range(4))
+FOUR = [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (1, 2, 3))]
+
+
+@pytest.mark.parametrize("seed", FOUR)
 def test_never_over_the_quota_and_never_idle(seed: int) -> None:
     scenarios.never_over_nor_idle(fresh(), seed)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", FOUR)
 def test_batches_start_in_time_and_waste_little(seed: int) -> None:
     assert scenarios.batches_start_in_time(fresh(), seed) > 0.85
 
@@ -185,6 +188,7 @@ MUTATIONS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: m.name)
 def test_a_broken_rule_is_noticed(mutation: Mutation, monkeypatch: pytest.MonkeyPatch) -> None:
     original, changed = queueing.scripts.source, set()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import fakeredis
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -185,4 +186,4 @@ Drains.TestCase.settings = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
-TestDrains = Drains.TestCase
+TestDrains = pytest.mark.slow(Drains.TestCase)

@@ -12,6 +12,8 @@ from queueing import Policy, Priority, PriorityQueue, QuotaLimiter
 
 TOLERANCE_MS = 5_000
 
+pytestmark = pytest.mark.slow
+
 
 def simulate(scenario: Scenario, limit: int) -> Result:
     redis = fakeredis.FakeRedis(decode_responses=True)
