@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -56,14 +55,6 @@ def test_an_import_upwards_fails_lint(copy: Path, upper: str, lower: str) -> Non
         planted.unlink()
     assert done.returncode != 0
     assert f"{lower}.planted -> {upper}" in done.stdout
-
-
-def test_the_table_of_the_docs_is_the_one_that_is_enforced(project_root: Path) -> None:
-    text = (project_root / "docs" / "internals.md").read_text("utf-8")
-    rows = re.findall(r"^\| (\d) \| (.+?) \| ", text, re.MULTILINE)
-    told = [frozenset(re.findall(r"`(\w+)/`", names)) for _, names in rows]
-    assert told == [*FLOORS]
-    assert [int(number) for number, _ in rows] == [*range(len(FLOORS), 0, -1)]
 
 
 def test_the_command_runs_from_the_checkout_alone(copy: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ is fakeredis there; tests/integration collects the same tests again with a real 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -117,10 +118,18 @@ class Kit:
         rows: Any = self.redis.zrange(self.keys.window, 0, -1, withscores=True)
         return [int(at) - self.now_ms for _, at in rows]
 
-    def dump(self) -> dict[str, bytes]:
-        """Everything there is, key by key."""
-        names = sorted(_text(key) for key in self.redis.scan_iter("*"))
-        return {name: self.redis.dump(name) or b"" for name in names}
+    def dump(self) -> dict[str, Any]:
+        """Everything there is, key by key. Not by DUMP, whose order of a hash may change."""
+        redis = self.redis
+        read: dict[str, Callable[[Any], Any]] = {
+            "string": redis.get,
+            "hash": redis.hgetall,
+            "set": redis.smembers,
+            "list": lambda key: redis.lrange(key, 0, -1),
+            "zset": lambda key: redis.zrange(key, 0, -1, withscores=True),
+            "stream": redis.xrange,
+        }
+        return {_text(key): read[_text(redis.type(key))](key) for key in redis.scan_iter("*")}
 
     def assert_no_leak(self) -> None:
         """Every key is permanent by intent or has a TTL."""

@@ -1,0 +1,1 @@
+"""The queue as a story: read test_queue.py from top to bottom."""
