@@ -113,6 +113,8 @@ _Tables = Mapping[str, Mapping[str, _Column]]
 
 def problems(connection: Connection) -> list[str]:
     """One sentence per obstacle, each with its remedy; empty when the migrations can run."""
+    if encoding := encoding_problem(connection):
+        return [encoding]
     rows = connection.execute(sql("existing_columns"), {"relations": list(_COLUMNS)}).fetchall()
     kinds = {relation: kind for relation, kind, *_ in rows}
     views = [
@@ -131,6 +133,17 @@ def problems(connection: Connection) -> list[str]:
         *_references(tables),
     ]
     return found or [*_duplicates(connection, tables), *_provider(connection, tables)]
+
+
+def encoding_problem(connection: Connection) -> str | None:
+    """The reason why this database cannot hold every text; None: it can."""
+    encoding = connection.info.parameter_status("server_encoding") or "unknown"
+    if encoding == "UTF8":
+        return None
+    return (
+        f"the database's encoding is {encoding}, and assetq needs UTF8; create a database with "
+        "ENCODING 'UTF8' TEMPLATE template0 and restore a dump of this one into it"
+    )
 
 
 def _shape(relation: str, columns: Mapping[str, _Column]) -> list[str]:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
+
+import structlog
 
 from db.connection import Connection, unit_of_work
-from db.errors import MigrationMissing
+from db.errors import MigrationMissing, RowRefused
 from db.queries import sql
+
+log = structlog.get_logger(__name__)
+
+_LOCK_S = 1.0
 
 
 class ProviderRepository:
@@ -16,7 +23,7 @@ class ProviderRepository:
         self._connection = connection
 
     def last_active_ago(self, code: str = "polygon") -> timedelta | None:
-        """Time since last_active_at on the server's clock. None: no call was ever recorded."""
+        """Time since the last call on the server's clock. None: no call was ever recorded."""
         with unit_of_work(self._connection):
             row = self._connection.execute(sql("last_active_ago"), {"code": code}).fetchone()
         if row is None:
@@ -28,15 +35,23 @@ class ProviderRepository:
         """Set last_active_at to the server's clock; returns the time since the former value.
 
         None: no call was ever recorded. Atomic: of two concurrent callers, one sees the other.
-        Negative after the server's clock stepped back; treat that as "just now".
+        Negative after the server's clock stepped back; treat that as "just now". A row that
+        another session holds, or that a rule of the table refuses, counts as "just now" too: it
+        proves nothing, and must not hold up the work.
         """
-        with unit_of_work(self._connection):
-            row = self._connection.execute(sql("lock_provider"), {"code": code}).fetchone()
-            if row is None:
-                raise _absent(code)
-            former: datetime | None = row[0]
-            [now] = self._connection.execute(sql("touch_provider"), {"code": code}).fetchall()
-            return None if former is None else now[0] - former
+        limits = self._connection.limits
+        limits = replace(limits, lock_s=min(limits.lock_s or _LOCK_S, _LOCK_S))
+        try:
+            with unit_of_work(self._connection, limits):
+                row = self._connection.execute(sql("lock_provider"), {"code": code}).fetchone()
+                if row is None:
+                    raise _absent(code)
+                ago: timedelta | None = row[0]
+                self._connection.execute(sql("touch_provider"), {"code": code})
+                return ago
+        except RowRefused as error:
+            log.warning("provider.refused", detail=error.message)
+            return timedelta(0)
 
 
 def _absent(code: str) -> MigrationMissing:

@@ -200,15 +200,7 @@ class _Write:
 
     def _write_status(self, errors: Mapping[str, str | None]) -> None:
         def upsert(part: Sequence[tuple[str, str | None]]) -> None:
-            self._connection.execute(
-                sql("upsert_sync_status"),
-                {
-                    "observed_at_ms": self._observed_at_ms,
-                    "provider": self._provider,
-                    "symbol": [symbol for symbol, _ in part],
-                    "error": [storable_text(error) for _, error in part],
-                },
-            )
+            upsert_status(self._connection, self._provider, self._observed_at_ms, part)
 
         for refused, why in self._each(list(errors.items()), upsert).refused:
             names = ", ".join(symbol for symbol, _ in refused)
@@ -220,6 +212,24 @@ class _Write:
 
         for _, why in self._each([call], insert).refused:
             self._notes.append(f"audit row of call {call.call_id}: {why.message}")
+
+
+def upsert_status(
+    connection: Connection,
+    provider: str,
+    observed_at_ms: int,
+    errors: Sequence[tuple[str, str | None]],
+) -> None:
+    """Write (symbol, error) as the sync status, inside the caller's transaction; None: success."""
+    connection.execute(
+        sql("upsert_sync_status"),
+        {
+            "observed_at_ms": observed_at_ms,
+            "provider": provider,
+            "symbol": [symbol for symbol, _ in errors],
+            "error": [storable_text(error) for _, error in errors],
+        },
+    )
 
 
 def _by_symbol(refreshed: Iterable[SymbolRefresh]) -> dict[str, SymbolRefresh]:

@@ -49,6 +49,7 @@ _REMEDIES = (
     (r"timeout|timed out", "Check that the host is reachable and no firewall drops the port."),
     (r"host name|resolve", "Correct the host in DATABASE_URL or DB_HOST."),
     (r"too many clients|connection slots", "Raise max_connections, or start fewer workers."),
+    (r"statement pooling", "Put the pooler into transaction or session mode."),
     (r"starting up|shutting down|recovery", "Wait until it has started."),
 )
 _GENERAL_REMEDY = "Check DATABASE_URL or DB_*, and the server's log."

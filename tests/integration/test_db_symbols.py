@@ -135,10 +135,20 @@ def test_a_users_table_with_an_enum_and_strange_values(database_url: str) -> Non
         "null",
         "[1]",
         '"x"',
+        "7",
         '{"last_update": 5}',
+        '{"last_update": null}',
+        '{"last_update": [{"as_of": "2026-01-05T12:00:00.000000+00:00"}]}',
         '{"last_update": {"as_of": "garbage", "last_price": "1", "observed_at_ms": "x"}}',
         '{"last_update": {"as_of": "2026-02-30T00:00:00.000000+00:00", "last_price": true}}',
+        '{"last_update": {"as_of": "0000-01-01T00:00:00.000000+00:00"}}',
+        '{"last_update": {"as_of": "9999-99-99T99:99:99.999999+00:00"}}',
+        '{"last_update": {"as_of": {"at": [1]}, "last_price": {}, "source": [], "delay": {}}}',
+        '{"last_update": {"observed_at_ms": 1e17}}',
         '{"last_update": {"observed_at_ms": 1e30}}',
+        '{"last_update": {"observed_at_ms": -1}}',
+        '{"last_update": {"observed_at_ms": "NaN", "last_price": "NaN"}}',
+        '{"last_update": {"observed_at_ms": [1], "last_price": [1]}}',
     ],
 )
 def test_any_metadata_of_the_users_can_be_read(
@@ -147,5 +157,50 @@ def test_any_metadata_of_the_users_can_be_read(
     symbols.upsert_many([ETH])
     connection.execute("UPDATE trading.symbols SET metadata = %s::jsonb", (metadata,))
     [asset] = symbols.stalest()
-    assert asset.as_of is None
-    assert asset.last_price is None
+    assert (asset.as_of, asset.last_price, asset.observed_at_ms) == (None, None, None)
+    writer = RefreshWriter(connection)
+    result = writer.write(1_000, call(), [refresh("ETHUSDT")])
+    assert result.changed or "metadata" in result.refused["ETHUSDT"]
+
+
+ODD_COLUMNS = [
+    ("priority numeric", "'NaN'", {"priority": 3}),
+    ("priority numeric", "1e30", {"priority": 4}),
+    ("priority numeric", "-1e30", {"priority": 1}),
+    ("priority numeric", "2.4", {"priority": 2}),
+    ("priority bigint", "9223372036854775807", {"priority": 4}),
+    ("update_frequency_seconds numeric", "'NaN'", {"update_frequency_seconds": None}),
+    ("update_frequency_seconds numeric", "1e17", {"update_frequency_seconds": None}),
+    ("update_frequency_seconds bigint", "-5", {"update_frequency_seconds": None}),
+    ("update_frequency_seconds integer", "0", {"update_frequency_seconds": None}),
+    ("updated_at timestamptz", "'infinity'", {"updated_at": None}),
+    ("updated_at timestamptz", "'-infinity'", {"updated_at": None}),
+    ("updated_at timestamp", "'infinity'", {"updated_at": None}),
+    ("updated_at timestamp", "'0044-03-15 BC'", {"updated_at": None}),
+    ("updated_at timestamptz", "'294276-01-01'", {"updated_at": None}),
+    ("name text", "repeat('x', 100000)", {"name": "x" * 100_000}),
+    ("name text", "''", {"name": ""}),
+    ("asset_type text", "NULL", {"asset_type": ""}),
+    ("is_active boolean", "NULL", {}),
+]
+
+
+@pytest.mark.parametrize(("column", "value", "expected"), ODD_COLUMNS)
+def test_any_value_of_any_column_can_be_read(
+    database_url: str, column: str, value: str, expected: dict[str, object]
+) -> None:
+    run(
+        database_url,
+        f"""
+        CREATE SCHEMA trading;
+        CREATE TABLE trading.symbols (id int, symbol text, last_price text, raw text, {column});
+        INSERT INTO trading.symbols VALUES (1, 'ODD', 'mine', 'mine', {value});
+        INSERT INTO trading.symbols (id, symbol) VALUES (2, 'SANE');
+        """,
+    )
+    migrate(database_url)
+    run(database_url, "UPDATE trading.symbols SET polygon_ticker = 'X:' || symbol")
+    with connect(database_url) as connection:
+        assets = {asset.symbol: asset for asset in SymbolRepository(connection).stalest()}
+        assert set(assets) == {"ODD", "SANE"}
+        assert {name: getattr(assets["ODD"], name) for name in expected} == expected
