@@ -67,7 +67,8 @@ run: $(STAMP) ## run everything on this machine until Ctrl-C (FOR=90: for 90 s; 
 PYTEST := $(BIN)/python -m pytest -n $(TEST_PROCESSES) --max-worker-restart 0
 
 test-fast: $(STAMP) ## run the tests that need no server: the inner loop, under 30 s
-	@exec $(PYTEST) --dist worksteal -m "not slow" tests/unit $(ARGS)
+	@exec $(PYTEST) --dist worksteal -m "not slow and not server" tests/unit tests/fundamentals \
+	  $(ARGS)
 
 test: $(STAMP) ## run all tests, on real servers that they start: the gate (ARGS=-x)
 	@exec $(PYTEST) --dist loadfile $(ARGS)
