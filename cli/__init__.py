@@ -1,2 +1,2 @@
-"""The `assetq` command. `main` is the entry point; each group of commands is a module of its own,
-loaded when it is called."""
+"""The `assetq` command. `main` is the entry point; each command is a module, loaded when it is
+called."""

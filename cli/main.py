@@ -1,4 +1,4 @@
-"""The `assetq` command: finds the command's module, and makes every error one line."""
+"""The `assetq` command: loads the module of a command, and turns every error into one line."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from cli.exits import MEANINGS, CommandError, ExitCode
 # Command → module and attribute. Loaded when it is called, so that --help does not wait for all.
 _COMMANDS = {
     "up": ("cli.commands.up:up", "Run everything on this machine until Ctrl-C."),
-    "doctor": (
-        "cli.commands.doctor:doctor",
-        "Check every connection and setting, and say what to do.",
-    ),
+    "doctor": ("cli.commands.doctor:doctor", "Check connections, settings and work."),
     "migrate": ("cli.commands.migrate:migrate", "Bring the database up to date."),
     "symbols": ("cli.commands.symbols:symbols", "The tracked assets: import, list."),
-    "enqueue": ("cli.commands.enqueue:enqueue", "Ask for assets to be refreshed."),
-    "queue": ("cli.commands.queue:queue", "What waits, and for what: stats, list, peek."),
-    "dead": ("cli.commands.dead:dead", "Assets that were given up: list, retry, drop."),
-    "limiter": (
-        "cli.commands.limiter:limiter",
-        "The calls of this window: status, consume, block, reset.",
+    "enqueue": ("cli.commands.enqueue:enqueue", "Request refreshes of assets."),
+    "queue": (
+        "cli.commands.queue:queue",
+        "What is queued, and what it waits for: stats, list, peek.",
     ),
-    "schedule": ("cli.commands.schedule:schedule", "What runs when: list."),
+    "dead": ("cli.commands.dead:dead", "Dead letters: list, retry, drop."),
+    "limiter": ("cli.commands.limiter:limiter", "The quota: status, consume, block, reset."),
+    "schedule": ("cli.commands.schedule:schedule", "When batches and rounds run: list."),
     "batch": ("cli.commands.batch:batch", "Refresh the critical assets now."),
-    "drain": ("cli.commands.drain:drain", "Refresh what waits, in this process."),
+    "drain": ("cli.commands.drain:drain", "Refresh what is queued, in this process."),
     "watch": ("cli.commands.watch:watch", "Show each refresh as it happens."),
     "rebuild": ("cli.commands.rebuild:rebuild", "Restore Redis from PostgreSQL after its loss."),
-    "acl": ("cli.commands.acl:acl", "A Redis user that can do assetq's work and nothing else."),
-    "simulate": ("cli.commands.simulate:simulate", "What a plan is worth, and the next one."),
+    "acl": ("cli.commands.acl:acl", "Print a Redis user with the least rights."),
+    "simulate": (
+        "cli.commands.simulate:simulate",
+        "How fresh a plan keeps assets, and the next one.",
+    ),
     "worker": ("cli.commands.processes:worker", "Procfile: refresh assets until SIGTERM."),
     "scheduler": ("cli.commands.processes:scheduler", "Procfile: start what is due."),
     "web": ("cli.commands.processes:web", "Procfile: serve health, metrics and dashboard."),
@@ -86,12 +86,12 @@ def assetq() -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Runs one command and exits; see `ExitCode`. Never shows a traceback unless asked to."""
+    """Run one command and exit; see `ExitCode`. No traceback unless ASSETQ_DEBUG is set."""
     sys.exit(run(argv))
 
 
 def run(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; the exit code."""
+    """Run one command and return its exit code."""
     try:
         code: Any = assetq.main(args=argv, prog_name="assetq", standalone_mode=False)
         sys.stdout.flush()
@@ -105,7 +105,7 @@ def run(argv: Sequence[str] | None = None) -> int:
         return ExitCode.USAGE
     except click.ClickException as error:
         return _usage(error)
-    except Exception as error:  # noqa: BLE001 - the outermost place: whatever it is, one line
+    except Exception as error:  # noqa: BLE001 - the outermost frame: any error becomes one line
         return _failed(error)
     return code if isinstance(code, int) else ExitCode.OK
 
@@ -148,5 +148,5 @@ def _print_error(text: str) -> None:
 
 
 def _forget_stdout() -> None:
-    """Whoever read our output has left; the flush at the end of Python must not complain."""
+    """Discard the rest of the output: its reader has left, and Python flushes at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""What a command opens: settings, log, Redis, PostgreSQL. Each once, and closed at the end."""
+"""What a command opens: settings, log, Redis, PostgreSQL; closed when the command ends."""
 
 from __future__ import annotations
 
@@ -25,8 +25,11 @@ _loaded: list[Settings] = []
 
 
 def load_settings(*, log_level: int = logging.WARNING) -> Settings:
-    """Settings, and the log set up; raises SettingsError. Commands speak for themselves, so the
-    log tells only what is wrong unless `log_level` (or ASSETQ_DEBUG) asks for more."""
+    """Read the settings and set up the log. Raises SettingsError.
+
+    Commands print their own results, so the log holds warnings only, unless `log_level` or
+    ASSETQ_DEBUG asks for more.
+    """
     settings = Settings.load(environment())
     _loaded[:] = [settings]
     level = logging.INFO if os.environ.get("ASSETQ_DEBUG") else log_level
@@ -35,7 +38,7 @@ def load_settings(*, log_level: int = logging.WARNING) -> Settings:
 
 
 def environment() -> dict[str, str]:
-    """This process' environment, and below it what leads to the `assetq up` that runs here.
+    """This process' environment, completed by that of the `assetq up` that runs here.
 
     So that a command in another terminal means that run. If anything here leads elsewhere, all of
     it does: half of one site and half of another would mix sandbox prices into real data.
@@ -50,7 +53,7 @@ def environment() -> dict[str, str]:
 
 @contextmanager
 def open_context(settings: Settings | None = None) -> Iterator[Context]:
-    """Settings and Redis, which has answered. Raises SettingsError, RedisError."""
+    """Open Redis, which has answered a PING. Raises SettingsError, RedisError."""
     with Context.open(settings or load_settings()) as context:
         context.redis.ping()
         yield context
@@ -58,20 +61,20 @@ def open_context(settings: Settings | None = None) -> Iterator[Context]:
 
 @contextmanager
 def open_database(settings: Settings) -> Iterator[Connection]:
-    """PostgreSQL with every migration. Raises DatabaseError; MigrationMissing names the remedy."""
+    """Open PostgreSQL with every migration applied. Raises DatabaseError."""
     with connect(settings.database_url) as connection:
         require_current_schema(connection)
         yield connection
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Asks unless `yes`; raises CommandError if the answer is no or nobody can be asked."""
+    """Ask unless `yes`. Raises CommandError for a no, UsageError where there is no terminal."""
     if yes:
         return
     if not sys.stdin.isatty():
-        raise click.UsageError("Nobody can be asked here: add --yes to go on.")
+        raise click.UsageError("This needs a confirmation and there is no terminal: add --yes.")
     if not click.confirm(question):
-        raise CommandError("nothing was done.")
+        raise CommandError("nothing was changed.")
 
 
 def redis_at() -> str | None:
@@ -80,6 +83,6 @@ def redis_at() -> str | None:
 
 
 def masked(text: str) -> str:
-    """The text without any secret that this process knows of."""
+    """The text without any secret of this process."""
     known = secrets_of(_loaded[0]) if _loaded else set()
     return Mask(known | secrets_of_environment())(text)

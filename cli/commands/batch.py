@@ -1,4 +1,4 @@
-"""`assetq batch`: the critical assets, now."""
+"""`assetq batch`: refreshes the critical assets now."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _TELL_S = 10.0
     type=click.FloatRange(1, 24 * 3600),
     default=300,
     show_default=True,
-    help="Stop waiting after so many seconds; the batch goes on.",
+    help="Seconds to wait for the result; the batch goes on after that.",
 )
 @as_json
 def batch(timeout_s: float, json_: bool) -> None:
     """Refresh the critical assets now, beside the schedule, and wait for the result.
 
-    Running workers do it; where none is alive, this process does. Exit code 1 if an asset failed.
+    Workers do it; if none is alive, this process does. Exit code 1 if an asset failed.
     """
     settings = load_settings()
     with open_session(settings) as session:
@@ -47,7 +47,7 @@ def batch(timeout_s: float, json_: bool) -> None:
     if not found.known:
         raise CommandError(
             f"not finished within {timeout_s:g} s: {', '.join(_open(found))} still pending. "
-            "It goes on without this command; `assetq queue list` and `assetq limiter status` tell "
+            "It goes on without this command; `assetq queue list` and `assetq limiter status` say "
             "why."
         )
     if found.failed:
@@ -55,8 +55,8 @@ def batch(timeout_s: float, json_: bool) -> None:
 
 
 def _await(session: TickSession, slot: str, timeout_s: float) -> SettledBatch:
-    """Until every asset has an outcome, or the time is over. Raises CommandError if the record is
-    gone (Redis was emptied)."""
+    """Wait until every asset has an outcome, or the time is over. Raises CommandError if the record
+    is gone (Redis was emptied)."""
     end_s, told = time.monotonic() + timeout_s, _Told()
     while True:
         found = _find(session, slot)
@@ -73,8 +73,8 @@ def _await(session: TickSession, slot: str, timeout_s: float) -> SettledBatch:
 
 
 def _find(session: TickSession, slot: str) -> SettledBatch:
-    """A scheduled batch that begins meanwhile takes over what is still open: then its outcomes
-    count."""
+    """Read the batch. A scheduled batch that begins meanwhile takes over what is still open; then
+    its outcomes count."""
     for found in recent_batches(session.context.queue):
         if found.record.slot == slot:
             return found
@@ -89,7 +89,7 @@ def _open(found: SettledBatch) -> list[str]:
 
 
 class _Told:
-    """Says what is awaited when that changes, and every ten seconds."""
+    """Prints what is awaited whenever that changes, and every ten seconds."""
 
     def __init__(self) -> None:
         self._last: tuple[list[str], str | None] | None = None

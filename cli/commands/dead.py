@@ -1,4 +1,4 @@
-"""`assetq dead`: assets that were given up."""
+"""`assetq dead`: dead letters, the requests that were given up."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from worker.work import price_request, request_again
 
 @click.group()
 def dead() -> None:
-    """Assets that were given up."""
+    """Dead letters: requests that were given up."""
 
 
 @dead.command("list")
 @as_json
 def list_(json_: bool) -> None:
-    """Each dead letter with its reason, and when it comes back."""
+    """Each dead letter with its reason, and when its asset is requested again."""
     with open_context() as context:
         letters = context.queue.dead()
         asked = _pending(context, [letter.symbol for letter in letters])
@@ -46,9 +46,7 @@ def list_(json_: bool) -> None:
                 clock(letter.died_at_ms, now_ms),
                 letter.attempts,
                 letter.crashes,
-                "it is in the queue again"
-                if letter.symbol in asked
-                else _comes_back(letter, now_ms, rest_ms),
+                "queued again" if letter.symbol in asked else _comes_back(letter, now_ms, rest_ms),
                 letter.reason,
             )
             for letter in letters
@@ -84,9 +82,9 @@ def _document(letter: DeadLetter, rest_ms: int, asked: bool) -> dict[str, Any]:
 @dead.command()
 @click.argument("symbols", nargs=-1, metavar="SYMBOL…")
 @click.option("--all", "all_", is_flag=True, help="Every dead letter.")
-@click.option("--priority", type=PRIORITY, help="Default: the one it died with.")
+@click.option("--priority", type=PRIORITY, help="Default: that of the request that died.")
 def retry(symbols: tuple[str, ...], all_: bool, priority: int | None) -> None:
-    """Put dead letters back into the queue, with no attempt counted."""
+    """Put dead letters back into the queue; their attempts start at 0."""
     settings = load_settings()
     with open_context(settings) as context:
         letters = _chosen(context, symbols, all_)
@@ -122,18 +120,18 @@ def _requests(settings: Settings, letters: Sequence[DeadLetter]) -> list[Request
 @click.option("--all", "all_", is_flag=True, help="Every dead letter; asks first.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def drop(symbols: tuple[str, ...], all_: bool, yes: bool) -> None:
-    """Forget dead letters. The next round asks for their assets again."""
+    """Delete dead letters. The next round requests their assets again."""
     with open_context() as context:
         chosen = [letter.symbol for letter in _chosen(context, symbols, all_)]
         if all_ and chosen:
-            confirm(f"Forget {len(chosen)} dead letters?", yes=yes)
+            confirm(f"Delete {len(chosen)} dead letters?", yes=yes)
         dropped = context.queue.drop_dead(chosen) if chosen else 0
     click.echo(f"dropped {dropped}")
 
 
 def _chosen(context: Context, symbols: Sequence[str], all_: bool) -> list[DeadLetter]:
     if bool(symbols) == all_:
-        raise click.UsageError("Name one or more symbols, or use --all.")
+        raise click.UsageError("Name symbols, or use --all, not both.")
     letters = {letter.symbol: letter for letter in context.queue.dead()}
     wanted = list(letters) if all_ else list(dict.fromkeys(symbols))
     unknown = [symbol for symbol in wanted if symbol not in letters]

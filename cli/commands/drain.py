@@ -1,4 +1,4 @@
-"""`assetq drain`: refreshes in this process."""
+"""`assetq drain`: refreshes what is queued, in this process."""
 
 from __future__ import annotations
 
@@ -14,15 +14,13 @@ from local.foreground import drain_for, drain_now, open_session
 
 
 @click.command()
-@click.option(
-    "--for", "for_s", type=click.FloatRange(0.1, 24 * 3600), help="Go on for so many seconds."
-)
+@click.option("--for", "for_s", type=click.FloatRange(0.1, 24 * 3600), help="Seconds to go on.")
 @as_json
 def drain(for_s: float | None, json_: bool) -> None:
-    """Refresh what waits, in this process, with the same quota as all workers.
+    """Refresh what is queued, in this process, under the same quota as all workers.
 
     Without --for it takes the calls that are free now and ends; with it, it waits for further
-    calls until the time is over or nothing is pending. Ctrl-C finishes the call that runs.
+    calls until the time is over or nothing is pending. Ctrl-C finishes the call in flight.
     """
     settings = load_settings(log_level=logging.INFO)
     with open_session(settings) as session:

@@ -1,4 +1,4 @@
-"""`assetq enqueue`: asks for assets by hand."""
+"""`assetq enqueue`: requests refreshes by hand."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ _SHOWN = 40
 @click.option("--priority", type=PRIORITY, help="Default: each asset's own.")
 @as_json
 def enqueue(symbols: tuple[str, ...], priority: int | None, json_: bool) -> None:
-    """Ask for assets to be refreshed: all of them, or none if one is unknown.
+    """Request refreshes: of all the assets named, or of none if one is unknown.
 
-    One that is pending already keeps the more urgent of both requests; a dead one lives again.
+    An asset that is pending keeps the more urgent of both requests; a dead letter is revived.
     A full queue refuses what is not critical (exit code 5).
     """
     settings = load_settings()
@@ -111,7 +111,7 @@ def _enqueue(
 
 
 def start_work(context: Context) -> None:
-    """Makes sure that somebody looks at the queue; says so if nobody can."""
+    """Start a drain unless one waits; says so if no worker can take it."""
     if not context.queue.next_at().waiting:
         ticks = Ticks(context.redis, context.keys)
         try:

@@ -1,4 +1,4 @@
-"""`assetq migrate`: the release step of every host."""
+"""`assetq migrate`: applies the migrations of the database."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ from db.symbols import SymbolRepository
 
 
 @click.command()
-@click.option("--check", is_flag=True, help="Change nothing; exit code 1 if something is missing.")
+@click.option(
+    "--check", is_flag=True, help="Change nothing; exit code 1 if a migration is missing."
+)
 def migrate(check: bool) -> None:
     """Bring the database up to date.
 
-    Adds what is missing, changes no data and destroys nothing. Safe to call again, also from
-    several machines at once.
+    Adds what is missing, changes no data and drops nothing. Safe to run again, also from several
+    machines at once.
     """
     settings = load_settings()
     if check:

@@ -1,4 +1,4 @@
-"""`assetq queue`: what waits, in which order, and for what."""
+"""`assetq queue`: what is queued, in which order, and what it waits for."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from health.texts import span
 
 @click.group()
 def queue() -> None:
-    """What waits, and for what."""
+    """What is queued, and what it waits for."""
 
 
 @queue.command()
 @as_json
 def stats(json_: bool) -> None:
-    """The queue in numbers, and what it waits for.
+    """The size of the queue, and what its next item waits for.
 
-    total_items are all that wait: those that may run now (by_priority), delayed ones (a retry's
-    pause) and leased ones (being refreshed now). QUEUE_MAX_SIZE bounds them.
+    total_items counts items that may run now (by_priority), delayed ones (pausing before a retry)
+    and leased ones (in work). QUEUE_MAX_SIZE bounds it.
     """
     with open_context() as context:
         now = context.queue.stats()
@@ -51,7 +51,7 @@ def stats(json_: bool) -> None:
             ("total", now.pending),
             *((f"  {name}", count) for name, count in by_priority.items()),
             ("  delayed", now.delayed),
-            ("  being refreshed", now.leased),
+            ("  in work", now.leased),
             ("dead letters", now.dead),
             ("room left", max(0, context.settings.queue_max_size - now.pending)),
             ("oldest queued", span(now.oldest_item_age_seconds) if head else None),
@@ -65,7 +65,7 @@ def stats(json_: bool) -> None:
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=50, show_default=True)
 @as_json
 def list_(limit: int, json_: bool) -> None:
-    """Pending items: running ones, queued ones in the order of claims, delayed ones by time."""
+    """Pending items: those in work, queued ones in the order of claims, delayed ones by time."""
     with open_context() as context:
         found = listing(context, limit)
         now_ms = context.redis_now_ms()
@@ -87,7 +87,7 @@ def list_(limit: int, json_: bool) -> None:
             )
             for one in found
         ],
-        empty="nothing waits",
+        empty="nothing is queued",
     )
     if size > len(found):
         click.echo(f"… and {size - len(found)} more (--limit)")

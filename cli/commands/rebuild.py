@@ -115,7 +115,7 @@ def restore(context: Context, connection: Connection) -> Rebuilt:
 def _schedule(missing: list[str], entries: list[str]) -> str:
     if not missing:
         return f"stands: {', '.join(entries)}"
-    return f"{', '.join(missing)} missing; start a scheduler: python -m scheduler"
+    return f"{', '.join(missing)} missing; start a scheduler: bin/assetq scheduler"
 
 
 def _names(symbols: tuple[str, ...]) -> str:

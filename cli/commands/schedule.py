@@ -1,4 +1,4 @@
-"""`assetq schedule`: what runs when."""
+"""`assetq schedule`: when batches, rounds and drains run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scheduler.entries import schedule as entries
 
 @click.group()
 def schedule() -> None:
-    """What runs when."""
+    """When batches and rounds run."""
 
 
 @schedule.command("list")
@@ -36,10 +36,10 @@ def list_(json_: bool) -> None:
             empty="nothing is scheduled",
         )
     if not schedulers:
-        note("note: no scheduler is alive, so nothing of this runs. Start `python -m scheduler`.")
+        note("note: no scheduler is alive, so none of this runs. Start one: bin/assetq scheduler")
 
 
 def _when(next_run: str | None, now_ms: int) -> str:
     if next_run is None:
-        return "not set: a scheduler sets it when it starts"
+        return "not set; a scheduler sets it when it starts"
     return clock(int(datetime.fromisoformat(next_run).timestamp() * 1000), now_ms)

@@ -1,4 +1,4 @@
-"""`assetq simulate`: what a plan is worth for so many assets, and what the next one would be."""
+"""`assetq simulate`: how fresh a plan keeps assets, and how fresh the next plan would."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`assetq symbols`: which assets are tracked."""
+"""`assetq symbols`: the tracked assets."""
 
 from __future__ import annotations
 

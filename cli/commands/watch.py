@@ -1,4 +1,4 @@
-"""`assetq watch`: the events, as consumers receive them."""
+"""`assetq watch`: the events as consumers receive them."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _LOOK_S = 0.5
 
 
 @click.command()
-@click.option("--last", type=click.IntRange(0, 10_000), default=0, help="The last N first.")
-@click.option("--for", "for_s", type=click.FloatRange(0.1), help="End after so many seconds.")
+@click.option("--last", type=click.IntRange(0, 10_000), default=0, help="Show the last N first.")
+@click.option("--for", "for_s", type=click.FloatRange(0.1), help="Seconds after which to end.")
 @click.option("--json", "json_", is_flag=True, help="The events as they are: one JSON a line.")
 def watch(last: int, for_s: float | None, json_: bool) -> None:
     """Show each refresh as it happens, until Ctrl-C.
@@ -36,12 +36,12 @@ def watch(last: int, for_s: float | None, json_: bool) -> None:
 
 
 def _events(context: Context, last: int, for_s: float | None) -> Iterator[str]:
-    """Subscribes before it reads the stream, so that nothing falls between; then leaves out what
-    came both ways."""
+    """Subscribe before reading the stream, so that no event is missed; drop those that came both
+    ways."""
     end_s = float("inf") if for_s is None else time.monotonic() + for_s
     with context.redis.pubsub() as pubsub:  # type: ignore[no-untyped-call]
         pubsub.psubscribe(f"{CHANNEL}*")
-        pubsub.get_message(timeout=5.0)  # the server's word that we are subscribed
+        pubsub.get_message(timeout=5.0)  # the confirmation of the subscription
         seen = set()
         rows: Any = context.redis.xrevrange(context.keys.updates, count=last) if last else []
         for _, fields in reversed(rows):
@@ -54,8 +54,8 @@ def _events(context: Context, last: int, for_s: float | None) -> Iterator[str]:
 
 
 def _line(event: str) -> str:
-    """For people. Anybody may publish to these channels: what is no event of ours is shown as
-    what it is."""
+    """One event for people. Anything may be published to these channels: what is not an event of
+    assetq is shown as it came."""
     try:
         e = json.loads(event)
         band, waited_s = band_name(e["priority"]), e["waited_ms"] / 1000

@@ -1,4 +1,4 @@
-"""Every wait explained: what waits, for what, until when. Read from Redis; nothing is changed."""
+"""Every wait explained: what waits, for what, until when. Reads Redis and changes nothing."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Listed:
     state: str
     """queued, delayed or leased"""
     until_ms: int | None = None
-    """When a delayed one may run again; when a lease ends. None: as soon as its turn comes."""
+    """When a delayed item may run again, or a lease ends; None for a queued item."""
     by: str | None = None
-    """Who refreshes it now."""
+    """The worker that holds the lease."""
 
     def text(self, now_ms: int) -> str:
         """The state for people."""
@@ -55,7 +55,7 @@ class Listed:
 
 
 def listing(context: Context, limit: int) -> list[Listed]:
-    """What runs now, then what is queued in the order of claims, then what is delayed (by time)."""
+    """Leased items, then queued ones in the order of claims, then delayed ones by time."""
     leased = _held(context, context.keys.leases, "leased", limit)
     left = limit - len(leased)
     queued = [Listed(item, "queued") for item in context.queue.peek(left)[:left]] if left else []
@@ -64,7 +64,7 @@ def listing(context: Context, limit: int) -> list[Listed]:
 
 
 def _held(context: Context, key: str, state: str, limit: int) -> list[Listed]:
-    """Items of a set that is ordered by time. What ends between two looks is left out."""
+    """Items of a set ordered by time. Those that end between the two reads are left out."""
     if limit < 1:
         return []
     rows: list[Any] = list(context.redis.zrange(key, 0, limit - 1, withscores=True))
@@ -82,7 +82,7 @@ def _held(context: Context, key: str, state: str, limit: int) -> list[Listed]:
 
 
 def _read(text: str | None) -> dict[str, Any] | None:
-    """An item as the scripts write it; None for one that is gone or that another hand changed."""
+    """An item as the scripts write it; None for one that is gone or damaged."""
     try:
         raw = json.loads(text or "null")
         whole = {"payload", "priority", "enqueued_at_ms", "score", "attempts"} <= raw.keys()
@@ -92,7 +92,7 @@ def _read(text: str | None) -> dict[str, Any] | None:
 
 
 def band_name(priority: int) -> str:
-    """CRITICAL, HIGH, MEDIUM or LOW; a number that no command could have written as it is."""
+    """CRITICAL, HIGH, MEDIUM or LOW; any other number as it is."""
     try:
         return Priority(priority).name
     except ValueError:
@@ -100,7 +100,7 @@ def band_name(priority: int) -> str:
 
 
 def waited_s(item: Item, now_ms: int) -> float:
-    """How long an item has been wanted."""
+    """How long ago an item was requested."""
     return max(0, now_ms - item.enqueued_at_ms) / 1000
 
 
@@ -117,11 +117,11 @@ class Wait:
 
     @property
     def over(self) -> bool:
-        """Nothing holds it."""
+        """True if nothing holds it."""
         return self.at_ms is None or self.at_ms <= self.now_ms
 
     def text(self) -> str:
-        """For people: what holds it, until when."""
+        """What holds it and until when, for people."""
         if self.at_ms is None:
             return "nothing: no work is pending"
         if self.over:

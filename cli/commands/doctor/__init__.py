@@ -1,11 +1,14 @@
-"""`assetq doctor`: looks at everything that must be right, and says what to do. Changes nothing,
-and makes no call that counts."""
+"""`assetq doctor`: checks everything that assetq depends on, and says what to do.
+
+Changes nothing, and makes no call that counts.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import click
 
@@ -22,7 +25,7 @@ _COLOURS = {OK: "green", WARN: "yellow", FAIL: "red"}
 @click.command()
 @as_json
 def doctor(json_: bool) -> None:
-    """Check every connection and setting, and say what to do.
+    """Check connections, settings and work, and say what to do.
 
     Each line is ok, warn or fail; exit code 1 if anything fails.
     """
@@ -71,17 +74,17 @@ def _with_redis(settings: Settings) -> Iterator[Finding]:
                 ("quota", provider.quota),
                 ("plan", provider.plan_memory),
             ):
-                yield from guarded(name, lambda check=check: check(context))  # type: ignore[misc]
+                yield from guarded(name, partial(check, context))
 
     yield from guarded("redis", checks)
 
 
 def _with_database(settings: Settings) -> Iterator[Finding]:
-    yield from guarded("postgresql", lambda: database.examine(settings))
+    yield from guarded("postgresql", partial(database.examine, settings))
 
 
 def _provider(settings: Settings) -> Iterator[Finding]:
-    yield from guarded("provider", lambda: provider.reachable(settings))
+    yield from guarded("provider", partial(provider.reachable, settings))
 
 
 def _print(finding: Finding) -> None:

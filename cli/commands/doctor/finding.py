@@ -1,4 +1,4 @@
-"""What a check found."""
+"""The findings of a check: ok, warn or fail."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Finding:
 
 
 def ok(check: str, text: str) -> Finding:
-    """All is well."""
+    """Nothing to do."""
     return Finding(check, OK, text)
 
 
@@ -32,7 +32,7 @@ def warn(check: str, text: str, remedy: str) -> Finding:
 
 
 def fail(check: str, text: str, remedy: str) -> Finding:
-    """Assets are not refreshed, or will not be."""
+    """Assets are not refreshed, or soon will not be."""
     return Finding(check, FAIL, text, remedy)
 
 
@@ -40,7 +40,7 @@ def guarded(check: str, run: Callable[[], Iterator[Finding]]) -> Iterator[Findin
     """The check's findings; an error of a server becomes one, so that the others still run."""
     try:
         yield from run()
-    except Exception as error:  # noqa: BLE001 - what a doctor cannot examine it reports
+    except Exception as error:  # noqa: BLE001 - what cannot be examined is a finding
         explained = explain(error, redis_at=redis_at())
         text = explained.lines[0] if explained else f"{type(error).__name__}: {error}"
         cause, _, remedy = text.partition(". ")

@@ -1,4 +1,4 @@
-"""Workers, scheduler, ticks and schedule: who is alive, and who was started the wrong way."""
+"""Workers, scheduler, ticks and schedule: which are alive, and which were started the wrong way."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _DAY = timedelta(days=1)
 _LATELY = timedelta(minutes=1)
 _WRONG_START = (
     ("DeserializationError", "a worker was started without `-S json`"),
-    ("ForeignJob", "somebody else puts jobs into the list `assetq`"),
+    ("ForeignJob", "another program puts jobs into assetq's queue"),
 )
 
 
 def workers(context: Context) -> Iterator[Finding]:
-    """Somebody takes ticks."""
+    """A worker is alive, and can work."""
     found = living(context.redis, context.keys, "worker")
     if not found:
         yield fail("workers", "none is alive: nothing is refreshed", f"Start one: {WORKER_LINE}")
@@ -44,7 +44,7 @@ def workers(context: Context) -> Iterator[Finding]:
 
 
 def foreign_workers(context: Context) -> Iterator[Finding]:
-    """Workers in RQ's books for our list that are not in ours were started another way."""
+    """RQ workers on assetq's queue that send no heartbeat of assetq's were started another way."""
     ticks = Ticks(context.redis, context.keys)
     try:
         rows = []
@@ -70,8 +70,8 @@ def foreign_workers(context: Context) -> Iterator[Finding]:
 
 
 def _may_live(host: str, pid: int, beat: str | None) -> bool:
-    """RQ's books keep a killed worker for minutes. Here the system knows; elsewhere its last beat
-    tells, as far as it can."""
+    """RQ's registry keeps a killed worker for minutes. On this host the system knows better;
+    elsewhere the last heartbeat tells, as far as it can."""
     if host.split(".")[0] == socket.gethostname().split(".")[0]:
         try:
             os.kill(pid, 0)
@@ -109,7 +109,7 @@ def _failures(ticks: Ticks) -> Iterator[tuple[str, timedelta]]:
     for job_id in registry.get_job_ids(cleanup=False, desc=True)[:_LOOK_AT]:
         try:
             job = TickJob.fetch(job_id, connection=ticks.queue.connection)
-        except NoSuchJobError:  # forgotten meanwhile
+        except NoSuchJobError:  # expired meanwhile
             continue
         ended = job.ended_at or job.enqueued_at
         age = datetime.now(UTC) - _aware(ended) if ended else timedelta()
@@ -123,7 +123,7 @@ def _aware(at: datetime) -> datetime:
 
 
 def _cause(trace: str) -> str:
-    """What a traceback says in the end."""
+    """The last line of a traceback."""
     for mark, text in _WRONG_START:
         if mark in trace:
             return text
@@ -132,16 +132,16 @@ def _cause(trace: str) -> str:
 
 
 def scheduler(context: Context) -> Iterator[Finding]:
-    """Somebody gives the ticks."""
+    """A scheduler is alive."""
     found = living(context.redis, context.keys, "scheduler")
     if found:
         yield ok("scheduler", f"alive: {', '.join(process.name for process in found)}")
     else:
-        yield fail("scheduler", "none is alive: no batch starts", "Start one: python -m scheduler")
+        yield fail("scheduler", "none is alive: no batch starts", "Start one: bin/assetq scheduler")
 
 
 def entries(context: Context) -> Iterator[Finding]:
-    """Each entry stands in the schedule, with a next run that has not passed."""
+    """Each entry is in the schedule, and its next run has not passed."""
     now = datetime.fromtimestamp(context.redis_now_ms() / 1000, UTC)
     rows = schedule(context)
     for row in rows:
@@ -151,6 +151,6 @@ def entries(context: Context) -> Iterator[Finding]:
             yield warn("schedule", text, "A living scheduler restores it within a second.")
         elif (now - at).total_seconds() > _OVERDUE_S:
             text = f"{row['id']} was due at {at:%H:%M:%S} UTC"
-            yield warn("schedule", text, "Start a scheduler: python -m scheduler")
+            yield warn("schedule", text, "Start a scheduler: bin/assetq scheduler")
         else:
             yield ok("schedule", f"{row['id']} ({row['trigger']}) next at {at:%H:%M:%S} UTC")

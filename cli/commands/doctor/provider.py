@@ -1,4 +1,4 @@
-"""The provider: reachable without a call that counts; what the quota and the plan remember."""
+"""The provider: reachable without a call that counts; what quota and capabilities hold."""
 
 from __future__ import annotations
 
