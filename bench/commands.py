@@ -46,7 +46,7 @@ def classify(command: str, scripts: dict[str, str], keys: Keys) -> str:
         return "scheduler" if script in SCHEDULER else "queue and quota"
     if name == "BLPOP":
         return "queue and quota" if keys.wake in command else "RQ"
-    if f"{keys.named('scheduler')}" in command or keys.outage in command:
+    if keys.scheduler in command or keys.outage in command:
         return "scheduler"
     return "plan and books" if "assetq:{" in command else "RQ and connections"
 

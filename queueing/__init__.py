@@ -1,8 +1,8 @@
-"""A priority queue with leases under an exact quota, on Redis. Knows nothing of what it queues."""
+"""A priority queue with leases under an exact quota, on Redis. Independent of what it queues."""
 
 from queueing.errors import InvalidRequest, LeaseLost, QueueingError
 from queueing.keys import Keys
-from queueing.limiter import Breaker, Grant, Place, QuotaLimiter, QuotaStatus
+from queueing.limiter import Breaker, Grant, Permit, QuotaLimiter, QuotaStatus
 from queueing.models import (
     Batch,
     BatchOutcome,
@@ -26,6 +26,7 @@ from queueing.models import (
 )
 from queueing.policy import Policy
 from queueing.queue import PriorityQueue
+from queueing.waiting import wake_drain
 
 __all__ = [
     "Batch",
@@ -47,7 +48,7 @@ __all__ = [
     "LeaseLost",
     "NotNow",
     "Outcome",
-    "Place",
+    "Permit",
     "Policy",
     "Priority",
     "PriorityQueue",
@@ -58,4 +59,5 @@ __all__ = [
     "Retry",
     "Stats",
     "Verdict",
+    "wake_drain",
 ]

@@ -29,6 +29,7 @@ _SCRIPT_KEYS = (
     "waiter",
     "updates",
     "batches",
+    "batch_records",
     "marks",
 )
 
@@ -45,119 +46,138 @@ class Keys:
                 f"provider name {self.provider!r}: use 1 to 40 letters, digits, '_', '.' or '-'"
             )
 
-    def named(self, name: str) -> str:
-        """The key of the given short name, e.g. ``queue`` → ``assetq:{massive}:queue``."""
+    def _named(self, name: str) -> str:
         return f"{NAMESPACE}:{{{self.provider}}}:{name}"
 
     @cached_property
     def queue(self) -> str:
         """ZSET symbol → priority·10¹³ + enqueued_at ms: what may run now. Permanent."""
-        return self.named("queue")
+        return self._named("queue")
 
     @cached_property
     def pending(self) -> str:
         """SET of every symbol that is queued, delayed or leased: the dedup. Permanent."""
-        return self.named("pending")
+        return self._named("pending")
 
     @cached_property
     def items(self) -> str:
         """HASH symbol → JSON of the pending item. Permanent."""
-        return self.named("items")
+        return self._named("items")
 
     @cached_property
     def delayed(self) -> str:
         """ZSET symbol → ms when it may run again. Permanent."""
-        return self.named("delayed")
+        return self._named("delayed")
 
     @cached_property
     def leases(self) -> str:
         """ZSET symbol → lease deadline in ms; the token is in the item. Permanent."""
-        return self.named("leases")
+        return self._named("leases")
 
     @cached_property
     def dead(self) -> str:
         """ZSET symbol → ms of death. Permanent."""
-        return self.named("dead")
+        return self._named("dead")
 
     @cached_property
     def dead_items(self) -> str:
         """HASH symbol → JSON with kind, reason and the item. Permanent."""
-        return self.named("dead:items")
+        return self._named("dead:items")
 
     @cached_property
     def window(self) -> str:
         """ZSET call id → ms until which this call still counts. Permanent, at most `limit`
         entries in ordinary work."""
-        return self.named("window")
+        return self._named("window")
 
     @cached_property
     def quota(self) -> str:
         """HASH epoch, hold_until, blocked_until, the next batch and its calls. Permanent."""
-        return self.named("quota")
+        return self._named("quota")
 
     @cached_property
     def counters(self) -> str:
         """HASH of counters since the beginning. Permanent."""
-        return self.named("counters")
+        return self._named("counters")
 
     @cached_property
     def waits(self) -> str:
         """ZSET call id → ms: urgent calls of the last hour that waited for quota. TTL 1 h."""
-        return self.named("waits")
+        return self._named("waits")
 
     @cached_property
     def wake(self) -> str:
         """LIST of tokens for the drain that waits. TTL."""
-        return self.named("wake")
+        return self._named("wake")
 
     @cached_property
     def waiter(self) -> str:
         """STRING: name of the one drain that waits. TTL."""
-        return self.named("waiter")
+        return self._named("waiter")
 
     @cached_property
     def updates(self) -> str:
         """STREAM of the events, capped. Permanent."""
-        return self.named("updates")
+        return self._named("updates")
 
     @cached_property
     def batches(self) -> str:
         """ZSET slot → planned ms of the batches whose records are kept. TTL."""
-        return self.named("batches")
+        return self._named("batches")
+
+    @cached_property
+    def batch_records(self) -> str:
+        """HASH of the batches' records; its fields begin with the slot. TTL."""
+        return self._named("batches:records")
 
     @cached_property
     def marks(self) -> str:
-        """ZSET server epoch and mark → ms: left to prove later that nothing was lost since. TTL."""
-        return self.named("marks")
+        """ZSET server epoch and mark → ms: proves later that nothing was lost since. TTL."""
+        return self._named("marks")
 
     @cached_property
-    def alive(self) -> str:
-        """ZSET process name → ms when it was last seen. TTL."""
-        return self.named("alive")
+    def heartbeats(self) -> str:
+        """ZSET process name → ms of its last heartbeat. TTL."""
+        return self._named("heartbeats")
 
-    @cached_property
-    def plan(self) -> str:
-        """HASH of what the plan refuses, per key fingerprint and feed. TTL."""
-        return self.named("plan")
+    def capabilities(self, fingerprint: str) -> str:
+        """HASH of what the plan of the API key with this fingerprint refuses, per feed. TTL."""
+        return self._named(f"capabilities:{fingerprint}")
 
     @cached_property
     def outage(self) -> str:
         """STRING: why no drain should be started for the moment. TTL of seconds."""
-        return self.named("outage")
+        return self._named("outage")
 
     @cached_property
     def secondary(self) -> str:
         """STRING: the slot of the last secondary round. TTL."""
-        return self.named("secondary")
+        return self._named("secondary")
+
+    @cached_property
+    def scheduler(self) -> str:
+        """Prefix of what belongs to the scheduler process."""
+        return self._named("scheduler")
+
+    @cached_property
+    def scheduler_entries(self) -> str:
+        """ZSET of rq-scheduler's entries. Permanent."""
+        return f"{self.scheduler}:entries"
+
+    @cached_property
+    def scheduler_lock(self) -> str:
+        """STRING: which scheduler passes. TTL of seconds."""
+        return f"{self.scheduler}:lock"
+
+    @property
+    def every(self) -> str:
+        """A pattern for SCAN that matches all keys of this provider."""
+        return self._named("*")
 
     @cached_property
     def scripted(self) -> list[str]:
         """The keys every script receives, in the order of ``lua/lib/prelude.lua``."""
         return [getattr(self, name) for name in _SCRIPT_KEYS]
-
-    def batch(self, slot: str) -> str:
-        """HASH: the record of one batch. TTL."""
-        return self.named(f"batch:{slot}")
 
     @property
     def permanent(self) -> frozenset[str]:
@@ -175,5 +195,6 @@ class Keys:
                 self.quota,
                 self.counters,
                 self.updates,
+                self.scheduler_entries,
             ]
         )

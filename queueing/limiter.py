@@ -10,13 +10,15 @@ from queueing.keys import Keys
 from queueing.models import Hint
 from queueing.policy import Policy
 from queueing.scripts import Scripts
+from queueing.wire import in_steps
 
 MAX_BLOCK_MS = 24 * 3600 * 1000
+LISTED_PERMITS = 100
 
 
 @dataclass(frozen=True)
 class Grant:
-    """Leave for one call, which must be sent before `send_by_ms` (Redis' clock) or not at all."""
+    """A permit for one call: it is sent before `send_by_ms` (Redis' clock) or not at all."""
 
     call_id: str
     granted_at_ms: int
@@ -24,26 +26,26 @@ class Grant:
 
 
 @dataclass(frozen=True)
-class Place:
-    """One of the quota's places while it is taken."""
+class Permit:
+    """What a granted call holds as long as it counts."""
 
     call_id: str
     until_ms: int
 
     @property
     def who(self) -> str:
-        """Whoever made the call, as its token begins."""
+        """The caller, as its token begins."""
         return self.call_id.rpartition(":")[0]
 
 
 @dataclass(frozen=True)
 class Breaker:
-    """Whether calls have failed so often that nobody calls, but for a probe now and then."""
+    """The circuit breaker. While it is open no call goes but a probe now and then."""
 
     failures: int = 0
     """In a row, without any success."""
     since_ms: int = 0
-    """0: closed, calls go."""
+    """When it opened; 0: it is closed."""
     probe_at_ms: int = 0
     """The next probe; while one is under way: when it is given up."""
     probing: bool = False
@@ -52,7 +54,7 @@ class Breaker:
 
     @property
     def open(self) -> bool:
-        """Nobody calls."""
+        """No call goes."""
         return self.since_ms > 0
 
 
@@ -61,7 +63,9 @@ class QuotaStatus:
     """The quota as it stands; instants in ms of Redis' clock, 0 for 'not set'."""
 
     limit: int | None
-    places: tuple[Place, ...]
+    permits: tuple[Permit, ...]
+    """Those in use that end first, at most 100."""
+    in_use: int
     free: int | None
     now_ms: int
     epoch_known: bool
@@ -80,9 +84,9 @@ class QuotaStatus:
 class QuotaLimiter:
     """An exact sliding log on Redis' clock: any `window_ms` holds at most `limit` arrivals.
 
-    A call takes its place when it is granted, and keeps it until its answer + window, or, if none
+    A call gets a permit when it is granted, and holds it until its answer + window, or, if none
     came, until the last moment at which it may have been sent + window. So nothing is refunded
-    when a process dies, and a slow answer costs no quota. Each call is O(limit).
+    when a process dies, and a slow answer costs no quota. Costs O(log limit).
     """
 
     def __init__(
@@ -100,14 +104,12 @@ class QuotaLimiter:
         self._scripts = Scripts(redis, self.keys)
 
     def _run(self, script: str, **arguments: Any) -> Any:
-        return self._scripts.run(
-            script, policy=self.policy.as_args(), now_ms=self.now_ms, **arguments
-        )
+        return self._scripts.run(script, self.policy, self.now_ms, **arguments)
 
     def acquire(
         self, *, who: str = "caller", urgent: bool = False, idle_mark: str | None = None
     ) -> Grant | Hint:
-        """Takes a call if one is free now; otherwise says when to ask again, and why."""
+        """Grants a call if one is free now; otherwise says when to ask again, and why."""
         call_id = f"{who}:{secrets.token_hex(6)}"
         reply = self._run("acquire", call_id=call_id, critical=urgent, idle_mark=idle_mark)
         if reply["granted"]:
@@ -123,16 +125,19 @@ class QuotaLimiter:
         self._run("settle", call_id=grant.call_id)
 
     def available(self) -> int | None:
-        """How many places are free now; None: the plan has no limit."""
+        """How many permits are free now; None: the plan has no limit."""
         return self.status().free
 
     def consume(self, count: int = 1, *, who: str = "elsewhere") -> int:
-        """Counts calls made elsewhere just now; returns how many places are taken."""
-        ids = [f"{who}:{secrets.token_hex(6)}" for _ in range(count)]
-        return int(self._run("consume", call_ids=ids))
+        """Counts calls made elsewhere just now; returns how many permits are in use."""
+        in_use = 0
+        for part in in_steps(range(count)):
+            ids = [f"{who}:{secrets.token_hex(6)}" for _ in part]
+            in_use = int(self._run("consume", call_ids=ids))
+        return in_use
 
     def block(self, block_ms: int, reason: str, *, force: bool = False) -> int:
-        """Nobody calls for this long (at most a day); a longer block stands unless forced.
+        """Let no call go for this long (at most a day); a longer block stands unless forced.
 
         Returns until when calls are blocked. `block(0, …, force=True)` lifts it.
         """
@@ -146,9 +151,9 @@ class QuotaLimiter:
         )
 
     def reset(self) -> int:
-        """Forgets all calls, blocks, holds and failures; returns how many places were taken.
+        """Forgets all calls, blocks, holds and failures; returns how many permits were in use.
 
-        Only right for who knows that nobody has called within the last window.
+        Only right if no call was made within the last window.
         """
         return int(self._run("reset"))
 
@@ -166,10 +171,14 @@ class QuotaLimiter:
 
     def status(self) -> QuotaStatus:
         """The whole state. Changes nothing."""
-        raw = self._run("status")
+        raw = self._run("status", permits=LISTED_PERMITS)
+        listed = iter(raw["permits"] or [])
         return QuotaStatus(
             limit=self.policy.limit,
-            places=tuple(Place(id_, int(at)) for id_, at in (raw["places"] or [])),
+            permits=tuple(
+                Permit(call_id, int(at)) for call_id, at in zip(listed, listed, strict=True)
+            ),
+            in_use=raw["in_use"],
             free=None if self.policy.limit is None else raw["free"],
             now_ms=raw["now_ms"],
             epoch_known=raw["epoch_known"],

@@ -1,7 +1,7 @@
 """What goes into the queue and what comes out. Instants are milliseconds of Redis' clock."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any
@@ -192,29 +192,26 @@ class BatchRecord:
     calls: int = 0
 
     @classmethod
-    def from_hash(cls, raw: Mapping[str, str]) -> "BatchRecord":
-        """Reads a record's hash."""
-
-        def instant(name: str) -> int | None:
-            return int(raw[name]) if name in raw else None
-
-        outcomes = {
-            name.removeprefix("outcome:"): json.loads(value)
-            for name, value in raw.items()
-            if name.startswith("outcome:")
+    def of(
+        cls, head: Mapping[str, Any], fields: Sequence[Any], outcomes: Sequence[Any]
+    ) -> "BatchRecord":
+        """Reads a record: its head, the numbers that change, and an outcome or None per asset."""
+        calls, first_call, finished = (int(value) if value else None for value in fields)
+        read = {
+            symbol: json.loads(o) for symbol, o in zip(head["assets"], outcomes, strict=False) if o
         }
         return cls(
-            slot=raw["slot"],
-            planned_at_ms=int(raw["planned_at_ms"]),
-            started_at_ms=int(raw["started_at_ms"]),
-            assets=tuple(json.loads(raw["assets"])),
+            slot=head["slot"],
+            planned_at_ms=int(head["planned_at_ms"]),
+            started_at_ms=int(head["started_at_ms"]),
+            assets=tuple(head["assets"]),
             outcomes={
                 symbol: BatchOutcome(o["status"], o.get("error"), o.get("at_ms"))
-                for symbol, o in outcomes.items()
+                for symbol, o in read.items()
             },
-            first_call_at_ms=instant("first_call_at_ms"),
-            finished_at_ms=instant("finished_at_ms"),
-            calls=int(raw.get("calls", 0)),
+            first_call_at_ms=first_call,
+            finished_at_ms=finished,
+            calls=calls or 0,
         )
 
     @property

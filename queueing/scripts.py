@@ -5,57 +5,65 @@ import re
 import secrets
 from functools import cache
 from importlib.resources import files
-from typing import Any, cast
+from typing import Any
 
 from redis import Redis
 from redis.commands.core import Script
 
 from queueing.keys import Keys
+from queueing.models import Priority
 from queueing.policy import Policy
 
-_INCLUDE = re.compile(r"\A-- include: (.+)\n")
+_NEEDS = re.compile(r"^-- needs: (.+)$", re.MULTILINE)
+_BANDS = [int(min(Priority)), int(max(Priority))]
 
 
 @cache
 def source(name: str) -> str:
-    """The text of one script with what it includes: the same for every call, cached by its hash."""
+    """The text of one script behind the libraries that it needs, each once, in an order that works.
+
+    A script and a library name what they use themselves, in a line `-- needs: …`.
+    """
     folder = files("queueing") / "lua"
+    texts: dict[str, str] = {"prelude": (folder / "lib" / "prelude.lua").read_text("utf-8")}
+
+    def add(text: str) -> None:
+        if needs := _NEEDS.search(text):
+            for library in needs[1].split():
+                if library not in texts:
+                    wanted = (folder / "lib" / f"{library}.lua").read_text("utf-8")
+                    add(wanted)
+                    texts[library] = wanted
+
     body = (folder / f"{name}.lua").read_text("utf-8")
-    included = _INCLUDE.match(body)
-    parts = ["prelude", *(included[1].split() if included else [])]
-    libraries = [(folder / "lib" / f"{part}.lua").read_text("utf-8") for part in parts]
-    return "\n".join([*libraries, body])
+    add(body)
+    return "\n".join([*texts.values(), body])
 
 
 class Scripts:
-    """The scripts of one provider on one connection. Each call is one atomic step in Redis.
-
-    `now_ms`, where given, replaces Redis' clock (tests and simulation only).
-    """
+    """The scripts of one provider on one connection. Each call is one atomic step in Redis."""
 
     def __init__(self, redis: Redis, keys: Keys) -> None:
         self._redis = redis
         self._keys = keys
         self._loaded: dict[str, Script] = {}
 
-    def run(self, name: str, *, slot: str | None = None, **arguments: Any) -> Any:
-        """Runs one script; `slot` names the batch whose record it may touch."""
+    def run(
+        self, name: str, policy: Policy | None = None, now_ms: int | None = None, **arguments: Any
+    ) -> Any:
+        """Runs one script. `now_ms` replaces Redis' clock: for tests and simulations only."""
         script = self._loaded.get(name)
         if script is None:
             script = self._loaded[name] = self._redis.register_script(source(name))
+        arguments |= {"policy": policy and policy.as_args(), "bands": _BANDS, "now_ms": now_ms}
         given = {key: value for key, value in arguments.items() if value is not None}
-        if slot is not None:
-            given["slot"] = slot
-        keys = [*self._keys.scripted, self._keys.batch(slot or "none")]
         # UTF-8 as it is: cjson refuses the escapes of lone surrogates, which foreign texts contain.
         text = json.dumps(given, separators=(",", ":"), ensure_ascii=False)
-        reply = script(keys=keys, args=[text.encode("utf-8", "replace")])
-        if isinstance(reply, bytes | str):
-            return json.loads(reply)
-        return cast(int, reply)
+        reply = script(keys=self._keys.scripted, args=[text.encode("utf-8", "replace")])
+        return json.loads(reply) if isinstance(reply, bytes | str) else reply
 
     def mark(self, policy: Policy, now_ms: int | None) -> str:
         """Leaves a mark of a new name and returns it."""
         name = secrets.token_hex(8)
-        self.run("mark", policy=policy.as_args(), now_ms=now_ms, mark=name)
+        self.run("mark", policy, now_ms, mark=name)
         return name

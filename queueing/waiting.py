@@ -1,14 +1,26 @@
-"""Waiting on the server with one command, while looking at what happens here."""
+"""Waiting on the server with one command, while looking at what happens here; and ending a wait."""
 
 import time
 from collections.abc import Callable
 from typing import Any
 
+from redis import Redis
 from redis.exceptions import TimeoutError
+
+from queueing.keys import Keys
+from queueing.scripts import Scripts
 
 LOOK_S = 0.2
 WAIT_SLACK_S = 5.0
 """How late the answer to a wait may be before the server counts as gone."""
+
+
+def wake_drain(redis: Redis, keys: Keys, *, always: bool = False) -> bool:
+    """Makes the waiting drain look up; True if it was told.
+
+    `always`: even if none is known to wait.
+    """
+    return bool(Scripts(redis, keys).run("wake", always=always))
 
 
 def blocking_pop(connection: Any, key: str, timeout_s: float, stop: Callable[[], bool]) -> bool:

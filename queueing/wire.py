@@ -2,8 +2,9 @@
 
 import json
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 from queueing.errors import InvalidRequest
 from queueing.models import (
@@ -19,9 +20,13 @@ from queueing.models import (
     read_payload,
 )
 
+MAX_STEP = 250
+"""Items that one script handles at most: Redis serves nobody else meanwhile."""
 MAX_LEASE_MS = 600_000
 MAX_DELAY_MS = 24 * 3600 * 1000
 _MAX_ERROR = 1000
+T = TypeVar("T")
+_SLOT = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 _SYMBOL = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
 
 
@@ -58,8 +63,25 @@ def text_of(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def batch_args(batch: Batch) -> dict[str, Any]:
-    """A batch as enqueue.lua reads it."""
+def in_steps(rows: Sequence[T], size: int = MAX_STEP) -> Iterator[Sequence[T]]:
+    """The rows in parts that one script handles within a few milliseconds; none: one empty part."""
+    for start in range(0, len(rows) or 1, size):
+        yield rows[start : start + size]
+
+
+def checked_batch(batch: Batch, symbols: Sequence[str]) -> None:
+    """Raises InvalidRequest if the record of the batch could not be kept."""
+    if not _SLOT.fullmatch(batch.slot):
+        raise InvalidRequest(f"slot {batch.slot!r}: use 1 to 40 letters, digits, '_', '.' or '-'")
+    if strangers := set(symbols) - set(batch.assets):
+        raise InvalidRequest(
+            f"batch {batch.slot}: {', '.join(sorted(strangers))} not among its assets"
+        )
+
+
+def batch_args(batch: Batch, *, first: bool, last: bool) -> dict[str, Any]:
+    """A batch as enqueue.lua reads it, with the first and the last of its items."""
+    known = batch.outcomes if first else {}
     return {
         "slot": batch.slot,
         "planned_at_ms": batch.planned_at_ms,
@@ -68,7 +90,8 @@ def batch_args(batch: Batch) -> dict[str, Any]:
         "next_calls": batch.next_calls,
         "ttl_ms": batch.ttl_ms,
         "assets": list(batch.assets),
-        "outcomes": {symbol: asdict(outcome) for symbol, outcome in batch.outcomes.items()},
+        "outcomes": {symbol: asdict(outcome) for symbol, outcome in known.items()},
+        "last": last,
     }
 
 
@@ -105,7 +128,7 @@ def verdict_args(verdict: Verdict) -> dict[str, Any]:
 
 
 def dead_letter(symbol: str, text: str | bytes | None) -> DeadLetter | None:
-    """A dead letter as it is kept; None for an entry that no script wrote: nobody rests for it."""
+    """A dead letter as it is kept; None for an entry that no script wrote."""
     try:
         raw = json.loads(text or "")
         return DeadLetter(

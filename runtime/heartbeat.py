@@ -28,15 +28,15 @@ def beat(redis: Redis, keys: Keys, name: str) -> None:
     """Record that this process is alive now (Redis' clock)."""
     now_ms = _now_ms(redis)
     pipe = redis.pipeline(transaction=True)
-    pipe.zadd(keys.alive, {name: now_ms})
-    pipe.zremrangebyscore(keys.alive, "-inf", now_ms - _KEEP_MS)
-    pipe.pexpire(keys.alive, _KEEP_MS)
+    pipe.zadd(keys.heartbeats, {name: now_ms})
+    pipe.zremrangebyscore(keys.heartbeats, "-inf", now_ms - _KEEP_MS)
+    pipe.pexpire(keys.heartbeats, _KEEP_MS)
     pipe.execute()
 
 
 def gone(redis: Redis, keys: Keys, name: str) -> None:
     """Remove this process' heartbeat, because it ends in order."""
-    redis.zrem(keys.alive, name)
+    redis.zrem(keys.heartbeats, name)
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Process:
 def processes(redis: Redis, keys: Keys) -> list[Process]:
     """Return all processes with a heartbeat within the last hour, the latest first."""
     now_ms = _now_ms(redis)
-    rows: list[Any] = list(redis.zrevrange(keys.alive, 0, -1, withscores=True))
+    rows: list[Any] = list(redis.zrevrange(keys.heartbeats, 0, -1, withscores=True))
     ages = [(_text(name), now_ms - int(at_ms)) for name, at_ms in rows]
     return [Process(name, max(0, age)) for name, age in ages if age >= -_FUTURE_MS]
 

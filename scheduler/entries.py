@@ -74,7 +74,7 @@ def schedule(context: Context) -> list[dict[str, Any]]:
 
 def entries_key(keys: Keys) -> str:
     """The key of rq-scheduler's ZSET: entry id → second of its next run."""
-    return keys.named("scheduler:entries")
+    return keys.scheduler_entries
 
 
 def _iso(seconds: float) -> str:

@@ -40,7 +40,7 @@ class TickScheduler(Scheduler):
     """rq-scheduler under names of our own, beside other users of the same Redis."""
 
     def __init__(self, context: Context, ticks: Ticks) -> None:
-        prefix = context.keys.named("scheduler")
+        prefix = context.keys.scheduler
         self.redis_scheduler_namespace_prefix = f"{prefix}:instance:"
         self.scheduler_key = prefix
         self.scheduler_lock_key = f"{prefix}:lock"
@@ -158,7 +158,7 @@ class TickScheduler(Scheduler):
         """True if the work of the present slot has begun."""
         slot = str(entry.slot(now_ms))
         if entry.kind == BATCH:
-            return bool(self.connection.exists(self._context.keys.batch(slot)))
+            return self._context.queue.batch_enqueued(slot)
         return self._context.redis.get(self._context.keys.secondary) == slot
 
     def _push(self, entry: Entry, now_ms: int) -> None:

@@ -24,7 +24,7 @@ class Capabilities:
         feeds = feeds_for(context.settings.plan)
         self._feeds = feeds
         self._bars_feed = bars_feed(feeds)
-        self._key = f"{context.keys.plan}:{fingerprint(context.settings.api_key)}"
+        self._key = context.keys.capabilities(fingerprint(context.settings.api_key))
         self._unpublished_until_ms: dict[str, int] = {}
 
     def refused(self) -> dict[str, str]:

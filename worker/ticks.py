@@ -12,7 +12,7 @@ from redis import Redis
 from rq import Queue
 from rq.serializers import JSONSerializer
 
-from queueing import Keys
+from queueing import Keys, wake_drain
 from runtime.redis_client import twin_for_rq
 from worker.resilience import hurry
 from worker.rq_classes import TickJob
@@ -72,7 +72,7 @@ class Ticks:
             at_front=urgent,
         )
         if kind != DRAIN:
-            self._wake_waiter()
+            wake_drain(self._redis, self._keys)
         return job_id
 
     def ensure_drain(self) -> bool:
@@ -81,14 +81,6 @@ class Ticks:
             return False
         self.push(DRAIN)
         return True
-
-    def _wake_waiter(self) -> None:
-        if self._redis.exists(self._keys.waiter):
-            pipe = self._redis.pipeline(transaction=True)
-            pipe.lpush(self._keys.wake, "tick")
-            pipe.ltrim(self._keys.wake, 0, 7)
-            pipe.pexpire(self._keys.wake, 60_000)
-            pipe.execute()
 
     def _listed(self) -> list[str]:
         raw: list[Any] = list(self._redis.lrange(self.queue.key, 0, _LOOK_AT - 1))

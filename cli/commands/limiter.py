@@ -36,9 +36,11 @@ def status(json_: bool) -> None:
     limit = "no limit" if now.limit is None else f"{now.free} of {now.limit} in {window_s:g} s"
     facts: list[tuple[str, object]] = [("calls free", limit)]
     facts += [
-        (f"  place {number}", f"taken until {clock(place.until_ms, now.now_ms)} by {place.who}")
-        for number, place in enumerate(now.places, 1)
+        (f"  permit {number}", f"until {clock(permit.until_ms, now.now_ms)}, {permit.who}")
+        for number, permit in enumerate(now.permits, 1)
     ]
+    if (more := now.in_use - len(now.permits)) > 0:
+        facts.append(("  permits", f"{more} more, which end later"))
     for name, urgent in (("critical", True), ("background", False)):
         wait = call_wait(now, urgent=urgent)
         facts.append((f"next {name} call", "now" if wait.over else wait.text()))
@@ -110,8 +112,9 @@ def _document(now: QuotaStatus, counters: dict[str, int], window_s: float) -> di
         "free": now.free,
         "window_seconds": window_s,
         "now": iso(now.now_ms),
-        "places": [
-            {"call_id": p.call_id, "by": p.who, "until": iso(p.until_ms)} for p in now.places
+        "permits_in_use": now.in_use,
+        "permits": [
+            {"call_id": p.call_id, "by": p.who, "until": iso(p.until_ms)} for p in now.permits
         ],
         "reserved": {"calls": now.batch_calls, "batch_at": iso(now.batch_at_ms)},
         "blocked_until": iso(now.blocked_until_ms) if blocked else None,
@@ -142,7 +145,7 @@ def consume(count: int) -> None:
         taken = context.limiter.consume(count, who="by-hand")
         limit = context.settings.rate_limit
     click.echo(
-        f"{taken} of {limit} places are taken" if limit else "counted; the plan has no limit"
+        f"{taken} of {limit} permits are in use" if limit else "counted; the plan has no limit"
     )
 
 
@@ -177,4 +180,4 @@ def reset(yes: bool) -> None:
     with open_context(settings) as context:
         taken = context.limiter.reset()
         context.queue.wake()
-    click.echo(f"forgot {taken} calls; all places are free")
+    click.echo(f"forgot {taken} calls; all permits are free")

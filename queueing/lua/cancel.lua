@@ -1,6 +1,8 @@
--- include: quota items waiting
+-- needs: items
 -- Takes requests back: queued and delayed items are forgotten, leased ones are left to end.
--- args: policy, symbols. Returns the number that were taken back.
+-- args: symbols.
+-- Reads and writes: pending, leases, queue, delayed, items, quota, counters.
+-- Returns the number that were taken back.
 local cancelled = 0
 for _, symbol in ipairs(args.symbols) do
   if redis.call('SISMEMBER', PENDING, symbol) == 1 and not redis.call('ZSCORE', LEASES, symbol) then
@@ -8,6 +10,6 @@ for _, symbol in ipairs(args.symbols) do
     cancelled = cancelled + 1
   end
 end
-if queued_in(CRITICAL, LOWEST) == 0 then redis.call('HDEL', QUOTA, 'ready_since') end
+note_empty_queue()
 count('cancelled', cancelled)
 return cancelled

@@ -1,48 +1,47 @@
--- include: quota items order waiting
+-- needs: due epoch window grants order waiting
 -- Takes the call that is free now and leases the most urgent item(s) to it, in one step.
--- args: policy, token (also the call id), lease_ms, max_items, poison_after, version (the newest that this worker
---   knows), drain?, max_wait_ms?, idle_mark?
+-- args: token (also the call id), lease_ms, max_items, poison_after, version (the newest that this worker knows),
+--   drain?, max_wait_ms?, idle_mark?
+-- Reads and writes: all keys but updates.
 -- Returns JSON: status granted | wait | empty; granted: items (most urgent first), token, lease_until_ms,
 -- send_by_ms (grant + send budget); always now_ms, and where work exists next_at_ms, next_reason,
--- waiter (this drain waits now), waiting (another one does), held_by? (why the most urgent item got no call),
--- poisoned? (see reap).
-local _, poisoned = reap()
+-- waiter (this drain waits now), waiting (another one does), held_by? (why the most urgent item got no call).
+local NEWER_MS, LONG_WAIT_MS, HOUR_MS = 2000, 1000, 3600000
+reap(args.poison_after)
 local q = quota_state()
 heal_clock(q)
 check_epoch(q, args.idle_mark)
 
-local heads, newer = known_heads(args.max_items)
+local function reply(fields, busy_now) return reply_to_drain(fields, q, args.drain, args.max_wait_ms, busy_now) end
+
+local heads, newer = known_heads(args.max_items, args.version)
 local first = heads[1]
 if not first and newer then -- nothing for this worker: it must neither wait for these nor turn in a circle
   stop_waiting(args.drain)
   count('waits:version')
-  return cjson.encode({ status = 'wait', now_ms = now, next_at_ms = now + NEWER_MS, next_reason = 'version', poisoned = poisoned })
+  return cjson.encode(hinted({ status = 'wait' }, now + NEWER_MS, 'version'))
 end
-if not first then
-  local reply = { status = redis.call('SCARD', PENDING) > 0 and 'wait' or 'empty', poisoned = poisoned }
-  return with_hint(reply, q)
-end
+if not first then return reply({ status = redis.call('SCARD', PENDING) > 0 and 'wait' or 'empty' }) end
 
 local critical = first.item.priority == CRITICAL
-local busy = places()
-local free_at, reason = call_free_at(q, busy, critical)
+local free_at, reason = call_free_at(q, critical)
 if free_at > now then
   if critical and reason ~= 'breaker' then redis.call('HSETNX', QUOTA, 'critical_waits_since', ms(now)) end
   count('waits:' .. reason)
-  return with_hint({ status = 'wait', held_by = reason, poisoned = poisoned }, q)
+  return reply({ status = 'wait', held_by = reason })
 end
 
--- Slot-seconds in which this call was free, work was there, and nobody took it.
-local free_since = take_place(args.token, q)
+-- Slot-seconds in which this call was free, work was there, and no call took it.
+local free_since = grant(args.token, q, args.lease_ms)
 local eligible_at = math.max(free_since, q.ready_since, q.reserved_until)
 if policy.limit > 0 and eligible_at < now then count('idle_ms', ms(now - eligible_at)) end
 count('granted:' .. first.item.priority)
 if critical then
   local since = tonumber(redis.call('HGET', QUOTA, 'critical_waits_since') or now)
-  if now - since > 1000 then
+  if now - since > LONG_WAIT_MS then
     redis.call('ZADD', WAITS, ms(now), args.token)
-    redis.call('ZREMRANGEBYSCORE', WAITS, '-inf', ms(now - 3600000))
-    redis.call('PEXPIRE', WAITS, 3600000)
+    redis.call('ZREMRANGEBYSCORE', WAITS, '-inf', ms(now - HOUR_MS))
+    redis.call('PEXPIRE', WAITS, HOUR_MS)
   end
 end
 redis.call('HDEL', QUOTA, 'critical_waits_since')
@@ -50,12 +49,10 @@ redis.call('HDEL', QUOTA, 'critical_waits_since')
 -- An item that was in a lease with others that expired goes alone, to find out which one kills workers.
 local taken = {}
 for i, head in ipairs(heads) do
-  local alone = head.item.solo
-  if i == 1 or not alone then taken[#taken + 1] = head end
-  if i == 1 and alone then break end
+  if i == 1 or not head.item.solo then taken[#taken + 1] = head end
+  if i == 1 and head.item.solo then break end
 end
-local lease_until = now + args.lease_ms
-local items = {}
+local lease_until, items = now + args.lease_ms, {}
 for i, head in ipairs(taken) do
   local item = head.item
   item.token, item.lease_size = args.token, #taken
@@ -65,6 +62,6 @@ for i, head in ipairs(taken) do
   item.symbol = head.symbol
   items[i] = item
 end
-if queued_in(CRITICAL, LOWEST) == 0 then redis.call('HDEL', QUOTA, 'ready_since') end
-return with_hint({ status = 'granted', items = items, token = args.token, poisoned = poisoned,
-  lease_until_ms = lease_until, send_by_ms = now + policy.send_ms }, q, true)
+note_empty_queue()
+return reply({ status = 'granted', items = items, token = args.token, lease_until_ms = lease_until,
+  send_by_ms = now + policy.send_ms }, true)

@@ -1,6 +1,8 @@
--- include: quota
+-- needs: window
 -- Counts calls that were made elsewhere just now, whether or not they were allowed.
--- args: policy, call_ids. Returns the number of places that are taken now.
+-- args: call_ids.
+-- Reads and writes: quota, window, counters.
+-- Returns the number of permits in use now.
 heal_clock(quota_state())
 if policy.limit > 0 then
   for _, id in ipairs(args.call_ids) do
@@ -8,4 +10,4 @@ if policy.limit > 0 then
   end
 end
 count('consumed', #args.call_ids)
-return #(places())
+return permits_in_use()

@@ -1,7 +1,8 @@
--- Removes dead letters. args: symbols. Returns the number that were there.
+-- needs: dead
+-- Removes dead letters.
+-- args: symbols.
+-- Writes: dead, dead:items.
+-- Returns the number that were there.
 local dropped = 0
-for _, symbol in ipairs(args.symbols) do
-  redis.call('HDEL', DEAD_ITEMS, symbol)
-  dropped = dropped + redis.call('ZREM', DEAD, symbol)
-end
+for _, symbol in ipairs(args.symbols) do dropped = dropped + forget_dead(symbol) end
 return dropped

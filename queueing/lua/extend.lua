@@ -1,6 +1,8 @@
--- include: quota items
+-- needs: items
 -- Prolongs the leases of one token.
--- args: policy, token, symbols, lease_ms. Returns JSON: lost (no longer leased to this token), lease_until_ms, now_ms.
+-- args: token, symbols, lease_ms.
+-- Reads: items. Writes: leases.
+-- Returns JSON: lost (no longer leased to this token), lease_until_ms, now_ms.
 local lost, until_ms = {}, now + args.lease_ms
 for _, symbol in ipairs(args.symbols) do
   local item = load_item(symbol)

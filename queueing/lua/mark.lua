@@ -1,7 +1,9 @@
--- include: quota
--- Leaves a mark that a flush, a restart or a failover wipes out. Who leaves it, and then learns elsewhere
--- that nobody has called for longer than a horizon, holds a proof as long as the mark stands.
--- args: policy, mark. Returns 1.
+-- needs: epoch
+-- Leaves a mark that a flush, a restart or a failover wipes out. A process that leaves it, and then learns elsewhere
+-- that no call was made for longer than a horizon, holds a proof as long as the mark stands.
+-- args: mark.
+-- Writes: marks.
+-- Returns 1.
 redis.call('ZADD', MARKS, ms(now), server_epoch() .. ':' .. args.mark)
 redis.call('ZREMRANGEBYRANK', MARKS, 0, -33)
 redis.call('PEXPIRE', MARKS, 60000)

@@ -1,5 +1,5 @@
--- include: quota items waiting
+-- needs: waiting
 -- Read only: when can a claim next be answered differently, and what holds it until then?
--- args: policy. Returns JSON: now_ms, next_at_ms and next_reason (absent: no work), waiting.
-local at, why = next_event(quota_state())
-return cjson.encode({ now_ms = now, next_at_ms = at, next_reason = why, waiting = redis.call('EXISTS', WAITER) == 1 })
+-- Reads: queue, delayed, leases, window, quota, waiter.
+-- Returns JSON: now_ms, next_at_ms and next_reason (absent: no work), waiting.
+return cjson.encode(hinted({ waiting = a_drain_waits() }, next_event(quota_state())))

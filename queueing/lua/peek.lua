@@ -1,9 +1,12 @@
--- include: quota items order
--- Read only: the next n items in the order in which calls would take them.
--- args: policy, n. Returns JSON: items, now_ms.
+-- needs: order
+-- Read only: the next items in the order in which calls would take them.
+-- args: n, skip = how many of each band, the first one first, were read before.
+-- Reads: queue, items.
+-- Returns JSON: items, skip (to go on), now_ms.
 local items = {}
-for _, head in ipairs(in_order(args.n)) do
+for _, head in ipairs(in_order(args.n, args.skip)) do
   head.item.symbol = head.symbol
+  args.skip[head.priority] = args.skip[head.priority] + 1
   if not head.item.broken then items[#items + 1] = head.item end
 end
-return cjson.encode({ items = items, now_ms = now })
+return cjson.encode({ items = items, skip = args.skip, now_ms = now })

@@ -1,5 +1,6 @@
--- include: quota
 -- Says when the next batch will come and how many calls it will make, so that background work keeps them free.
--- args: policy, batch_at_ms, interval_ms (0: no batches), calls. Returns 1.
+-- args: batch_at_ms, interval_ms (0: no batches), calls.
+-- Writes: quota.
+-- Returns 1.
 redis.call('HSET', QUOTA, 'batch_at', ms(args.batch_at_ms), 'batch_interval', ms(args.interval_ms), 'batch_calls', ms(args.calls))
 return 1

@@ -1,4 +1,6 @@
--- include: quota
--- An HTTP response to this call came: from now it counts for one window only.
--- args: policy, call_id. Returns 1 if its place was shortened, else 0.
+-- needs: window
+-- Notes that an HTTP response to this call came: from now it counts for one window only.
+-- args: call_id.
+-- Writes: window.
+-- Returns 1 if its permit was shortened, else 0.
 return settle(args.call_id, true)

@@ -156,15 +156,15 @@ def test_dead_letters_are_listed_retried_and_dropped(
 
 
 def test_the_limiter_by_hand(cli: Cli, redis_url: str) -> None:
-    assert cli("limiter", "consume", "3").out == "3 of 5 places are taken\n"
+    assert cli("limiter", "consume", "3").out == "3 of 5 permits are in use\n"
     assert cli.here("limiter", "block", "90", "--reason", "lunch").code == 0
     status = cli.here("limiter", "status", "--json").json
     assert (status["limit"], status["free"]) == (5, 2)
-    assert {place["by"] for place in status["places"]} == {"by-hand"}
+    assert {permit["by"] for permit in status["permits"]} == {"by-hand"}
     assert status["blocked_reason"] == "lunch"
     assert (status["next_critical"]["reason"], status["counters"]["blocks"]) == ("blocked", 1)
     text = cli.here("limiter", "status").out
-    assert "taken until" in text
+    assert "permit 3" in text
     assert "blocked: lunch" in text
     assert cli.here("limiter", "block", "0").out == "not blocked\n"
     cli.here("limiter", "reset").failed(2, "--yes")

@@ -217,14 +217,14 @@ def _any_waits(e: Evidence, symbol: str) -> bool:
 def batches_complete(e: Evidence) -> Iterator[str]:
     """Each asset of a batch has an outcome, is in a later batch, or still waits in this one."""
     batches = e.redis["batches"]
-    slots = sorted(batches, key=lambda slot: batches[slot].get("planned_at_ms", ""))
+    slots = sorted(batches, key=lambda slot: batches[slot].get("planned_at_ms", 0))
     later: set[str] = set()
     for slot in reversed(slots):
         record = e.redis["batches"][slot]
         if not record.keys() >= {"slot", "assets", "planned_at_ms", "started_at_ms"}:
             yield f"batch {slot} has no whole record"
             continue
-        assets = _load(record["assets"])
+        assets = record["assets"]
         open_ones = []
         for symbol in assets:
             outcome = _load(record.get(f"outcome:{symbol}", "null"))

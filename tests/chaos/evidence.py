@@ -99,6 +99,14 @@ def read_redis(url: str) -> Row:
         def texts(name: str) -> Row:
             return {k: _json(v) for k, v in redis.hgetall(PREFIX + name).items()}
 
+        records: Any = redis.hgetall(PREFIX + "batches:records")
+
+        def record(slot: str) -> Row:
+            """The fields of one batch by what they are called after their slot."""
+            start = f"{slot}:"
+            fields = {k.removeprefix(start): v for k, v in records.items() if k.startswith(start)}
+            return {"slot": slot, **json.loads(records.get(slot, "{}")), **fields}
+
         updates: Any = redis.xrange(PREFIX + "updates")
         entries = scores("scheduler:entries")
         return {
@@ -108,7 +116,7 @@ def read_redis(url: str) -> Row:
             "items": texts("items"),
             "dead_items": texts("dead:items"),
             "updates": [[entry_id, _json(fields.get("event"))] for entry_id, fields in updates],
-            "batches": {slot: redis.hgetall(f"{PREFIX}batch:{slot}") for slot in scores("batches")},
+            "batches": {slot: record(slot) for slot in scores("batches")},
             "entries": entries,
             "entry_jobs": {e: bool(redis.exists(f"rq:job:{e}")) for e in entries},
             "counters": texts("counters"),

@@ -205,10 +205,10 @@ PLANTS: dict[str, tuple[Plant, set[str]]] = {
     "older row": (_older_row, {OLD, MATCH}),
     "price from nowhere": (_price_from_nowhere, {CALLS, MATCH}),
     "batch outcome lost": (
-        lambda s: s.r.hdel(f"{PREFIX}batch:{s.slot}", "outcome:XAUUSD"),
+        lambda s: s.r.hdel(f"{PREFIX}batches:records", f"{s.slot}:outcome:XAUUSD"),
         {BATCH},
     ),
-    "batch record lost": (lambda s: s.r.delete(f"{PREFIX}batch:{s.slot}"), {BATCH}),
+    "batch record lost": (lambda s: s.r.delete(f"{PREFIX}batches:records"), {BATCH}),
     "schedule entry lost": (
         lambda s: s.r.zrem(f"{PREFIX}scheduler:entries", "every-batch"),
         {SCHEDULE},

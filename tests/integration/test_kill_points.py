@@ -92,7 +92,7 @@ class World:
         leased: Any = r.zrange(keys.leases, 0, -1)
         for symbol in leased:
             r.zadd(keys.leases, {symbol: self.site.context.redis_now_ms()}, xx=True)
-        r.pexpire(keys.named("scheduler:lock"), 1)
+        r.pexpire(keys.scheduler_lock, 1)
         r.pexpire(keys.waiter, 1)
 
     def go_on(self) -> None:
@@ -129,9 +129,9 @@ class World:
             )
             assert stored == observed_at_ms, f"{symbol}: the newest event is the row"
             assert site.status(symbol) == ("success", None)
-        standing = set(r.zrange(keys.named("scheduler:entries"), 0, -1))
+        standing = set(r.zrange(keys.scheduler_entries, 0, -1))
         assert standing == {"every-batch", "every-secondary"}, "the schedule is complete"
-        assert r.pttl(keys.named("scheduler:lock")) <= 0, "the lock is free"
+        assert r.pttl(keys.scheduler_lock) <= 0, "the lock is free"
         arrivals = self.provider.arrivals()[self.arrived_before :]
         assert worst_window([a.mono_s for a in arrivals], WINDOW_S) <= LIMIT
         assert_no_key_stays(r, site.context.settings)

@@ -33,7 +33,7 @@ def test_a_process_that_ends_leaves_the_others(r: redis.Redis) -> None:
 def test_old_and_future_heartbeats_prove_nothing(r: redis.Redis) -> None:
     now_ms = int(r.time()[0]) * 1000
     ahead = {"worker@hour-1": now_ms + 3_600_000, "worker@step-1": now_ms + 5_000}
-    r.zadd(KEYS.alive, {**ahead, "worker@late-1": now_ms - heartbeat.ALIVE_MS - 1_000})
+    r.zadd(KEYS.heartbeats, {**ahead, "worker@late-1": now_ms - heartbeat.ALIVE_MS - 1_000})
     assert heartbeat.living(r, KEYS, "worker") == []
     assert [p.name for p in heartbeat.processes(r, KEYS)] == ["worker@late-1"]
     heartbeat.beat(r, KEYS, "worker@step-1")

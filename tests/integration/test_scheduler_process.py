@@ -410,7 +410,7 @@ def test_the_process_survives_a_flush_and_a_restart_of_redis(
     eventually(lambda: r.zcard(entries) == 2)
     r.flushall()
     eventually(lambda: r.zcard(entries) == 2, 4, what="entries after the flush")
-    eventually(lambda: r.zcard("assetq:{massive}:alive") == 1, 4)
+    eventually(lambda: r.zcard("assetq:{massive}:heartbeats") == 1, 4)
     valkey_server.kill()
     one.until("scheduler.redis")
     valkey_server.start()
@@ -419,7 +419,7 @@ def test_the_process_survives_a_flush_and_a_restart_of_redis(
         eventually(lambda: again.zcard(entries) == 2, 12, what="entries after the restart")
         assert one.process.poll() is None
         assert one.terminate(within_s=2) == 0
-        assert again.zcard("assetq:{massive}:alive") == 0
+        assert again.zcard("assetq:{massive}:heartbeats") == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

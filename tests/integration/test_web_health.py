@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -87,14 +88,14 @@ class System:
             str(planned_ms), planned_ms, planned_ms + 1, 5 * MINUTE_MS, 0, ASSETS, outcomes
         )
         assert not self.context.queue.enqueue([], Priority.CRITICAL, batch=batch).exists
-        at: Any = {"started_at_ms": str(planned_ms), "finished_at_ms": str(planned_ms + 20)}
-        self.context.redis.hset(self.context.keys.batch(batch.slot), mapping=at)
+        redis, records = self.context.redis, self.context.keys.batch_records
+        head = json.loads(str(redis.hget(records, batch.slot)))
+        redis.hset(records, batch.slot, json.dumps(head | {"started_at_ms": planned_ms}))
+        redis.hset(records, f"{batch.slot}:finished_at_ms", str(planned_ms + 20))
 
     def forget_batches(self) -> None:
         redis, keys = self.context.redis, self.context.keys
-        for slot in redis.zrange(keys.batches, 0, -1):
-            redis.delete(keys.batch(str(slot)))
-        redis.delete(keys.batches)
+        redis.delete(keys.batches, keys.batch_records)
 
     def web_is_up_since(self, seconds: float) -> None:
         self.observer._began -= seconds
@@ -219,9 +220,9 @@ def test_nobody_alive(system: System, role: str) -> None:
     limit_s = {"worker": 90, "scheduler": 30}[role]
     redis, keys = system.context.redis, system.context.keys
     seen_ms = system.context.redis_now_ms() - limit_s * 1000
-    redis.zadd(keys.alive, {f"{role}@test-1": seen_ms + 5_000})
+    redis.zadd(keys.heartbeats, {f"{role}@test-1": seen_ms + 5_000})
     system.becomes("healthy")
-    redis.zadd(keys.alive, {f"{role}@test-1": seen_ms - 5_000})
+    redis.zadd(keys.heartbeats, {f"{role}@test-1": seen_ms - 5_000})
     system.observer._last_seen_ms.clear()
     system.web_is_up_since(3600)
     system.becomes("unhealthy", f"No {role} is alive, since 20")
@@ -328,7 +329,7 @@ def test_poison_and_other_dead_letters(system: System) -> None:
 
 def test_schedule_lost_an_entry(system: System) -> None:
     redis, keys = system.context.redis, system.context.keys
-    redis.zrem(keys.named("scheduler:entries"), "every-secondary")
+    redis.zrem(keys.scheduler_entries, "every-secondary")
     body = system.becomes("degraded", "Missing in the schedule: every-secondary")
     assert [job["next_run"] is None for job in body["jobs"]] == [False, True]
     system.schedule()
@@ -365,7 +366,7 @@ def test_too_many_waits_for_quota(system: System) -> None:
 
 
 def test_a_defect_is_json_too(system: System) -> None:
-    system.context.redis.hset(system.context.keys.batch("1"), "slot", "1")
+    system.context.redis.hset(system.context.keys.batch_records, "1", "{}")
     system.context.redis.zadd(system.context.keys.batches, {"1": 1})
     body = system.health()
     assert body["status"] == "unhealthy"

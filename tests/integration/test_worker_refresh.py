@@ -118,7 +118,9 @@ def test_a_symbol_that_the_table_lost_is_buried_and_the_others_are_stored(opened
 def test_what_is_stored_already_is_no_news(opened: OPEN) -> None:
     site = opened("free", polygon_tier="free")
     site.context.limiter.reset()
-    site.context.redis.delete(site.context.keys.plan)
+    site.context.redis.delete(
+        site.context.keys.capabilities(fingerprint(site.context.settings.api_key))
+    )
     for feed in ("snapshot_v3", "snapshot"):
         site.capabilities.refuse(feed, "not in this plan")
     site.refresh("BTCUSD")
@@ -209,7 +211,7 @@ def test_a_feed_that_the_plan_refuses_costs_one_call_a_day(opened: OPEN) -> None
         assert (
             23 * 3600
             < site.context.redis.ttl(
-                f"{site.context.keys.plan}:{fingerprint(site.context.settings.api_key)}"
+                site.context.keys.capabilities(fingerprint(site.context.settings.api_key))
             )
             <= 86400
         )

@@ -305,7 +305,7 @@ def test_it_says_who_it_is(site: Site, start: START) -> None:
     ready(site)
     [seen] = heartbeat.processes(site.context.redis, site.context.keys)
     assert seen.role == "worker"
-    assert 0 < site.context.redis.pttl(site.context.keys.alive) <= 3_600_000
+    assert 0 < site.context.redis.pttl(site.context.keys.heartbeats) <= 3_600_000
 
 
 def test_a_killed_work_horse_fails_its_tick_and_nothing_else(
@@ -349,4 +349,4 @@ def test_without_a_key_it_says_so_and_ends(start: START) -> None:
 
 
 def test_keys_of_other_providers_are_apart() -> None:
-    assert Keys("one").alive != Keys("two").alive
+    assert Keys("one").heartbeats != Keys("two").heartbeats

@@ -113,8 +113,8 @@ class Kit:
     def counter(self, name: str) -> int:
         return int(self.redis.hget(self.keys.counters, name) or 0)
 
-    def places(self) -> list[int]:
-        """Until when each place of the window counts, from now."""
+    def permits(self) -> list[int]:
+        """Until when each permit of the window counts, from now."""
         rows: Any = self.redis.zrange(self.keys.window, 0, -1, withscores=True)
         return [int(at) - self.now_ms for _, at in rows]
 

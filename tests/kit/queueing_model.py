@@ -40,7 +40,7 @@ class Model:
     items: dict[str, ModelItem] = field(default_factory=dict)
     poison: set[str] = field(default_factory=set)
     dead: set[str] = field(default_factory=set)
-    places: dict[str, int] = field(default_factory=dict)
+    permits: dict[str, int] = field(default_factory=dict)
     hold_ms: int = 0
     blocked_ms: int = 0
     last_grant_ms: int = 0
@@ -167,7 +167,7 @@ class Model:
         if everything:
             self.items.clear()
             self.poison.clear()
-            self.places.clear()
+            self.permits.clear()
             self.hold_ms = self.blocked_ms = self.last_grant_ms = 0
             self.slot_ms = self.interval_ms = self.batch_calls = 0
 
@@ -184,7 +184,7 @@ class Model:
             return False
         if p.limit is None:
             return True
-        taken = [until for until in self.places.values() if until > now]
+        taken = [until for until in self.permits.values() if until > now]
         if now < self.hold_ms or len(taken) >= p.limit:
             return False
         if urgent or not self.interval_ms or not self.batch_calls:
@@ -195,28 +195,28 @@ class Model:
         return now + p.horizon_ms <= deadline or fits
 
     def take_call(self, token: str, now: int) -> None:
-        """A place that is free keeps its name until a call takes it, oldest first."""
+        """A permit that ended keeps its name until a call replaces it, oldest first."""
         self.last_grant_ms = now
-        while self.policy.limit and len(self.places) >= self.policy.limit:
-            del self.places[min(self.places, key=lambda name: (self.places[name], name))]
-        self.places[token] = now + self.policy.horizon_ms
+        while self.policy.limit and len(self.permits) >= self.policy.limit:
+            del self.permits[min(self.permits, key=lambda name: (self.permits[name], name))]
+        self.permits[token] = now + self.policy.horizon_ms
 
     def answered(self, token: str, now: int) -> None:
         until = now + self.policy.window_ms + self.policy.guard_ms
-        if token in self.places:
-            self.places[token] = min(self.places[token], until)
+        if token in self.permits:
+            self.permits[token] = min(self.permits[token], until)
 
     def unanswered(self, token: str, now: int) -> None:
         """The request left, and nothing came: it may have arrived as late as now."""
         until = now + self.policy.window_ms + self.policy.guard_ms
-        if token in self.places:
-            self.places[token] = max(self.places[token], until)
+        if token in self.permits:
+            self.permits[token] = max(self.permits[token], until)
 
     def next_grant_ms(self, now: int, *, urgent: bool) -> int:
         """When a call goes at the earliest if only time passes: tries every ms that matters."""
         p = self.policy
         times = {now, self.blocked_ms, self.hold_ms, self.last_grant_ms + p.spacing_ms}
-        times |= {*self.places.values(), self.slot(now) + p.grace_ms + 1}
+        times |= {*self.permits.values(), self.slot(now) + p.grace_ms + 1}
         return min(
             (t for t in times if t >= now and self.may_call(t, urgent=urgent)),
             default=now + 10 * p.horizon_ms + self.interval_ms,

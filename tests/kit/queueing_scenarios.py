@@ -129,7 +129,7 @@ def never_over_nor_idle(redis: Redis, seed: int, grants: int = 100) -> None:
                 and world.model.hold_ms <= world.now
             ):
                 world.model.forget(everything=False)
-            world.model.places.clear()
+            world.model.permits.clear()
         world.step()
     world.provider.check()
 

@@ -40,7 +40,8 @@ def batch(minutes_ago: float = 1, **outcomes: BatchOutcome) -> BatchRecord:
 
 QUOTA = QuotaStatus(
     limit=5,
-    places=(),
+    permits=(),
+    in_use=0,
     free=5,
     now_ms=NOW_MS,
     epoch_known=True,

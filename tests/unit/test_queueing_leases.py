@@ -338,15 +338,14 @@ def test_an_urgent_wish_survives_a_crash(kit: Kit) -> None:
 
 
 def test_reap_takes_a_bounded_number_and_the_rest_later(kit: Kit) -> None:
-    names = [f"S{n}" for n in range(450)]
+    names = [f"S{n:03}" for n in range(250)]
     kit.put(*names)
-    kit.take(max_items=450)
+    kit.take(max_items=250)
     kit.now_ms += LEASE_MS
-    kit.queue.reap()
-    assert kit.queue.stats().leased == 150
-    kit.queue.reap()
-    assert kit.queue.stats().leased == 0
-    assert [item.symbol for item in kit.queue.peek(450)] == names
+    for left in (150, 50, 0):
+        assert kit.queue.reap().wait_ms == 0
+        assert kit.queue.stats().leased == left
+    assert [item.symbol for item in kit.queue.peek(250)] == names
 
 
 def test_peek_is_the_order_of_claims_and_changes_nothing(kit: Kit) -> None:

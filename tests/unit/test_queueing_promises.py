@@ -110,7 +110,7 @@ MUTATIONS = [
         "idle",
     ),
     Mutation(
-        "answer-revives-a-place",
+        "answer-revives-a-permit",
         "WINDOW, 'XX', answered",
         "WINDOW, answered",
         quota,
@@ -118,8 +118,8 @@ MUTATIONS = [
     ),
     Mutation(
         "limit-off-by-one",
-        "if #busy >= policy.limit then",
-        "if #busy > policy.limit then",
+        "nth_last_end(policy.limit)",
+        "nth_last_end(policy.limit + 1)",
         quota,
         "arrivals",
     ),
@@ -138,8 +138,8 @@ MUTATIONS = [
     ),
     Mutation(
         "batch-calls-not-reserved",
-        "#beyond + 1 + math.min(q.batch_calls, policy.limit) - policy.limit",
-        "#beyond + 1 - policy.limit",
+        "policy.limit - math.min(q.batch_calls, policy.limit)",
+        "policy.limit",
         in_time,
         "batch",
     ),
@@ -152,7 +152,7 @@ MUTATIONS = [
     ),
     Mutation(
         "ties-by-band",
-        "(u == best_urgency and since < best_since)",
+        "(a.urgency == b.urgency and a.since < b.since)",
         "false",
         scenarios.nothing_starves,
         "starved",
@@ -166,8 +166,8 @@ MUTATIONS = [
     ),
     Mutation(
         "token-not-checked",
-        "if not item or item.token ~= args.token then",
-        "if not item then",
+        "if item and item.token == args.token then",
+        "if item then",
         scenarios.leases_are_owned,
         "lease",
     ),

@@ -42,7 +42,7 @@ def test_an_unanswered_call_counts_for_send_window_and_guard(kit: Kit) -> None:
     assert (grant.granted_at_ms, grant.send_by_ms) == (NOW_MS, NOW_MS + 100)
     acquire(kit)
     assert refused(kit) == ("window", UNANSWERED_MS)
-    assert kit.places() == [UNANSWERED_MS] * 2
+    assert kit.permits() == [UNANSWERED_MS] * 2
     kit.now_ms += UNANSWERED_MS - 1
     assert refused(kit) == ("window", 1)
     kit.now_ms += 1
@@ -65,7 +65,7 @@ def test_a_late_or_repeated_answer_never_prolongs_nor_revives_a_place(kit: Kit) 
     kit.limiter.release(grant)
     kit.now_ms += 500
     kit.limiter.release(grant)
-    assert kit.places() == [ANSWERED_MS - 500]
+    assert kit.permits() == [ANSWERED_MS - 500]
     slow = acquire(kit)
     kit.now_ms += 2_000
     kit.limiter.release(slow)
@@ -80,11 +80,11 @@ def test_a_timeout_frees_nothing_earlier(kit: Kit) -> None:
     kit.put("A", at=HIGH)
     claimed = kit.take()
     kit.queue.end(claimed, [Retry("A", 10, LOW, "timeout")], answered=False)
-    assert kit.places() == [UNANSWERED_MS]
+    assert kit.permits() == [UNANSWERED_MS]
     kit.now_ms += 20
     again = kit.take()
     kit.queue.end(again, [GiveBack("A")], answered=True)
-    assert kit.places() == [ANSWERED_MS, UNANSWERED_MS - 20]
+    assert kit.permits() == [ANSWERED_MS, UNANSWERED_MS - 20]
 
 
 def test_available_counts_places_and_the_window_stays_bounded(kit: Kit) -> None:
@@ -108,7 +108,7 @@ def test_claims_and_the_limiter_share_the_quota(kit: Kit) -> None:
 
 def test_consume_counts_calls_made_elsewhere_even_too_many(kit: Kit) -> None:
     assert kit.limiter.consume(3, who="curl") == 3
-    assert [place.who for place in kit.limiter.status().places] == ["curl"] * 3
+    assert [permit.who for permit in kit.limiter.status().permits] == ["curl"] * 3
     assert refused(kit) == ("window", ANSWERED_MS)
     kit.now_ms += ANSWERED_MS
     acquire(kit)
@@ -599,9 +599,9 @@ def test_status_explains_every_place_and_hold(kit: Kit) -> None:
     claimed = kit.take(who="host:7")
     kit.limiter.block(50, "429")
     status = kit.limiter.status()
-    (place,) = status.places
-    assert (place.call_id, place.who) == (claimed.token, "host:7")
-    assert place.until_ms == NOW_MS + UNANSWERED_MS
+    (permit,) = status.permits
+    assert (permit.call_id, permit.who) == (claimed.token, "host:7")
+    assert permit.until_ms == NOW_MS + UNANSWERED_MS
     assert (status.limit, status.free, status.epoch_known) == (2, 1, True)
     assert status.urgent == (NOW_MS + 50, "blocked")
 

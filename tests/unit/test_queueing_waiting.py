@@ -362,7 +362,7 @@ def test_one_lease_may_end_in_two_records(kit: Kit) -> None:
 def test_a_record_that_is_long_gone_is_not_begun_again(kit: Kit) -> None:
     begin(kit, ttl_ms=60_000)
     claimed = kit.take()
-    kit.redis.delete(kit.keys.batch("1205"))  # as its TTL does
+    kit.redis.delete(kit.keys.batch_records)  # as its TTL does
     kit.queue.end(claimed, [Done("X")], answered=True)
     assert kit.queue.batch_record("1205") is None
     assert kit.queue.batches(5) == []

@@ -116,7 +116,7 @@ def keys(context: Context) -> Iterator[Finding]:
 
 def _ours(context: Context) -> list[str]:
     found: set[str] = set()
-    for name in context.redis.scan_iter(match=context.keys.named("*"), count=1000):
+    for name in context.redis.scan_iter(match=context.keys.every, count=1000):
         found.add(str(name))
         if len(found) >= _MOST_KEYS:
             break

@@ -1,5 +1,6 @@
--- The circuit breaker: after `breaker_after` calls in a row that failed nobody calls, until one probe
--- finds that calls work again. Needs lib/quota.lua, whose call_free_at keeps the others waiting.
+-- needs: state
+-- The circuit breaker: after `breaker_after` calls in a row that failed no call goes, until one probe
+-- finds that calls work again. lib/grants.lua keeps the others waiting.
 local function end_probe(q)
   redis.call('HDEL', QUOTA, 'probe', 'probe_until')
   q.probe, q.probe_until = false, 0
@@ -30,9 +31,9 @@ end
 
 -- What a call that ended says about all calls. failed: true, false, or nil: nothing (it was not sent, or
 -- nobody knows). True if the breaker is open and this call did not prove that calls work.
-local function judge_call(q, failed, reason)
+local function judge_call(q, call_id, failed, reason)
   if policy.breaker_after == 0 then return false end
-  local probing = q.open_until > 0 and q.probe == args.token
+  local probing = q.open_until > 0 and q.probe == call_id
   if failed == false then
     if q.failures > 0 or q.open_until > 0 then close_breaker(q) end
     return false

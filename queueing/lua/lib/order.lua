@@ -1,48 +1,58 @@
--- Which item goes next. Needs lib/items.lua and lib/quota.lua.
--- The queue in the order in which calls would take it, at most n symbols.
+-- needs: items dead
+-- Which item goes next.
 -- Critical first, strictly. Else the heads of the bands by priority - floor(waited / aging), never
--- below 2, ties by the time of the request: so nothing waits for ever.
-local function in_order(n)
-  local heads, bands = {}, {}
-  for priority = CRITICAL, LOWEST do
-    local symbols = redis.call('ZRANGEBYSCORE', QUEUE, ms(priority * BAND),
-      '(' .. ms((priority + 1) * BAND), 'LIMIT', 0, n)
-    if #symbols > 0 then
-      local band = { at = 1, symbols = symbols, items = {}, priority = priority }
-      for from = 1, #symbols, 1000 do -- Lua passes some thousand arguments at most
-        local raw = redis.call('HMGET', ITEMS, unpack(symbols, from, math.min(from + 999, #symbols)))
-        for i = 1, #raw do band.items[from + i - 1] = read_item(raw[i]) or { broken = true, enqueued_at_ms = 0 } end
-      end
-      bands[#bands + 1] = band
-    end
+-- below 2, ties by the time of the request: so no item waits for ever.
+local function urgency(item, priority)
+  local since = item.enqueued_at_ms
+  if priority == CRITICAL then return CRITICAL, since end
+  if policy.aging_ms == 0 then return priority, since end
+  local aged = priority - math.floor(math.max(0, now - since) / policy.aging_ms)
+  return math.max(CRITICAL + 1, aged), since
+end
+
+-- The first n symbols of one band from its rank `from` on, each with the text of its item.
+local function read_band(priority, from, n)
+  local low = redis.call('ZCOUNT', QUEUE, '-inf', '(' .. ms(priority * BAND))
+  local stop = math.min(from + n, queued_in(priority, priority))
+  local symbols = from < stop and redis.call('ZRANGE', QUEUE, low + from, low + stop - 1) or {}
+  local raw = #symbols > 0 and redis.call('HMGET', ITEMS, unpack(symbols)) or {}
+  return { priority = priority, symbols = symbols, raw = raw, at = 1 }
+end
+
+local function head_of(band)
+  local symbol = band.symbols[band.at]
+  if symbol and not band.head then
+    local item = read_item(band.raw[band.at]) or { broken = true, enqueued_at_ms = 0 }
+    band.head = { symbol = symbol, item = item, priority = band.priority }
+    band.urgency, band.since = urgency(item, band.priority)
   end
-  local function urgency(band)
-    local since = band.items[band.at].enqueued_at_ms
-    if band.priority == CRITICAL then return CRITICAL, since end
-    if policy.aging_ms == 0 then return band.priority, since end
-    local aged = band.priority - math.floor(math.max(0, now - since) / policy.aging_ms)
-    return math.max(CRITICAL + 1, aged), since
+  return band.head
+end
+
+-- The queue in the order in which calls would take it: at most n, after the first skip[priority] of each band.
+local function in_order(n, skip)
+  local bands, heads = {}, {}
+  for priority = CRITICAL, LOWEST do
+    bands[#bands + 1] = read_band(priority, skip and skip[priority] or 0, n)
+  end
+  local function before(a, b)
+    return a.urgency < b.urgency or (a.urgency == b.urgency and a.since < b.since)
   end
   while #heads < n do
-    local best, best_urgency, best_since
+    local best
     for _, band in ipairs(bands) do
-      if band.symbols[band.at] then
-        local u, since = urgency(band)
-        if not best or u < best_urgency or (u == best_urgency and since < best_since) then
-          best, best_urgency, best_since = band, u, since
-        end
-      end
+      if head_of(band) and (not best or before(band, best)) then best = band end
     end
     if not best then break end
-    heads[#heads + 1] = { symbol = best.symbols[best.at], item = best.items[best.at] }
-    best.at = best.at + 1
+    heads[#heads + 1] = best.head
+    best.at, best.head = best.at + 1, nil
   end
   return heads
 end
 
 -- The same without those that cannot be read, which are discarded (bounded).
 local function sound_heads(n)
-  for _ = 1, 100 do
+  for _ = 1, 20 do
     local heads, sound = in_order(n), true
     for _, head in ipairs(heads) do
       if head.item.broken then
@@ -55,21 +65,19 @@ local function sound_heads(n)
   return {}
 end
 
--- The same without items of a newer version than args.version: workers that know it will take them.
--- Also returns whether there are such items (bounded). A worker that tells no version takes all.
-local NEWER_MS, LOOK_AHEAD = 2000, 300
-local function known_heads(n)
+-- The same without items of a newer version than the worker knows, which are left to others (bounded).
+-- Also returns whether there are such items. A worker that tells no version takes all.
+local LOOK_AHEAD = 100
+local function known_heads(n, version)
   local function known(heads)
     local mine = {}
     for _, head in ipairs(heads) do
-      if (tonumber(head.item.version) or 1) <= (args.version or math.huge) then mine[#mine + 1] = head end
+      if #mine < n and (tonumber(head.item.version) or 1) <= (version or math.huge) then mine[#mine + 1] = head end
     end
     return mine
   end
   local heads = sound_heads(n)
   local mine = known(heads)
   if #mine == #heads then return mine, false end
-  mine = known(sound_heads(n + LOOK_AHEAD))
-  while #mine > n do table.remove(mine) end
-  return mine, true
+  return known(sound_heads(n + LOOK_AHEAD)), true
 end

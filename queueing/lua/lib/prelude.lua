@@ -1,12 +1,16 @@
--- Stands before every script: the keys, the named arguments and the one clock reading.
--- KEYS[1..16]  the keys of one provider, in the order of keys.py; KEYS[17] a batch record, where one is touched
--- ARGV[1]      JSON object of named arguments; `now_ms` in it replaces the clock (tests, simulation)
+-- Stands before every script: the keys, the named arguments and the one reading of the clock.
+-- KEYS     the keys of one provider, in the order of keys.py
+-- ARGV[1]  JSON object of named arguments, which each script lists; always among them:
+--   policy  limit (0: none), window_ms, send_ms, guard_ms, spacing_ms, tolerance_ms, grace_ms, aging_ms, breaker_*
+--   bands   the most and the least urgent priority
+--   now_ms? replaces the clock (tests, simulation)
 local QUEUE, PENDING, ITEMS, DELAYED, LEASES = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local DEAD, DEAD_ITEMS, WINDOW, QUOTA, COUNTERS = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
-local WAITS, WAKE, WAITER, UPDATES, BATCHES = KEYS[11], KEYS[12], KEYS[13], KEYS[14], KEYS[15]
-local MARKS = KEYS[16]
-local BATCH = KEYS[17]
+local WAITS, WAKE, WAITER, UPDATES = KEYS[11], KEYS[12], KEYS[13], KEYS[14]
+local BATCHES, RECORDS, MARKS = KEYS[15], KEYS[16], KEYS[17]
 local args = cjson.decode(ARGV[1])
+local policy = args.policy
+local CRITICAL, LOWEST = args.bands[1], args.bands[2]
 
 local function read_clock()
   if args.now_ms then return args.now_ms end

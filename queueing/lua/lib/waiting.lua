@@ -1,7 +1,5 @@
--- When the next call may go, which drain waits for it, and how it is woken. Needs lib/items.lua and lib/quota.lua.
-local function queued_in(first, last)
-  return redis.call('ZCOUNT', QUEUE, ms(first * BAND), '(' .. ms((last + 1) * BAND))
-end
+-- needs: items grants
+-- When the next call may go, which drain waits for it, and how it is woken.
 
 -- The earliest time at which a claim could be answered differently, and why not before; nil: no work.
 local function next_event(q)
@@ -9,9 +7,7 @@ local function next_event(q)
   local function consider(at, reason)
     if not best or at < best then best, why = at, reason end
   end
-  if queued_in(CRITICAL, LOWEST) > 0 then
-    consider(call_free_at(q, (places()), queued_in(CRITICAL, CRITICAL) > 0))
-  end
+  if queued_in(CRITICAL, LOWEST) > 0 then consider(call_free_at(q, queued_in(CRITICAL, CRITICAL) > 0)) end
   local delayed = redis.call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')
   if delayed[2] then consider(tonumber(delayed[2]), 'delayed') end
   local lease = redis.call('ZRANGE', LEASES, 0, 0, 'WITHSCORES')
@@ -20,12 +16,12 @@ local function next_event(q)
 end
 
 -- One drain waits for the next event; the others leave. `waiter_at` is when it will look by itself.
-local WAITER_SLACK_MS = 1000
-local function become_waiter(drain, at)
+local WAITER_SLACK_MS, LONGEST_WAIT_MS = 1000, 60000
+local function become_waiter(drain, at, max_wait_ms)
   if not drain then return false end
   local holder = redis.call('GET', WAITER)
   if holder and holder ~= drain then return false end
-  local wait = math.min(at - now, args.max_wait_ms or 60000)
+  local wait = math.min(at - now, max_wait_ms or LONGEST_WAIT_MS)
   redis.call('SET', WAITER, drain, 'PX', ms(wait + WAITER_SLACK_MS))
   redis.call('HSET', QUOTA, 'waiter_at', ms(now + wait))
   return true
@@ -34,6 +30,8 @@ end
 local function stop_waiting(drain)
   if drain and redis.call('GET', WAITER) == drain then redis.call('DEL', WAITER) end
 end
+
+local function a_drain_waits() return redis.call('EXISTS', WAITER) == 1 end
 
 local function push_token()
   redis.call('LPUSH', WAKE, ms(now))
@@ -44,23 +42,29 @@ end
 -- Level, not edge: the waiting drain is woken only if there is something to do before it looks by itself.
 -- Returns whether a drain waits at all.
 local function wake_if_sooner(at)
-  if redis.call('EXISTS', WAITER) == 0 then return false end
+  if not a_drain_waits() then return false end
   local waiter_at = tonumber(redis.call('HGET', QUOTA, 'waiter_at') or 0)
   if at and at < waiter_at then push_token() end
   return true
 end
 
--- The end of every reply that a drain reads: when to claim again, why not before, and whether this
--- drain is the one that waits for it. A drain that is busy now leaves the next call to the waiting one.
-local function with_hint(reply, q, busy_now)
-  local at, why = next_event(q)
+-- A reply with its hint: when to claim again and why not before.
+local function hinted(reply, at, why)
   reply.now_ms, reply.next_at_ms, reply.next_reason = now, at, why
+  return reply
+end
+
+-- The reply to a drain: its hint, and whether this drain is the one that waits for it (`waiter`) or another one does
+-- (`waiting`). A drain that is busy now leaves the next call to the waiting one.
+local function reply_to_drain(reply, q, drain, max_wait_ms, busy_now)
+  local at, why = next_event(q)
+  hinted(reply, at, why)
   note_reservation(q)
-  if at and at > now and not busy_now and become_waiter(args.drain, at) then
+  if at and at > now and not busy_now and become_waiter(drain, at, max_wait_ms) then
     reply.waiter = true
   else
-    stop_waiting(args.drain)
-    if busy_now or not args.drain or (at and at > now) then reply.waiting = wake_if_sooner(at) end
+    stop_waiting(drain)
+    if busy_now or not drain or (at and at > now) then reply.waiting = wake_if_sooner(at) end
   end
   return cjson.encode(reply)
 end

@@ -30,7 +30,7 @@ if os.environ.get("SOAK_LIMITER") == "naive":
     def _naive(name: str) -> str:
         text = _source(name)
         for rule, broken in _RULES:
-            if "policy.limit" in text and text.count(rule) != 1:
+            if name == "claim" and text.count(rule) != 1:
                 raise LookupError(f"the rule to break is not in the script: {rule!r}")
             text = text.replace(rule, broken)
         return text

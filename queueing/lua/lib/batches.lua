@@ -1,0 +1,61 @@
+-- The records of batches, in one hash. BATCHES lists the slots by planned time; the fields of one slot in RECORDS:
+--   <slot>                    JSON: planned_at_ms, started_at_ms, assets
+--   <slot>:enqueued_at_ms     all its assets were asked for
+--   <slot>:open               assets without an outcome
+--   <slot>:outcome:<SYMBOL>   JSON: status, error?, at_ms
+--   <slot>:calls, <slot>:first_call_at_ms, <slot>:finished_at_ms
+local KEPT_RECORDS = 300
+local PER_CALL = 1000 -- arguments of one command; Lua passes some thousand at most
+
+local function drop_record(slot)
+  local read, record = pcall(cjson.decode, redis.call('HGET', RECORDS, slot) or '')
+  local assets = read and type(record) == 'table' and record.assets or {}
+  for from = 1, #assets, PER_CALL do
+    local fields = {}
+    for i = from, math.min(from + PER_CALL - 1, #assets) do fields[#fields + 1] = slot .. ':outcome:' .. assets[i] end
+    redis.call('HDEL', RECORDS, unpack(fields))
+  end
+  redis.call('HDEL', RECORDS, slot, slot .. ':enqueued_at_ms', slot .. ':open', slot .. ':calls',
+    slot .. ':first_call_at_ms', slot .. ':finished_at_ms')
+  redis.call('ZREM', BATCHES, slot)
+end
+
+-- Drops what is older than `ttl_ms` or beyond KEPT_RECORDS: up to two, as each batch adds one.
+local function drop_old_records(ttl_ms)
+  local spare = redis.call('ZCARD', BATCHES) - KEPT_RECORDS
+  local old = redis.call('ZRANGEBYSCORE', BATCHES, '-inf', ms(now - ttl_ms), 'LIMIT', 0, 2)
+  if #old == 0 and spare > 0 then old = redis.call('ZRANGE', BATCHES, 0, math.min(spare, 2) - 1) end
+  for _, slot in ipairs(old) do drop_record(slot) end
+end
+
+local function end_record_if_done(slot, open)
+  if open <= 0 then redis.call('HSETNX', RECORDS, slot .. ':finished_at_ms', ms(now)) end
+end
+
+-- A record that is gone is not begun again.
+local function record_outcome(slot, symbol, status, error)
+  if not slot or redis.call('HEXISTS', RECORDS, slot) == 0 then return end
+  local outcome = cjson.encode({ status = status, error = error, at_ms = now })
+  if redis.call('HSET', RECORDS, slot .. ':outcome:' .. symbol, outcome) == 1 then
+    end_record_if_done(slot, redis.call('HINCRBY', RECORDS, slot .. ':open', -1))
+  end
+end
+
+local function record_call(slot, granted_at_ms)
+  if redis.call('HEXISTS', RECORDS, slot) == 0 then return end
+  redis.call('HINCRBY', RECORDS, slot .. ':calls', 1)
+  redis.call('HSETNX', RECORDS, slot .. ':first_call_at_ms', ms(granted_at_ms))
+end
+
+local function batch_is_enqueued(slot) return redis.call('HEXISTS', RECORDS, slot .. ':enqueued_at_ms') == 1 end
+
+local function begin_record(batch)
+  if redis.call('HSETNX', RECORDS, batch.slot, cjson.encode({
+    planned_at_ms = batch.planned_at_ms, started_at_ms = now, assets = batch.assets })) == 0 then return end
+  redis.call('HSET', RECORDS, batch.slot .. ':open', #batch.assets)
+  drop_old_records(batch.ttl_ms)
+  redis.call('ZADD', BATCHES, ms(batch.planned_at_ms), batch.slot)
+  for _, key in ipairs({ RECORDS, BATCHES }) do redis.call('PEXPIRE', key, ms(batch.ttl_ms)) end
+  for symbol, outcome in pairs(batch.outcomes) do record_outcome(batch.slot, symbol, outcome.status, outcome.error) end
+  end_record_if_done(batch.slot, tonumber(redis.call('HGET', RECORDS, batch.slot .. ':open')))
+end

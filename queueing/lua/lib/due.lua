@@ -1,0 +1,65 @@
+-- needs: items dead batches
+-- What time alone makes due: delayed items and expired leases.
+-- Times further ahead than these were written before the clock stepped back.
+local LONGEST_LEASE_MS, LONGEST_DELAY_MS = 600000, 86400000
+local AT_ONCE = 100 -- entries that one script moves; the rest is due still, so the next one comes at once
+
+local function bring_nearer(key, longest_ms)
+  local furthest = ms(now + longest_ms)
+  for _, symbol in ipairs(redis.call('ZRANGEBYSCORE', key, '(' .. furthest, '+inf', 'LIMIT', 0, AT_ONCE)) do
+    redis.call('ZADD', key, furthest, symbol)
+  end
+end
+
+local function due(key) return redis.call('ZRANGEBYSCORE', key, '-inf', ms(now), 'WITHSCORES', 'LIMIT', 0, AT_ONCE) end
+
+local function queue_delayed()
+  local rows = due(DELAYED)
+  for i = 1, #rows, 2 do
+    local symbol, item = rows[i], load_item(rows[i])
+    redis.call('ZREM', DELAYED, symbol)
+    if item then put_in_queue(symbol, item, tonumber(rows[i + 1])) else discard(symbol) end
+  end
+  return #rows / 2
+end
+
+-- A crash counts towards poison only if the item was alone in its lease.
+local function take_back(symbol, item, poison_after)
+  local alone = item.lease_size == 1
+  end_lease(symbol, item)
+  if alone then item.crashes = item.crashes + 1 else item.solo = true end
+  item.last_error = 'lease expired: the worker died or was stuck'
+  if alone and item.crashes >= poison_after then
+    local reason = string.format('%d workers died refreshing it alone', item.crashes)
+    bury_item(symbol, item, 'poison', reason)
+    return record_outcome(item.batch, symbol, 'failed', 'poison: ' .. reason)
+  end
+  apply_wanted(item)
+  save_item(symbol, item)
+  put_in_queue(symbol, item, now)
+end
+
+local function reap_leases(poison_after)
+  local rows, lost = due(LEASES), {}
+  for i = 1, #rows, 2 do
+    local symbol, item = rows[i], load_item(rows[i])
+    count('reaped')
+    if not item then
+      discard(symbol)
+    else
+      if item.token and not lost[item.token] then -- one lease, one call
+        lost[item.token] = true
+        count('lost_calls')
+      end
+      take_back(symbol, item, poison_after)
+    end
+  end
+  return #rows / 2
+end
+
+-- Due delayed items go into the queue, expired leases end (bounded). Returns how many moved.
+local function reap(poison_after)
+  bring_nearer(DELAYED, LONGEST_DELAY_MS)
+  bring_nearer(LEASES, LONGEST_LEASE_MS)
+  return queue_delayed() + reap_leases(poison_after)
+end

@@ -1,0 +1,25 @@
+-- needs: state
+-- Whether the window can be trusted: a new, flushed, restarted or replaced server does not know the last calls.
+local function server_epoch()
+  local info = redis.pcall('INFO', 'server')
+  local run_id = type(info) == 'string' and string.match(info, 'run_id:(%x+)')
+  return run_id or 'unknown'
+end
+
+-- Holds all grants for a horizon if the window may lack calls that were made.
+-- mark: left in this server (mark.lua) before it was learned that nobody had called for longer than that.
+-- While it stands nothing was lost since; so it lifts a hold as well.
+local function check_epoch(q, mark)
+  if policy.limit == 0 then return end
+  local epoch = server_epoch()
+  local marked_at = mark and tonumber(redis.call('ZSCORE', MARKS, epoch .. ':' .. mark) or nil)
+  -- What is remembered must not contradict it.
+  local proven = marked_at and q.last_grant_at <= marked_at - horizon_ms()
+  -- After a grant the window is never empty, unless it was evicted, deleted, or there was no limit.
+  local lost = q.hold_until <= now and q.last_grant_at > now - horizon_ms() and redis.call('EXISTS', WINDOW) == 0
+  if q.epoch == epoch and not lost and not (proven and q.hold_until > now) then return end
+  q.epoch = epoch
+  q.hold_until = proven and 0 or now + horizon_ms()
+  redis.call('HSET', QUOTA, 'epoch', epoch, 'hold_until', ms(q.hold_until))
+  if not proven then count('holds') end
+end

@@ -1,0 +1,57 @@
+-- needs: state window
+-- When the next call may go, and how it is granted.
+local function reserved_until(q, at)
+  local deadline = q.batch_at + policy.tolerance_ms
+  if at + horizon_ms() <= deadline then return 0 end -- it is over by then
+  -- Of the permits that last beyond the deadline, this many leave room for the batch, this call's among them.
+  local spare = policy.limit - math.min(q.batch_calls, policy.limit)
+  local given_up = q.batch_at + policy.grace_ms + 1 -- no batch came
+  if spare == 0 then return given_up end
+  local ends = nth_last_end(spare)
+  return ends > deadline and math.min(given_up, ends) or 0
+end
+
+-- When may the next call go, and what holds it until then? (time <= now: at once)
+local function call_free_at(q, critical)
+  local at, reason = now, 'free'
+  local function not_before(time, why)
+    if time > at then at, reason = time, why end
+  end
+  not_before(q.blocked_until, 'blocked')
+  not_before(q.last_grant_at + policy.spacing_ms, 'spacing')
+  -- The provider fails: until the next probe, and while one is under way (a lost one ends with its lease).
+  if q.open_until > 0 then not_before(math.max(q.open_until, q.probe_until), 'breaker') end
+  if policy.limit == 0 then return at, reason end
+  not_before(q.hold_until, 'hold')
+  not_before(nth_last_end(policy.limit), 'window')
+  if critical or q.batch_interval == 0 or q.batch_calls == 0 then return at, reason end
+  -- Look ahead: by batch_at + tolerance the batch must find its permits free.
+  not_before(reserved_until(q, at), 'reserved')
+  return at, reason
+end
+
+-- Grants the call, and returns since when it could have been granted. While the circuit breaker is open this call
+-- decides whether the provider is back, for at most `probe_ms`.
+local function grant(call_id, q, probe_ms)
+  local free_since = math.max(q.hold_until, q.blocked_until, q.last_grant_at + policy.spacing_ms,
+    q.open_until, q.probe_until, q.closed_at)
+  redis.call('HSET', QUOTA, 'last_grant_at', ms(now))
+  q.last_grant_at = now
+  if q.open_until > 0 then
+    q.probe, q.probe_until = call_id, now + probe_ms
+    redis.call('HSET', QUOTA, 'probe', q.probe, 'probe_until', ms(q.probe_until))
+    count('probes')
+  end
+  if policy.limit == 0 then return now end
+  return math.max(free_since, take_permit(call_id))
+end
+
+-- Notes until when background work is held back by the reservation, which is not idleness. Called before and
+-- after whatever may begin or end one.
+local function note_reservation(q)
+  local at, reason = call_free_at(q, false)
+  local until_ms = reason == 'reserved' and at or math.min(q.reserved_until, now)
+  if until_ms == q.reserved_until then return end
+  redis.call('HSET', QUOTA, 'reserved_until', ms(until_ms))
+  q.reserved_until = until_ms
+end
