@@ -1,4 +1,4 @@
-"""Draining in the command's own process, as a worker would, but with somebody looking on."""
+"""Drain in the command's own process, as a worker does."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _AGAIN_S = 0.5
 
 
 class _PatientTicks(Ticks):
-    """A worker's drain makes room for other ticks; this process has nobody to make room for."""
+    """Ticks for a process that has no others: a worker's drain makes room for them."""
 
     def others_waiting(self) -> bool:
         return False
@@ -31,7 +31,7 @@ class _PatientTicks(Ticks):
 
 @dataclass
 class Outcome:
-    """What was done in this process."""
+    """The calls of this process."""
 
     calls: int = 0
     signal: int | None = None
@@ -55,17 +55,17 @@ def open_session(settings: Settings) -> Iterator[TickSession]:
 
 
 def drain_now(one: TickSession) -> Outcome:
-    """Takes the calls that are free now, and does not wait for more."""
+    """Take the calls that are free now, and do not wait for more."""
     return _drain(one, SLICE_S, patient=False)
 
 
 def drain_for(one: TickSession, seconds: float) -> Outcome:
-    """Refreshes as calls become free until the time is over or nothing is pending."""
+    """Refresh as calls become free until the time is over or nothing is pending."""
     return _drain(one, seconds, patient=True)
 
 
 def _drain(one: TickSession, seconds: float, *, patient: bool) -> Outcome:
-    """Slices as short as a worker's: the proof that nobody called relies on their length."""
+    """Drain in slices as short as a worker's: the proof of a quiet window relies on it."""
     outcome, stop, end_s = Outcome(), StopFlag(), time.monotonic() + seconds
     with _signals_stop(stop, outcome):
         while (left_s := end_s - time.monotonic()) > 0 and not stop.is_set():
@@ -76,14 +76,14 @@ def _drain(one: TickSession, seconds: float, *, patient: bool) -> Outcome:
             if drained.ended in ("another", "empty", "wait"):
                 if not patient:
                     break
-                # Somebody else waits for the next call, or refreshes the last items.
+                # A worker waits for the next call, or refreshes the last items.
                 stop.sleep(min(_AGAIN_S, left_s))
     return outcome
 
 
 @contextmanager
 def _signals_stop(stop: StopFlag, outcome: Outcome) -> Iterator[None]:
-    """The first Ctrl-C or SIGTERM finishes the call that runs; the second one ends at once."""
+    """Finish the running call at the first Ctrl-C or SIGTERM, and end at once at the second."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         outcome.signal = number

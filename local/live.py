@@ -26,7 +26,7 @@ _OTHER_LINES = 16  # of the screen, beside the refreshes
 
 
 class View(Protocol):
-    """Where a run shows what happens."""
+    """The place where a run shows what happens."""
 
     def __enter__(self) -> Self: ...
 
@@ -38,7 +38,7 @@ class View(Protocol):
     ) -> None: ...
 
     def say(self, line: str) -> None:
-        """A line that stays."""
+        """Show a line that stays."""
 
     def refreshed(self, refresh: Refresh) -> None: ...
 
@@ -65,7 +65,7 @@ class PlainView:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Nothing to put back."""
+        """Leave the terminal as it is."""
 
     def say(self, line: str) -> None:
         print(line, flush=True)
@@ -139,7 +139,7 @@ class LiveView:
         self._status = status
 
     def render(self) -> RenderableType:
-        """What is on the screen now, fitted to its height."""
+        """Draw the screen as it is now, fitted to its height."""
         rows = max(3, self._console.height - _OTHER_LINES)
         title = Text(self._title, style="bold", no_wrap=True, overflow="ellipsis")
         parts: list[RenderableType] = [title, self._latest(rows)]
@@ -204,7 +204,7 @@ def calls_left(status: Status) -> str:
 
 
 def awaited(status: Status) -> str:
-    """What comes next, when, and why not now."""
+    """Tell what comes next, when, and why not now."""
     if status.why is None:
         return "nothing waits"
     asset = status.next_symbol or f"{status.delayed + status.leased} asset(s)"

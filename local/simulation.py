@@ -22,7 +22,7 @@ SHARES = {Priority.HIGH: 0.08, Priority.MEDIUM: 0.32, Priority.LOW: 0.60}
 
 @dataclass(frozen=True)
 class Scenario:
-    """What is simulated."""
+    """The load and the plan that are simulated."""
 
     assets: int = 300
     hours: float = 24.0
@@ -37,7 +37,7 @@ class Scenario:
     tick_ms: tuple[int, int] = (100, 1200)
     """How late a tick begins its work: the scheduler's pass and the worker's fork; or how early."""
     skip_every: int = 0
-    """Every so many slots no worker is there for the batch; 0: always one."""
+    """Every n-th slot has no worker for its batch; 0: every slot has one."""
     seed: int = 1
 
 
@@ -57,7 +57,7 @@ class Band:
 
 @dataclass
 class Result:
-    """What came out."""
+    """The outcome of a simulation."""
 
     scenario: Scenario
     bands: dict[Priority, Band]
@@ -101,7 +101,7 @@ class Simulation:
             self.result.bands[priority].assets += 1
 
     def run(self, progress: Callable[[float], None] = lambda share: None) -> Result:
-        """Runs to the end; `progress` hears the share that is done."""
+        """Run to the end; `progress` hears the share that is done."""
         self._set_clock(START_MS)
         self._limiter.reset()
         if self._scenario.critical:  # as the scheduler does when it starts
@@ -173,7 +173,7 @@ class Simulation:
                     self._queue.enqueue([Request(item.symbol)], self._band_of[item.symbol])
 
     def _age(self, symbol: str, until: int) -> None:
-        """Adds the age that a price had from its last refresh until now."""
+        """Add the age that a price had from its last refresh until now."""
         seen = (until - self._seen[symbol]) / 1000
         band = self.result.bands[self._band_of[symbol]]
         band.age_sum_s += seen * seen / 2

@@ -23,7 +23,7 @@ TIER_OF_PLAN = {"spec": "free", "free": "free", "starter": "starter"}
 
 
 def start_servers(run: LocalRun, settings: Settings) -> None:
-    """Embedded servers, unless the settings lead to others."""
+    """Start embedded servers, unless the settings lead to others."""
     given = settings.model_fields_set
     if "redis_url_given" not in given:
         say(f"Valkey (embedded): {run.start_valkey()}")
@@ -38,7 +38,7 @@ def start_servers(run: LocalRun, settings: Settings) -> None:
 
 
 def start_sandbox(run: LocalRun, settings: Settings, plan: str) -> SandboxView | None:
-    """The sandbox if nothing leads to a provider; it allows what the settings count on."""
+    """Start the sandbox if no setting leads to a provider; it allows what the settings count on."""
     if {"api_key", "base_url"} & settings.model_fields_set:
         return None
     tier = TIER_OF_PLAN[plan]
@@ -63,14 +63,14 @@ def _check_redis(settings: Settings) -> None:
 
 
 def resume_quota(run: LocalRun, settings: Settings) -> None:
-    """An embedded Valkey that ended in order still knows every call: the window goes on."""
+    """Let the window go on where an embedded Valkey that ended in order still knows every call."""
     if run.valkey_before is not None:
         with Context.open(settings) as context:
             context.limiter.resume(run.valkey_before)
 
 
 def prepare_database(settings: Settings) -> None:
-    """Migrations, and what the shipped catalogue adds (it never undoes the user's own edits)."""
+    """Apply migrations, and add the shipped catalogue (it never undoes the user's own edits)."""
     applied = migrate(settings.database_url)
     say(f"migrations: {len(applied)} applied" if applied else "migrations: nothing to do")
     with connect(settings.database_url) as connection:
@@ -82,5 +82,5 @@ def prepare_database(settings: Settings) -> None:
 
 
 def say(line: str) -> None:
-    """A line for whoever started the run."""
+    """Print a line for the person who started the run."""
     click.echo(line)

@@ -44,7 +44,7 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @dataclass(frozen=True)
 class Options:
-    """`for_s`: end by itself after so many seconds; None: never. `plan` is the sandbox's."""
+    """A run ends after `for_s` seconds, with None never. `plan` is the sandbox's."""
 
     for_s: float | None = None
     plan: str = "spec"
@@ -53,7 +53,7 @@ class Options:
 
 
 def run_up(options: Options) -> int:
-    """Runs until `for_s` is over or a signal comes; the exit code. Raises EmbeddedError,
+    """Run until `for_s` is over or a signal comes; returns the exit code. Raises EmbeddedError,
     DatabaseError or SettingsError, after everything was stopped again."""
     os.chdir(ROOT)  # where .env lies
     settings = Settings.load()  # complains before anything is started
@@ -70,7 +70,7 @@ def run_up(options: Options) -> int:
 
 
 def _configure_log(settings: Settings) -> None:
-    """Only what is wrong: what happens is shown in our own words."""
+    """Log warnings only: what happens is shown in our own words."""
     configure(settings)
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
 
@@ -104,7 +104,7 @@ def _run(run: LocalRun, settings: Settings, options: Options) -> int:
 
 
 def _critical_prices(settings: Settings, symbols: tuple[str, ...]) -> dict[str, StoredAsset]:
-    """What the table holds; empty if it cannot be read any more."""
+    """Read the critical assets; empty if they cannot be read any more."""
     try:
         with connect(settings.database_url) as connection:
             return SymbolRepository(connection).get_many(symbols)

@@ -55,7 +55,7 @@ class Arrival:
         return self.mono_ns / 1e9
 
     def as_json(self) -> dict[str, object]:
-        """What the control request for arrivals tells."""
+        """The fields that the control request for arrivals shows."""
         names = ("seq", "mono_ns", "wall_s", "method", "path", "tickers", "key", "status")
         return {name: getattr(self, name) for name in names}
 

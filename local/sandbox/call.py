@@ -27,8 +27,10 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """`now_ms` is the moment the market data is asked for. On an end-of-day plan a UTC day is
-    published at its end, or with `day_turns_in_new_york` at the following midnight there."""
+    """A call of one plan. `now_ms` is the moment the market data is asked for.
+
+    On an end-of-day plan a UTC day is published at its end, or with `day_turns_in_new_york` at the
+    following midnight there."""
 
     request: Request
     plan: SandboxPlan

@@ -1,4 +1,4 @@
-"""Misbehaviour on demand: what may go wrong, for whom, how often, with a seeded die."""
+"""Faults on demand: what goes wrong, for which requests, how often, with a seeded die."""
 
 from __future__ import annotations
 

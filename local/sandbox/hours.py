@@ -60,7 +60,7 @@ def is_open(kind: AssetKind, at_ms: int) -> bool:
 
 
 def open_minutes(kind: AssetKind, start_ms: int, end_ms: int) -> int:
-    """How many minutes of [start, end) the market trades: the provider's base aggregates."""
+    """The number of minutes of [start, end) in which the market trades."""
     total = 0
     for day in range(day_of(start_ms), day_of(end_ms - 1) + 1):
         for start, end in open_spans(kind, day):

@@ -1,4 +1,4 @@
-"""Running a program as `nobody` when we are root: PostgreSQL refuses to run as root.
+"""Run a program as `nobody` when we are root: PostgreSQL refuses to run as root.
 
 A clone in root's home lies below a directory of mode 0700 that `nobody` may not enter. Opening it
 with chmod would be a trap for the user, so the program keeps one right of root instead: `setpriv`
@@ -23,13 +23,14 @@ from local.servers.process import PR_SET_PDEATHSIG
 
 @dataclass(frozen=True)
 class Identity:
-    """Who the program runs as. `prefix` stands before its argv; `uid` owns its files."""
+    """The user a program runs as. `prefix` stands before its argv; `uid` owns its files."""
 
     prefix: tuple[str, ...] = ()
     uid: int | None = None
     gid: int | None = None
 
     def own(self, path: Path) -> None:
+        """Give the file to that user."""
         if self.uid is not None and self.gid is not None:
             os.chown(path, self.uid, self.gid)
 
@@ -37,7 +38,7 @@ class Identity:
 def choose_identity(
     program: Path, data_dir: Path, env: dict[str, str], stop_signal: int = signal.SIGINT
 ) -> Identity:
-    """Ourselves if we are not root, else `nobody` in the first way that can run `program` and
+    """Stay ourselves if we are not root, else `nobody` in the first way that can run `program` and
     enter `data_dir` (which exists). Raises CannotDropRoot."""
     if os.geteuid() != 0:
         return Identity()
@@ -57,7 +58,7 @@ def choose_identity(
 
 
 def _prefixes(uid: int, gid: int, stop_signal: int) -> list[tuple[str, ...]]:
-    """With the capability; without it, which does where every parent directory may be entered."""
+    """First with the capability, then without: that works where every parent may be entered."""
     setpriv = shutil.which("setpriv")
     if setpriv is None:
         return [_plain(uid, gid, stop_signal)]

@@ -1,7 +1,7 @@
 """The keeper: a small process that owns everything `assetq up` starts, and ends it in order.
 
 The launcher tells it over a pipe what to run. When that pipe closes, because the launcher is done
-or because somebody killed it with SIGKILL, the keeper stops what it owns stage by stage and ends.
+or was killed with SIGKILL, the keeper stops what it owns stage by stage and ends.
 So there is one way to stop, and a crash takes the same way as Ctrl-C. The keeper has a session of
 its own and ignores Ctrl-C. Should the keeper itself be killed, its children get their stop signal
 from the kernel (Linux), without the order.
@@ -42,7 +42,9 @@ class _Owned:
 
 
 class Keeper:
-    """`run` is its whole life. One thread only: the parent-death signal follows a thread."""
+    """Owns the processes; `run` is its whole life.
+
+    It has one thread only: the parent-death signal follows a thread."""
 
     def __init__(self, listing: Path, commands: int, events: int) -> None:
         self._listing = listing
@@ -52,7 +54,7 @@ class Keeper:
         self._unread = b""
 
     def run(self) -> None:
-        """Obeys, and looks after what it owns, until told to stop or left alone."""
+        """Obey, and look after what it owns, until told to stop or left alone."""
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
             signal.signal(number, lambda *_: None)  # SIG_IGN would be inherited by the children
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "_stopping", True))
@@ -145,7 +147,7 @@ class Keeper:
         self._list()
 
     def _list(self) -> None:
-        """Which processes are ours, for people and for the next start."""
+        """Write down which processes are ours, for people and for the next start."""
         running = {name: owned.child.pid for name, owned in self._owned.items()}
         fresh = self._listing.with_suffix(".new")
         fresh.write_text(json.dumps({"keeper": os.getpid(), **running}) if running else "{}")
@@ -153,7 +155,7 @@ class Keeper:
 
     def _tell(self, event: str, **fields: Any) -> None:
         line = json.dumps({"event": event, **fields}) + "\n"
-        with suppress(BrokenPipeError):  # the launcher is gone, and with it anybody to tell
+        with suppress(BrokenPipeError):  # the launcher is gone
             os.write(self._events, line.encode())
 
 

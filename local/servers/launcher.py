@@ -95,7 +95,7 @@ class KeeperClient:
         return self._kept[command.name]
 
     def keep(self, name: str) -> None:
-        """From now on, start `name` again when it dies: after 1 s, then 2, 4, … 30 s."""
+        """Let the keeper start `name` again whenever it dies: after 1 s, then 2, 4, … 30 s."""
         self._send({"op": "keep", "name": name})
 
     def stop(self, on_event: Callable[[Event], None] = lambda _: None) -> bool:

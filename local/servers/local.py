@@ -22,7 +22,7 @@ _WEB_PORT = 8000
 
 
 class LocalRun:
-    """Used as a context manager: takes the data directory, and at the end stops everything in
+    """A run as a context manager: takes the data directory, and at the end stops everything in
     order. If this process dies, its keeper does the same.
 
     `values` are the environment variables that lead to what was started; they are also written to
@@ -51,7 +51,7 @@ class LocalRun:
         lock = self.data.lock(self._on_wait)
         self._last = self.data.last_environment()
         self.keeper = KeeperClient(self.data.run, self.data.log / "keeper.log", keep_open=(lock,))
-        os.close(lock)  # the keeper holds it now, and nobody else may have it before it ends
+        os.close(lock)  # the keeper holds it now, until it ends
         return self
 
     def __exit__(
@@ -110,7 +110,7 @@ class LocalRun:
         return url
 
     def set(self, name: str, value: str) -> None:
-        """One more variable for everything started from now on."""
+        """Set one more variable for everything started from now on."""
         self._tell(name, value)
 
     def _start(self, server: Server) -> None:
@@ -123,7 +123,7 @@ class LocalRun:
         return value
 
     def _last_port(self, name: str) -> int:
-        with contextlib.suppress(ValueError):  # somebody edited the file: any port will do
+        with contextlib.suppress(ValueError):  # an edited file: any port will do
             return urlsplit(self._last.get(name, "")).port or 0
         return 0
 

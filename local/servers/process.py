@@ -107,7 +107,7 @@ class Child:
 
 
 def dying_with_us(number: int = signal.SIGKILL) -> Callable[[], None]:
-    """For a child between fork and exec (`preexec_fn`): it gets this signal when we die (Linux)."""
+    """A `preexec_fn`: the child gets this signal when we die (Linux)."""
     parent = os.getpid()
 
     def prepare() -> None:
@@ -159,7 +159,7 @@ def command_line(pid: int) -> str:
 
 def stop_orphan(pid: int, must_contain: str, number: int, timeout_s: float = 20.0) -> bool:
     """End a process that an earlier, crashed run left behind. Only if its command line holds
-    `must_contain`: a process id may have been given to somebody else. True if one was ended."""
+    `must_contain`: a process id may have been given to another program. True if one was ended."""
     if must_contain not in command_line(pid):
         return False
     deadline = time.monotonic() + timeout_s

@@ -33,7 +33,7 @@ class Server(ABC):
 
     @abstractmethod
     def command(self) -> Command:
-        """What to run."""
+        """The process to run."""
 
     @abstractmethod
     def answers(self, pid: int) -> bool:
@@ -60,17 +60,17 @@ class Server(ABC):
                 another = not self._port_is_fixed and not port_is_free(self.port)
                 if self.is_running or not another or attempt == _PORT_ATTEMPTS - 1:
                     raise
-                self.port = free_port()  # somebody took it between our look and the start
+                self.port = free_port()  # taken between our look and the start
             else:
                 return
 
     def stop(self) -> None:
-        """End it in its own orderly way (only for one that `start` made our own child)."""
+        """Let it end in order (only for one that `start` made our own child)."""
         if isinstance(self._running, Child):
             self._running.stop()
 
     def kill(self) -> None:
-        """SIGKILL, as a crash would do."""
+        """Kill it with SIGKILL, as a crash would."""
         if isinstance(self._running, Child):
             self._running.kill()
 
@@ -96,7 +96,7 @@ def free_port() -> int:
 
 
 def port_is_free(port: int) -> bool:
-    """Whether this machine lets us listen there now; 0 is no port."""
+    """Tell whether this machine lets us listen there now; 0 is no port."""
     if not port:
         return False
     with socket.socket() as probe:
@@ -109,7 +109,7 @@ def port_is_free(port: int) -> bool:
 
 
 def package_dir(name: str) -> Path | None:
-    """Where an installed package lies, without importing it."""
+    """The directory of an installed package, found without importing it."""
     spec = importlib.util.find_spec(name)
     return Path(spec.origin).resolve().parent if spec and spec.origin else None
 

@@ -23,6 +23,8 @@ PERMANENT = {
 }
 ITEM_FIELDS = {"payload", "priority", "enqueued_at_ms", "score", "attempts", "crashes", "version"}
 DEATHS = {"transient", "invalid", "poison"}
+POISON_DEATHS = 3
+_STARTING_MS = 5_000
 OUTCOMES = {"updated", "failed", "current"}
 ENTRIES_MS = {"every-batch": 60_000, "every-secondary": 120_000}
 """The schedule of a run: entry → interval."""
@@ -341,6 +343,30 @@ def net_recovery_ms(e: Evidence, deadline: int, at: int) -> int:
 @promise("an orderly end takes 25 s at most")
 def ended_in_time(e: Evidence) -> Iterator[str]:
     yield from e.late
+
+
+@promise("no process ends by itself")
+def nothing_ended(e: Evidence) -> Iterator[str]:
+    """Only a login or a right that is missing may end a process: no waiting mends them."""
+    without_rights = [(since, to) for since, to, kind, _ in e.troubles if kind == "redis rights"]
+    for at, what in e.ended:
+        if not any(since <= at <= until + _STARTING_MS for since, until in without_rights):
+            yield what
+
+
+@promise("poison needs deaths")
+def poison_needs_deaths(e: Evidence) -> Iterator[str]:
+    for symbol, letter in e.redis["dead_items"].items():
+        if letter.get("kind") == "poison" and e.deaths.get(symbol, 0) < POISON_DEATHS:
+            yield f"{symbol} is poison after {e.deaths.get(symbol, 0)} deaths"
+
+
+@promise("health names the cause while it lasts")
+def causes_named(e: Evidence) -> Iterator[str]:
+    for since, until, kind, words in e.troubles:
+        said = {reason for at, reasons in e.health if since <= at <= until for reason in reasons}
+        if words and not any(word in reason.lower() for reason in said for word in words):
+            yield f"{kind} for {(until - since) / 1000:.1f} s: {sorted(said)}"
 
 
 def summary(e: Evidence) -> dict[str, Any]:

@@ -22,7 +22,7 @@ _HISTORY = """
 CREATE SCHEMA IF NOT EXISTS chaos;
 CREATE TABLE IF NOT EXISTS chaos.history (
     number bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY, symbol text, price jsonb);
-CREATE OR REPLACE FUNCTION chaos.note() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION chaos.note() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
 BEGIN
     IF new.metadata -> 'last_update' IS DISTINCT FROM old.metadata -> 'last_update' THEN
         INSERT INTO chaos.history (symbol, price)
@@ -70,6 +70,14 @@ class Evidence:
     """How many times a call in flight may have lost its worker or its servers."""
     late: list[str] = field(default_factory=list)
     """Processes that did not end within 25 s of SIGTERM."""
+    ended: list[tuple[int, str]] = field(default_factory=list)
+    """(when, which and how): processes that ended although nothing had been done to them."""
+    deaths: dict[str, int] = field(default_factory=dict)
+    """symbol → how often it was leased when a process was killed or frozen."""
+    troubles: list[tuple[int, int, str, list[str]]] = field(default_factory=list)
+    """(from, to, kind, words of which health must say one meanwhile)."""
+    health: list[tuple[int, list[str]]] = field(default_factory=list)
+    """(when, reasons): what /health/batch said. Times of this machine's clock, as above, in ms."""
 
     def save(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self), default=str))

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import IO
 
 from local.servers.process import dying_with_us, session_members
 from local.servers.programs import read_procfile
@@ -22,41 +23,51 @@ Process = subprocess.Popen[bytes]
 
 
 class Fleet:
-    """N workers and one scheduler. Numbers name them: 0 to N - 1, and `SCHEDULER`."""
+    """N workers, one scheduler, and the pages if wanted. Numbers name them: 0 to N - 1,
+    `SCHEDULER` and `WEB`."""
 
-    SCHEDULER = -1
+    SCHEDULER, WEB = -1, -2
 
     def __init__(
-        self, env: Mapping[str, str], workers: int, log: Path, *, seed: int = 0, skew_s: int = 2
+        self,
+        env: Mapping[str, str],
+        workers: int,
+        log: Path,
+        *,
+        seed: int = 0,
+        skew_s: int = 2,
+        web: bool = False,
     ) -> None:
         self._env, self._log = dict(env), log.open("ab")
         self._random = random.Random(seed)
         self._skews = [-skew_s, skew_s]
         self._commands = {n: procfile("worker") for n in range(workers)}
         self._commands[self.SCHEDULER] = procfile("scheduler")
+        if web:
+            self._commands[self.WEB] = procfile("web")
         self._processes = {n: self._start(command) for n, command in self._commands.items()}
         self._sessions = {process.pid for process in self._processes.values()}
         self._leaving: list[tuple[float, Process]] = []
         self._frozen: set[int] = set()
         self.late: list[str] = []
         """Processes that were not done, with exit code 0, within 25 s of their SIGTERM."""
-        self.ended: list[int] = []
-        """Exit codes of processes that ended although nobody killed them."""
+        self.ended: list[tuple[int, str]] = []
+        """(when in ms, which and how): processes that ended although nothing was done to them."""
 
-    def _start(self, command: list[str]) -> Process:
+    def _start(self, command: list[str], log: IO[bytes] | None = None) -> Process:
         env = self._env | {"SOAK_SKEW_S": str(self._random.choice(self._skews))}
         return subprocess.Popen(
             command,
             env=env,
             cwd=ROOT,
-            stdout=self._log,
-            stderr=self._log,
+            stdout=log or self._log,
+            stderr=log or self._log,
             start_new_session=True,
             preexec_fn=dying_with_us(),
         )
 
-    def _again(self, number: int) -> None:
-        self._processes[number] = self._start(self._commands[number])
+    def _again(self, number: int, log: IO[bytes] | None = None) -> None:
+        self._processes[number] = self._start(self._commands[number], log)
         self._sessions.add(self._processes[number].pid)
 
     @property
@@ -67,7 +78,7 @@ class Fleet:
     @property
     def workers(self) -> list[int]:
         """The numbers of the workers."""
-        return [number for number in self._commands if number != self.SCHEDULER]
+        return [number for number in self._commands if number >= 0]
 
     def horses(self, number: int) -> list[int]:
         """The process ids of a worker's work-horse, if it has one now."""
@@ -89,13 +100,14 @@ class Fleet:
         """SIGKILL for the work-horse alone; how many there were."""
         return sum(send(pid, signal.SIGKILL) for pid in self.horses(number))
 
-    def terminate(self, number: int) -> None:
-        """SIGTERM, and a new one at once. Its exit code must be 0, within 25 s."""
+    def terminate(self, number: int, log: IO[bytes] | None = None) -> None:
+        """SIGTERM, and a new one at once, which writes to `log` if that is given. Its exit code
+        must be 0, within 25 s."""
         process = self._processes[number]
         self.thaw([process.pid, *self.horses(number)])
         process.send_signal(signal.SIGTERM)
         self._leaving.append((time.monotonic() + END_WITHIN_S, process))
-        self._again(number)
+        self._again(number, log)
 
     def freeze(self, number: int) -> list[int]:
         """SIGSTOP for a process and its work-horse; returns whom `thaw` wakes."""
@@ -124,7 +136,8 @@ class Fleet:
             self._ended(process, 0.0)
         for number, process in self._processes.items():
             if (code := process.poll()) is not None:
-                self.ended.append(code)
+                name = self._commands[number][-1]
+                self.ended.append((int(time.time() * 1000), f"{name} ended with {code}"))
                 self._again(number)
 
     def stop(self) -> None:

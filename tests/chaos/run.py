@@ -1,6 +1,7 @@
 """Chaos: kill, freeze, restart, cut and slow everything for a while; is any promise broken?
 
-Real Valkey, PostgreSQL, scheduler and workers, and a sandbox that errs, lies, stalls and refuses.
+Real Valkey, PostgreSQL, scheduler, workers and pages, servers that answer and refuse, and a sandbox
+that errs, lies, stalls and refuses.
 
     python -m tests.chaos.run --seconds 120 --seed 1      # exit code 1 and the promises, if any
     python -m tests.chaos.run --seed 1 --plan             # what would happen when
@@ -22,32 +23,43 @@ from dataclasses import dataclass
 from itertools import islice, product
 from pathlib import Path
 from string import ascii_uppercase
+from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
 
+from cli.commands.acl import USER, acl_line
 from db.connection import connect
 from db.migrate import migrate
 from db.symbols import Asset, SymbolRepository
 from local.servers.postgres import PostgresServer
-from local.servers.server import Server
-from local.servers.valkey import ValkeyServer
+from local.servers.server import Server, free_port
 from settings import Settings
 from tests.chaos.checker import judge, summary
+from tests.chaos.clock import SettableValkey, why_not
 from tests.chaos.evidence import PREFIX, Evidence, Rules, gather, note_history
-from tests.chaos.faults import KILLS, Hand, plan
+from tests.chaos.faults import KILLS, KINDS, Fault, Hand, plan
 from tests.chaos.fleet import PYTHON, ROOT, Fleet
-from tests.chaos.watch import Client, LeaseWatch, running
+from tests.chaos.outside import Outside
+from tests.chaos.watch import Client, HealthWatch, LeaseWatch, running
 from tests.kit.roads import Road
+from tests.kit.security import REDIS_PASSWORD, least_role
 from tests.kit.up_runs import clean_env
 
 CRITICAL = (("XAUUSD", "C:XAUUSD"), ("EURUSD", "C:EURUSD"), ("BTCUSD", "X:BTCUSD"))
+POISONOUS = ("QAAUSD", "X:QAAUSD")
+"""The provider answers 500 to every call for it, alone or among others."""
 SANDBOX_FAULTS = (
     *("delay,probability=0.2,min_s=0.05,max_s=1.2", "server_error,probability=0.03"),
     *("rate_limited,probability=0.006,retry_after_s=1", "empty_429,probability=0.002"),
     *("html,probability=0.01", "truncated,probability=0.01", "cut,probability=0.01"),
     *("nan,probability=0.01", "wrong_types,probability=0.01", "zeros,probability=0.01"),
     *("empty,probability=0.01", "reset,probability=0.01", "hang,probability=0.008"),
+    f"server_error,tickers={POISONOUS[1]}",
+)
+VALKEY_OPTIONS = (
+    *("--user", USER, *acl_line("massive", password=REDIS_PASSWORD).split()[3:]),
+    *("--enable-protected-configs", "yes", "--busy-reply-threshold", "300"),
 )
 PLANS = ("spec", "starter")
 """By seed in turn: one asset per call and many calls, or up to 250 in one."""
@@ -57,12 +69,14 @@ PLANS = ("spec", "starter")
 class Town:
     """Everything that runs, and the roads between."""
 
-    valkey: ValkeyServer
+    valkey: SettableValkey
     postgres: PostgresServer
     redis_road: Road
     postgres_road: Road
     database_url: str
+    """That of the owner."""
     sandbox_url: str
+    web_url: str
     env: dict[str, str]
 
     @property
@@ -83,9 +97,10 @@ def catalogue(size: int) -> list[Asset]:
 
 @contextmanager
 def town(arguments: argparse.Namespace, folder: Path, assets: list[Asset]) -> Iterator[Town]:
-    """Servers, roads and provider, stopped at the end."""
+    """Servers, roads and provider, stopped at the end. What is tested has the least rights."""
     with ExitStack() as stack:
-        valkey, postgres = ValkeyServer(folder / "valkey"), PostgresServer(folder / "postgres")
+        valkey = SettableValkey(folder / "valkey", extra=VALKEY_OPTIONS)
+        postgres = PostgresServer(folder / "postgres")
         for server in (valkey, postgres):
             server.start()
             stack.callback(server.stop)
@@ -94,17 +109,19 @@ def town(arguments: argparse.Namespace, folder: Path, assets: list[Asset]) -> It
         with connect(url) as connection:
             SymbolRepository(connection).upsert_many(assets)
         note_history(url)
+        least_url = stack.enter_context(least_role(url))
         tickers = folder / "tickers.txt"
         tickers.write_text("\n".join(asset.polygon_ticker for asset in assets))
         process, sandbox_url = start_sandbox(arguments, tickers)
         stack.callback(process.wait, 10)
         stack.callback(process.terminate)
-        roads = [road_to(stack, server) for server in (valkey, postgres)]
+        redis_road, postgres_road = (road_to(stack, server) for server in (valkey, postgres))
+        web_port = free_port()
         env = clean_env(
             folder,
             PYTHONPATH=f"{ROOT / 'tests' / 'chaos' / 'site'}{os.pathsep}{ROOT}",
-            REDIS_URL=valkey.url.replace(str(valkey.port), str(roads[0].port)),
-            DATABASE_URL=url.replace(f":{postgres.port}/", f":{roads[1].port}/"),
+            REDIS_URL=f"redis://{USER}:{REDIS_PASSWORD}@127.0.0.1:{redis_road.port}/0",
+            DATABASE_URL=least_url.replace(f":{postgres.port}/", f":{postgres_road.port}/"),
             POLYGON_BASE_URL=sandbox_url,
             POLYGON_TIER="starter",
             MASSIVE_API_KEY="chaos",
@@ -114,8 +131,11 @@ def town(arguments: argparse.Namespace, folder: Path, assets: list[Asset]) -> It
             BATCH_INTERVAL_MINUTES="1",
             SECONDARY_INTERVAL_MINUTES="2",
             RETRY_DELAY_SECONDS="2",
+            PORT=str(web_port),
         )
-        yield Town(valkey, postgres, roads[0], roads[1], url, sandbox_url, env)
+        web_url = f"http://127.0.0.1:{web_port}"
+        roads = redis_road, postgres_road
+        yield Town(valkey, postgres, *roads, url, sandbox_url, web_url, env)
 
 
 def road_to(stack: ExitStack, server: Server) -> Road:
@@ -145,22 +165,24 @@ def start_sandbox(
 
 
 def chaos(arguments: argparse.Namespace, place: Town, assets: list[Asset]) -> tuple[Evidence, Hand]:
-    """Faults for so many seconds, then peace; what was left behind."""
+    """Faults for a while, then peace; returns what was left behind."""
     pairs = {asset.symbol: asset.polygon_ticker for asset in assets}
-    fleet = Fleet(place.env, arguments.workers, arguments.log, seed=arguments.seed)
+    fleet = Fleet(place.env, arguments.workers, arguments.log, seed=arguments.seed, web=True)
     client = Client(place.valkey.url, sorted(pairs.items())[3:], seed=arguments.seed)
-    watch = LeaseWatch(place.valkey.url)
+    watch, health = LeaseWatch(place.valkey.url), HealthWatch(place.web_url)
     hand = Hand(
         fleet,
         place.valkey,
         place.postgres,
         place.redis_road,
         place.postgres_road,
+        Outside(place.valkey, place.database_url, tuple(pairs)[: len(pairs) // 4]),
         frozen_s=place.settings.lease_ms / 1000 + 2,
         die=random.Random(arguments.seed),
     )
+    began_ms = int(time.time() * 1000)
     try:
-        with running(watch):
+        with running(watch, health):
             with running(client):
                 trouble(arguments, hand)
             hand.settle()
@@ -169,31 +191,45 @@ def chaos(arguments: argparse.Namespace, place: Town, assets: list[Asset]) -> tu
     finally:
         hand.settle()
         fleet.stop()
+    poisonous = (began_ms, int(time.time() * 1000), "poisonous ticker", [POISONOUS[0].lower()])
+    found = {
+        "requests": client.acknowledged,
+        "recoveries": watch.recoveries,
+        "excused": [*hand.excused, *watch.outages],
+        "disturbances": hand.disturbances,
+        "late": fleet.late,
+        "ended": fleet.ended,
+        "deaths": dict(hand.deaths),
+        "troubles": [*hand.troubles, poisonous],
+        "health": health.readings,
+    }
+    return collect(arguments, place, pairs, found), hand
+
+
+def collect(
+    arguments: argparse.Namespace, place: Town, pairs: dict[str, str], found: dict[str, Any]
+) -> Evidence:
+    """What was left in the stores, and what was seen meanwhile."""
     rules = Rules(
         arguments.limit,
         arguments.window,
         send_s=place.settings.send_budget_ms / 1000,
         workers=arguments.workers,
     )
-    evidence = gather(
+    return gather(
         rules,
         pairs,
         redis_url=place.valkey.url,
         database_url=place.database_url,
         sandbox_url=place.sandbox_url,
-        requests=client.acknowledged,
-        recoveries=watch.recoveries,
-        excused=[*hand.excused, *watch.outages],
-        disturbances=hand.disturbances,
-        late=fleet.late,
+        **found,
     )
-    return evidence, hand
 
 
 def trouble(arguments: argparse.Namespace, hand: Hand) -> None:
     """Carries out the plan."""
     start = time.monotonic()
-    faults = plan(arguments.seed, arguments.seconds, arguments.workers)
+    faults = planned(arguments)
     while (passed := time.monotonic() - start) < arguments.seconds:
         if faults and faults[0].at_s <= passed:
             fault = faults.pop(0)
@@ -202,6 +238,11 @@ def trouble(arguments: argparse.Namespace, hand: Hand) -> None:
             hand.strike(fault)
         hand.tick()
         time.sleep(0.1)
+
+
+def planned(arguments: argparse.Namespace) -> list[Fault]:
+    """What happens when."""
+    return plan(arguments.seed, arguments.seconds, arguments.workers, only=arguments.only or KINDS)
 
 
 def forgive(sandbox_url: str) -> None:
@@ -254,6 +295,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--assets", type=int, default=300)
     parser.add_argument("--log", type=Path, default=Path(os.devnull))
     parser.add_argument("--evidence", type=Path, help="keep what was found, for the checker")
+    parser.add_argument("--only", action="append", choices=KINDS, help="nothing else goes wrong")
     parser.add_argument("--verbose", action="store_true", help="a line per fault")
     parser.add_argument("--plan", action="store_true", help="print the plan and do nothing")
     return parser.parse_args(argv)
@@ -263,7 +305,7 @@ def main() -> int:
     """0: every promise was kept."""
     arguments = parse()
     if arguments.plan:
-        for fault in plan(arguments.seed, arguments.seconds, arguments.workers):
+        for fault in planned(arguments):
             print(fault)
         return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # nothing of it stays
@@ -283,6 +325,8 @@ def report(arguments: argparse.Namespace, evidence: Evidence, hand: Hand) -> int
     head = {"seed": arguments.seed, "faults": sum(hand.counts.values()), "kills": kills}
     head["hit in a call"] = hand.aimed
     print(json.dumps({**head, **summary(evidence), "by kind": dict(sorted(hand.counts.items()))}))
+    if (reason := why_not()) is not None:
+        print(f"no clock was set: {reason}")
     broken = judge(evidence)
     for one in broken:
         print(f"BROKEN {one}")

@@ -1,11 +1,13 @@
-"""Two threads that use the queue during a run: one asks for assets, one looks at leases."""
+"""Threads beside a run: one asks for assets, one looks at leases, one at health."""
 
 import random
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import requests
 from redis import Redis
 from redis.exceptions import RedisError
 
@@ -15,25 +17,20 @@ from tests.chaos.evidence import PREFIX
 _LOOK_EVERY_S = 0.1
 _ASK_EVERY_S = 0.5
 _AT_ONCE = 4
+_HEALTH_EVERY_S = 0.4
 
 
-class _Looper(threading.Thread, ABC):
-    """Calls `once` every so often until it is stopped; Redis may be away meanwhile."""
+class Looper(threading.Thread, ABC):
+    """Calls `once` every so often until it is stopped."""
 
-    def __init__(self, url: str, every_s: float) -> None:
+    def __init__(self, every_s: float) -> None:
         super().__init__(daemon=True)
-        # Straight to the server: what it does must not depend on the roads.
-        self._redis = Redis.from_url(url, decode_responses=True, socket_timeout=5)
         self._every_s = every_s
         self._ended = threading.Event()
 
     def run(self) -> None:
         while not self._ended.wait(self._every_s):
-            try:
-                self.once()
-            except RedisError:
-                self.away()
-        self._redis.close()
+            self.once()
 
     def stop(self) -> None:
         self._ended.set()
@@ -43,11 +40,34 @@ class _Looper(threading.Thread, ABC):
     def once(self) -> None:
         """One round."""
 
+
+class RedisLooper(Looper):
+    """Calls `look` with every round; Redis may be away meanwhile, or refuse."""
+
+    def __init__(self, url: str, every_s: float) -> None:
+        super().__init__(every_s)
+        # Straight to the server: what it does must not depend on the roads.
+        self._redis = Redis.from_url(url, decode_responses=True, socket_timeout=5)
+
+    def once(self) -> None:
+        try:
+            self.look()
+        except RedisError:
+            self.away()
+
+    def stop(self) -> None:
+        super().stop()
+        self._redis.close()
+
+    @abstractmethod
+    def look(self) -> None:
+        """One round while Redis answers."""
+
     def away(self) -> None:
         """Redis did not answer."""
 
 
-class Client(_Looper):
+class Client(RedisLooper):
     """Asks for assets at random, and remembers what was acknowledged."""
 
     def __init__(self, url: str, assets: Sequence[tuple[str, str]], *, seed: int) -> None:
@@ -56,7 +76,7 @@ class Client(_Looper):
         self._queue = PriorityQueue(self._redis, Policy())
         self.acknowledged: list[tuple[str, int, str]] = []
 
-    def once(self) -> None:
+    def look(self) -> None:
         chosen = self._random.sample(self._assets, self._random.randint(1, _AT_ONCE))
         requests = [Request(symbol, {"symbol": symbol, "ticker": t}) for symbol, t in chosen]
         priority = self._random.choice([Priority.HIGH, Priority.MEDIUM, Priority.LOW])
@@ -64,7 +84,7 @@ class Client(_Looper):
         self.acknowledged += [(s, answer.now_ms, what.value) for s, what, _ in answer.results]
 
 
-class LeaseWatch(_Looper):
+class LeaseWatch(RedisLooper):
     """Sees each lease that expires, and when it is taken back."""
 
     def __init__(self, url: str) -> None:
@@ -75,7 +95,7 @@ class LeaseWatch(_Looper):
         self.recoveries: list[tuple[str, int, int]] = []
         self.outages: list[tuple[int, int, str]] = []
 
-    def once(self) -> None:
+    def look(self) -> None:
         pipe = self._redis.pipeline(transaction=True)
         pipe.time()
         pipe.zrange(f"{PREFIX}leases", 0, -1, withscores=True)
@@ -95,8 +115,25 @@ class LeaseWatch(_Looper):
         self._away = True
 
 
+class HealthWatch(Looper):
+    """Reads what /health/batch gives as reasons, and when."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(_HEALTH_EVERY_S)
+        self._url = f"{url}/health/batch"
+        self.readings: list[tuple[int, list[str]]] = []
+
+    def once(self) -> None:
+        try:
+            answer = requests.get(self._url, timeout=5)
+            reasons = list(answer.json()["reasons"])
+        except (requests.RequestException, ValueError) as error:
+            reasons = [f"no answer: {type(error).__name__}"]
+        self.readings.append((int(time.time() * 1000), reasons))
+
+
 @contextmanager
-def running(*loopers: _Looper) -> Iterator[None]:
+def running(*loopers: Looper) -> Iterator[None]:
     """Started, and stopped at the end whatever happens."""
     for looper in loopers:
         looper.start()

@@ -244,6 +244,38 @@ def test_excused_times_that_overlap_count_once(scene: Scene) -> None:
     assert net_recovery_ms(evidence, 50, 60) == 10
 
 
+def test_a_process_that_ends_by_itself_is_caught(scene: Scene) -> None:
+    ended = [(100, "worker ended with 1")]
+    assert scene.broken(ended=ended) == {"no process ends by itself"}
+    later: Any = (200, 300, "redis rights", [])
+    now: Any = (50, 150, "redis rights", [])
+    assert scene.broken(ended=ended, troubles=[later]) == {"no process ends by itself"}
+    assert scene.broken(ended=ended, troubles=[now]) == set(), "without the right it may"
+
+
+def test_poison_without_deaths_is_caught(scene: Scene) -> None:
+    letter = json.dumps({"kind": "poison", "reason": "three workers died refreshing it alone"})
+    scene.r.hset(f"{PREFIX}dead:items", "SOLUSD", letter)
+    assert scene.broken() == {"poison needs deaths"}
+    assert scene.broken(deaths={"SOLUSD": 2}) == {"poison needs deaths"}
+    assert scene.broken(deaths={"SOLUSD": 3}) == set()
+
+
+def test_a_cause_that_health_does_not_name_in_time_is_caught(scene: Scene) -> None:
+    trouble = (100, 200, "redis memory", ["memory"])
+    named = [(150, ["A batch is late.", "Redis has no memory left."])]
+    late = [(150, ["Redis does not answer."]), (250, ["Redis has no memory left."])]
+    assert scene.broken(troubles=[trouble], health=named) == set()
+    missed = {"health names the cause while it lasts"}
+    assert scene.broken(troubles=[trouble], health=late) == missed
+    assert scene.broken(troubles=[(100, 200, "redis clock", [])], health=late) == set()
+
+
 def test_every_check_has_a_planted_loss() -> None:
     planted = set().union(*(expected for _, expected in PLANTS.values()))
-    assert set(CHECKS) - planted == {"an orderly end takes 25 s at most"}
+    assert set(CHECKS) - planted == {
+        "an orderly end takes 25 s at most",
+        "no process ends by itself",
+        "poison needs deaths",
+        "health names the cause while it lasts",
+    }
