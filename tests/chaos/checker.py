@@ -25,6 +25,7 @@ ITEM_FIELDS = {"payload", "priority", "enqueued_at_ms", "score", "attempts", "cr
 DEATHS = {"transient", "invalid", "poison"}
 POISON_DEATHS = 3
 _STARTING_MS = 5_000
+_NAMED_WITHIN_MS = 4_000
 OUTCOMES = {"updated", "failed", "current"}
 ENTRIES_MS = {"every-batch": 60_000, "every-secondary": 120_000}
 """The schedule of a run: entry → interval."""
@@ -121,7 +122,7 @@ def dead_with_reason(e: Evidence) -> Iterator[str]:
 
 
 def _event_times(e: Evidence) -> dict[str, int]:
-    """symbol → Redis ms of its newest event."""
+    """symbol → ms of its newest event."""
     return {
         event["symbol"]: int(entry_id.split("-")[0])
         for entry_id, event in e.redis["updates"]
@@ -289,7 +290,13 @@ def answers_stored(e: Evidence) -> Iterator[str]:
         wanted, wall = frozenset(row["tickers"]), row["wall_s"]
         earliest = wall - e.rules.send_s - 1
         match = next(
-            (c for c in open_calls if c[1] == wanted and earliest <= c[0] <= wall + 0.1), None
+            (
+                call
+                for call in open_calls
+                for by_clock in (call[0], call[0] - e.rules.clock_step_s)
+                if call[1] == wanted and earliest <= by_clock <= wall + 0.1
+            ),
+            None,
         )
         if match:
             open_calls.remove(match)
@@ -315,7 +322,11 @@ def rows_have_calls(e: Evidence) -> Iterator[str]:
     for entry in e.history:
         granted = entry["price"]["observed_at_ms"] / 1000
         times = arrived.get(e.assets.get(entry["symbol"], ""), [])
-        if not any(granted - 0.1 <= at <= granted + e.rules.send_s + 1 for at in times):
+        if not any(
+            by_clock - 0.1 <= at <= by_clock + e.rules.send_s + 1
+            for by_clock in (granted, granted - e.rules.clock_step_s)
+            for at in times
+        ):
             yield f"{entry['symbol']}: nothing arrived for the price of {granted:.3f}"
 
 
@@ -364,6 +375,8 @@ def poison_needs_deaths(e: Evidence) -> Iterator[str]:
 @promise("health names the cause while it lasts")
 def causes_named(e: Evidence) -> Iterator[str]:
     for since, until, kind, words in e.troubles:
+        if until - since < _NAMED_WITHIN_MS:  # the run ended too early
+            continue
         said = {reason for at, reasons in e.health if since <= at <= until for reason in reasons}
         if words and not any(word in reason.lower() for reason in said for word in words):
             yield f"{kind} for {(until - since) / 1000:.1f} s: {sorted(said)}"

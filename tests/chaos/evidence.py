@@ -44,6 +44,8 @@ class Rules:
     send_s: float = 5.0
     recovery_s: float = 5.0
     workers: int = 4
+    clock_step_s: float = 0.0
+    """How far ahead the clock of Redis was for a while."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,12 @@ class Evidence:
     calls: list[Row]
     arrivals: list[Row]
     requests: list[tuple[str, int, str]] = field(default_factory=list)
-    """(symbol, Redis ms, what the queue answered): acknowledged to a client."""
+    """(symbol, when, what the queue answered): acknowledged to a client. Times of this kind are
+    milliseconds of this machine's clock, which is that of Redis too, unless a fault sets it."""
     recoveries: list[tuple[str, int, int]] = field(default_factory=list)
-    """(symbol, lease deadline, when it was seen taken back), both in Redis ms."""
+    """(symbol, when its lease was seen to be over, when it was seen taken back)."""
     excused: list[tuple[int, int, str]] = field(default_factory=list)
-    """(from, to, why) in Redis ms: nobody could have taken anything back then."""
+    """(from, to, why): times in which no lease could be taken back."""
     disturbances: int = 0
     """How many times a call in flight may have lost its worker or its servers."""
     late: list[str] = field(default_factory=list)
@@ -77,7 +80,7 @@ class Evidence:
     troubles: list[tuple[int, int, str, list[str]]] = field(default_factory=list)
     """(from, to, kind, words of which health must say one meanwhile)."""
     health: list[tuple[int, list[str]]] = field(default_factory=list)
-    """(when, reasons): what /health/batch said. Times of this machine's clock, as above, in ms."""
+    """(when, reasons): what /health/batch said."""
 
     def save(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self), default=str))

@@ -21,6 +21,7 @@ from local.servers.server import Server
 from tests.chaos.evidence import PREFIX
 from tests.chaos.fleet import Fleet, send
 from tests.chaos.outside import TROUBLES, Outside
+from tests.chaos.watch import now_ms
 from tests.kit.roads import Road
 
 PROCESS_KINDS = {
@@ -175,11 +176,11 @@ class Hand:
 
     def _trouble(self, kind: str, for_s: float) -> None:
         """Begins it, and ends it later; what health says in between is judged."""
-        began_ms, lasting = _now_ms(), TROUBLES[kind].lasting(self.outside)
+        began_ms, lasting = now_ms(), TROUBLES[kind].lasting(self.outside)
         lasting.__enter__()
 
         def end() -> None:
-            self.troubles.append((began_ms, _now_ms(), kind, list(TROUBLES[kind].words)))
+            self.troubles.append((began_ms, now_ms(), kind, list(TROUBLES[kind].words)))
             lasting.__exit__(None, None, None)
             self._excuse(STARTING_S, kind, since=began_ms / 1000)
 
@@ -257,7 +258,3 @@ class Hand:
         """No lease may be taken up until then (this machine's clock is that of Redis)."""
         now = time.time()
         self.excused.append((int((since or now) * 1000), int((now + seconds) * 1000), why))
-
-
-def _now_ms() -> int:
-    return int(time.time() * 1000)

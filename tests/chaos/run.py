@@ -40,8 +40,8 @@ from tests.chaos.clock import SettableValkey, why_not
 from tests.chaos.evidence import PREFIX, Evidence, Rules, gather, note_history
 from tests.chaos.faults import KILLS, KINDS, Fault, Hand, plan
 from tests.chaos.fleet import PYTHON, ROOT, Fleet
-from tests.chaos.outside import Outside
-from tests.chaos.watch import Client, HealthWatch, LeaseWatch, running
+from tests.chaos.outside import STEP_S, Outside
+from tests.chaos.watch import Client, HealthWatch, LeaseWatch, now_ms, running
 from tests.kit.roads import Road
 from tests.kit.security import REDIS_PASSWORD, least_role
 from tests.kit.up_runs import clean_env
@@ -169,7 +169,10 @@ def chaos(arguments: argparse.Namespace, place: Town, assets: list[Asset]) -> tu
     pairs = {asset.symbol: asset.polygon_ticker for asset in assets}
     fleet = Fleet(place.env, arguments.workers, arguments.log, seed=arguments.seed, web=True)
     client = Client(place.valkey.url, sorted(pairs.items())[3:], seed=arguments.seed)
-    watch, health = LeaseWatch(place.valkey.url), HealthWatch(place.web_url)
+    watch, health = (
+        LeaseWatch(place.valkey.url, place.settings.lease_ms),
+        HealthWatch(place.web_url),
+    )
     hand = Hand(
         fleet,
         place.valkey,
@@ -180,7 +183,7 @@ def chaos(arguments: argparse.Namespace, place: Town, assets: list[Asset]) -> tu
         frozen_s=place.settings.lease_ms / 1000 + 2,
         die=random.Random(arguments.seed),
     )
-    began_ms = int(time.time() * 1000)
+    began_ms = now_ms()
     try:
         with running(watch, health):
             with running(client):
@@ -191,7 +194,7 @@ def chaos(arguments: argparse.Namespace, place: Town, assets: list[Asset]) -> tu
     finally:
         hand.settle()
         fleet.stop()
-    poisonous = (began_ms, int(time.time() * 1000), "poisonous ticker", [POISONOUS[0].lower()])
+    poisonous = (began_ms, now_ms(), "poisonous ticker", [POISONOUS[0].lower()])
     found = {
         "requests": client.acknowledged,
         "recoveries": watch.recoveries,
@@ -215,6 +218,7 @@ def collect(
         arguments.window,
         send_s=place.settings.send_budget_ms / 1000,
         workers=arguments.workers,
+        clock_step_s=STEP_S,
     )
     return gather(
         rules,

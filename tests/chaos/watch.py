@@ -18,6 +18,12 @@ _LOOK_EVERY_S = 0.1
 _ASK_EVERY_S = 0.5
 _AT_ONCE = 4
 _HEALTH_EVERY_S = 0.4
+_SLACK_MS = 1000
+
+
+def now_ms() -> int:
+    """This machine's clock."""
+    return int(time.time() * 1000)
 
 
 class Looper(threading.Thread, ABC):
@@ -80,16 +86,21 @@ class Client(RedisLooper):
         chosen = self._random.sample(self._assets, self._random.randint(1, _AT_ONCE))
         requests = [Request(symbol, {"symbol": symbol, "ticker": t}) for symbol, t in chosen]
         priority = self._random.choice([Priority.HIGH, Priority.MEDIUM, Priority.LOW])
+        asked_ms = now_ms()
         answer = self._queue.enqueue(requests, priority)
-        self.acknowledged += [(s, answer.now_ms, what.value) for s, what, _ in answer.results]
+        self.acknowledged += [(s, asked_ms, what.value) for s, what, _ in answer.results]
 
 
 class LeaseWatch(RedisLooper):
-    """Sees each lease that expires, and when it is taken back."""
+    """Sees each lease that is over, and when it is taken back.
 
-    def __init__(self, url: str) -> None:
+    A lease is over at its deadline, and also where it ends later than any lease may: the clock of
+    Redis was ahead when it was given, and has been corrected since."""
+
+    def __init__(self, url: str, lease_ms: int) -> None:
         super().__init__(url, _LOOK_EVERY_S)
-        self._overdue: dict[str, int] = {}
+        self._lease_ms = lease_ms
+        self._overdue: dict[tuple[str, int], int] = {}
         self._last_ms = 0
         self._away = False
         self.recoveries: list[tuple[str, int, int]] = []
@@ -100,16 +111,21 @@ class LeaseWatch(RedisLooper):
         pipe.time()
         pipe.zrange(f"{PREFIX}leases", 0, -1, withscores=True)
         (seconds, micros), leases = pipe.execute()
-        now_ms = int(seconds) * 1000 + int(micros) // 1000
-        deadlines = {str(symbol): int(score) for symbol, score in leases}
-        for symbol, deadline in list(self._overdue.items()):
-            if deadlines.get(symbol) != deadline:  # freed, or leased anew
-                self.recoveries.append((symbol, deadline, now_ms))
-                del self._overdue[symbol]
-        self._overdue |= {s: at for s, at in deadlines.items() if at < now_ms}
+        redis_ms = int(seconds) * 1000 + int(micros) // 1000
+        seen_ms = now_ms()
+        over = {
+            (str(symbol), int(deadline))
+            for symbol, deadline in leases
+            if not redis_ms <= deadline <= redis_ms + self._lease_ms + _SLACK_MS
+        }
+        for symbol, deadline in self._overdue.keys() - over:  # freed, or leased anew
+            since_ms = self._overdue.pop((symbol, deadline))
+            self.recoveries.append((symbol, since_ms, seen_ms))
+        for one in over:
+            self._overdue.setdefault(one, seen_ms)
         if self._away:
-            self.outages.append((self._last_ms, now_ms, "redis"))
-        self._last_ms, self._away = now_ms, False
+            self.outages.append((self._last_ms, seen_ms, "redis"))
+        self._last_ms, self._away = seen_ms, False
 
     def away(self) -> None:
         self._away = True
@@ -129,7 +145,7 @@ class HealthWatch(Looper):
             reasons = list(answer.json()["reasons"])
         except (requests.RequestException, ValueError) as error:
             reasons = [f"no answer: {type(error).__name__}"]
-        self.readings.append((int(time.time() * 1000), reasons))
+        self.readings.append((now_ms(), reasons))
 
 
 @contextmanager
