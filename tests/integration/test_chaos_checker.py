@@ -262,13 +262,13 @@ def test_poison_without_deaths_is_caught(scene: Scene) -> None:
 
 
 def test_a_cause_that_health_does_not_name_in_time_is_caught(scene: Scene) -> None:
-    trouble = (100, 200, "redis memory", ["memory"])
-    named = [(150, ["A batch is late.", "Redis has no memory left."])]
-    late = [(150, ["Redis does not answer."]), (250, ["Redis has no memory left."])]
+    trouble = (10_000, 20_000, "redis memory", ["memory"])
+    named = [(15_000, ["A batch is late.", "Redis has no memory left."])]
+    late = [(15_000, ["Redis does not answer."]), (25_000, ["Redis has no memory left."])]
     assert scene.broken(troubles=[trouble], health=named) == set()
     missed = {"health names the cause while it lasts"}
     assert scene.broken(troubles=[trouble], health=late) == missed
-    assert scene.broken(troubles=[(100, 200, "redis clock", [])], health=late) == set()
+    assert scene.broken(troubles=[(10_000, 20_000, "redis clock", [])], health=late) == set()
 
 
 def test_every_check_has_a_planted_loss() -> None:
