@@ -6,7 +6,10 @@ from typing import Any
 
 import click
 
-_NAMES = ("CRITICAL", "HIGH", "MEDIUM", "LOW")
+from queueing import Priority
+
+_BANDS = {**Priority.__members__, **{str(int(band)): band for band in Priority}}
+"""By name and by number."""
 
 as_json = click.option("--json", "json_", is_flag=True, help="One JSON document with stable keys.")
 
@@ -17,16 +20,14 @@ class PriorityType(click.ParamType[int]):
     name = "priority"
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        return "CRITICAL|HIGH|MEDIUM|LOW|1…4"
+        return "|".join([*Priority.__members__, f"1…{max(Priority)}"])
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         text = str(value).strip().upper()
-        if text in _NAMES:
-            return _NAMES.index(text) + 1
-        if text not in ("1", "2", "3", "4"):
-            allowed = f"use {', '.join(_NAMES)} or 1 to 4"
+        if text not in _BANDS:
+            allowed = f"use {', '.join(Priority.__members__)} or 1 to {max(Priority)}"
             self.fail(f"{value!r} is not a priority: {allowed}", param, ctx)
-        return int(text)
+        return int(_BANDS[text])
 
 
 PRIORITY = PriorityType()

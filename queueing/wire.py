@@ -42,7 +42,7 @@ def checked_symbol(symbol: str) -> str:
 def checked_priority(priority: int) -> int:
     """The priority; InvalidRequest for what is none."""
     if priority not in set(Priority):
-        raise InvalidRequest(f"priority {priority!r}: use 1 (CRITICAL) to 4 (LOW)")
+        raise InvalidRequest(f"priority {priority!r}: use 1 to {max(Priority)}")
     return int(priority)
 
 

@@ -74,7 +74,9 @@ class _Row(BaseModel):
         text = str(value).strip().upper()
         names = {**Priority.__members__, **{str(int(band)): band for band in Priority}}
         if text not in names:
-            raise ValueError(f"{value!r}: use {', '.join(b.name for b in Priority)} or 1 to 4")
+            raise ValueError(
+                f"{value!r}: use {', '.join(b.name for b in Priority)} or 1 to {max(Priority)}"
+            )
         return names[text]
 
     def asset(self) -> Asset:

@@ -26,7 +26,8 @@ from queueing import (
     Verdict,
 )
 
-CRITICAL, HIGH, MEDIUM, LOW = Priority
+CRITICAL, HIGH = Priority.CRITICAL, Priority.HIGH
+MEDIUM, LOW = Priority.MEDIUM, Priority.LOW
 
 
 def ask(queue: PriorityQueue, *symbols: str, at: Priority = MEDIUM) -> list[Outcome]:
@@ -270,7 +271,7 @@ def test_an_item_that_kills_three_workers_is_poison(queue: PriorityQueue) -> Non
 
 def test_a_batch_keeps_a_record_of_each_asset(queue: PriorityQueue) -> None:
     now_ms = clock(queue)
-    batch = Batch("12:00", now_ms, now_ms + 300_000, 300_000, next_calls=2, assets=("GOLD", "BTC"))
+    batch = Batch("1200", now_ms, now_ms + 300_000, 300_000, next_calls=2, assets=("GOLD", "BTC"))
     queue.enqueue([Request("GOLD"), Request("BTC")], CRITICAL, batch=batch)
     queue.end(claim(queue), [Done("GOLD")], answered=True)
     queue.end(claim(queue), [Bury("BTC", Death.TRANSIENT, "503")], answered=True)

@@ -28,7 +28,8 @@ from queueing import (
 )
 
 NOW_MS = 1_763_923_456_789
-CRITICAL, HIGH, MEDIUM, LOW = Priority
+CRITICAL, HIGH = Priority.CRITICAL, Priority.HIGH
+MEDIUM, LOW = Priority.MEDIUM, Priority.LOW
 FREE = Policy(limit=None)
 """No quota: for tests of everything else."""
 
@@ -63,7 +64,7 @@ class Kit:
         self.queue.now_ms = self.limiter.now_ms = now_ms
 
     def known(self) -> Kit:
-        """The server's epoch is known: nobody has called lately."""
+        """The server's epoch is known: there were no calls lately."""
         self.limiter.reset()
         return self
 
