@@ -50,7 +50,7 @@ def assets(cli: Cli, tmp_path: Path) -> None:
 
 @pytest.fixture
 def queue(r: redis.Redis) -> PriorityQueue:
-    QuotaLimiter(r, Policy()).reset()  # nobody called before: no hold
+    QuotaLimiter(r, Policy()).reset()  # no calls before: no hold
     return PriorityQueue(r, Policy())
 
 
@@ -75,7 +75,7 @@ def test_the_shipped_catalogue_is_found_from_anywhere_and_spares_edits(
     assert cli.here("symbols", "import", "--json").json["inserted"] == 0
 
 
-def test_enqueue_raises_keeps_and_tells_who_waits(cli: Cli, assets: None, r: redis.Redis) -> None:
+def test_enqueue_raises_keeps_and_tells_what_waits(cli: Cli, assets: None, r: redis.Redis) -> None:
     first = cli("enqueue", "GBPUSD", "ETHUSDT", "--json")
     assert first.json["results"] == [
         {"symbol": "GBPUSD", "priority": "HIGH", "outcome": "enqueued", "detail": None},

@@ -63,7 +63,7 @@ def start(site: Site, project_root: Path, tmp_path: Path) -> Iterator[START]:
 
 
 def in_the_books(site: Site, role: str, count: int = 1) -> None:
-    """So many processes of this kind have said lately that they live."""
+    """That number of processes of this kind sent a heartbeat lately."""
 
     def seen() -> bool:
         found = heartbeat.processes(site.context.redis, site.context.keys)
@@ -137,18 +137,18 @@ def test_a_redis_that_is_killed_and_comes_back_is_waited_for(
     site.context.redis.zadd(site.context.keys.leases, {str(symbol): 1 for symbol in held})
     provider.configure()
     eventually(lambda: set(site.events()) == set(SYMBOLS), 30, what="resumed")
-    assert [one.process.poll() for one in all_] == [None] * 3, "nobody ended"
+    assert [one.process.poll() for one in all_] == [None] * 3, "none ended"
     quiet(*all_)
     assert failed_ticks(site.context.settings.redis_url) == []
     end_all(*all_)
 
 
-def test_a_frozen_redis_holds_nobody_up_who_is_to_end(
+def test_a_frozen_redis_holds_up_no_process_that_is_to_end(
     site: Site, start: START, valkey_server: ValkeyServer
 ) -> None:
     """A worker idle, a drain that waits, a scheduler, and the web process."""
     site.ask("EURUSD")
-    site.context.limiter.block(600_000, "nobody may call")
+    site.context.limiter.block(600_000, "by hand")
     all_ = [start(), start(), start("scheduler"), start("web", PORT=str(free_port()))]
     up(site, *all_)
     eventually(lambda: site.context.redis.exists(site.context.keys.waiter), 20)

@@ -172,7 +172,7 @@ def test_from_nothing_to_rows_events_and_records(
     assert site.one("SELECT count(DISTINCT symbol_id) FROM market_data.ohlcv_5m") == len(ALL)
     assert site.one("SELECT count(*) FROM data_sources.api_calls") == len(arrivals)
 
-    # Whoever listened heard JSON, the same as in the stream.
+    # A subscriber hears JSON, the same as in the stream.
     channels = {f"asset:update:{symbol}" for symbol in ALL}
     eventually(lambda: {channel for channel, _ in subscriber.heard} == channels)
     for channel, text in subscriber.heard:

@@ -119,7 +119,7 @@ def site(
     env = process_env(
         settings, tmp_path, POLYGON_RATE_LIMIT="100", PYTHONUNBUFFERED="1", HOME=str(tmp_path)
     )
-    if Path(sys.prefix) == project_root / ".venv":  # nobody has activated it: it is found
+    if Path(sys.prefix) == project_root / ".venv":  # not activated: it is found
         env["PATH"] = os.environ.get("PATH", os.defpath)
     formation = Formation(project_root, env, tmp_path / "formation.log")
     with redis.Redis.from_url(redis_url, decode_responses=True) as client:
@@ -158,7 +158,7 @@ def test_a_runner_of_the_whole_procfile(site: Site, runner: Callable[[], list[st
     site.runs()
     assert len(read_procfile(formation.root / "Procfile")) == 4
     for kind in (*TYPES, "release"):
-        formation.pid_of(kind)  # `release` has done its work, and ends nobody
+        formation.pid_of(kind)  # `release` has done its work, and ends no other process
     assert listening(formation.pids()) == {f"127.0.0.1:{site.port}"}
     in_hand = site.in_a_call()
     formation.stop(like_ctrl_c=runner is npm_foreman)  # which knows SIGINT only

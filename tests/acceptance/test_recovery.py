@@ -119,11 +119,11 @@ def struck(site: Site, orders: Orders, point: Point, symbol: str) -> float:
     """Asks for a symbol whose worker is struck at the point; when its lease ends."""
     site.ask(symbol)
     site.ticks.ensure_drain()
-    eventually(lambda: not orders.pending(point), 20, what=f"somebody at {point.name}")
+    eventually(lambda: not orders.pending(point), 20, what=f"a process at {point.name}")
     return deadline_ms(site, symbol)
 
 
-# --- in time, whoever runs
+# --- in time, whichever processes run
 
 
 @pytest.mark.parametrize("scheduled", [True, False])
@@ -166,7 +166,7 @@ def test_a_lone_scheduler_takes_back_what_a_dead_worker_held(
 
 
 def test_a_deploy_is_no_crash(site: Site, start: START, provider: SandboxServer) -> None:
-    """SIGTERM in the middle of a call: the call is finished, and nobody is suspected."""
+    """SIGTERM in the middle of a call: the call is finished, and no item is suspected."""
     worker = start("worker")
     provider.configure({"kind": "delay", "min_s": 0.3, "max_s": 0.3})
     site.ask("EURUSD")
@@ -296,7 +296,7 @@ def test_dead_letters_of_each_kind(
     assert site.where("GBPUSD") == site.where("USDJPY") == "nowhere"
     assert len(events(site, "USDJPY")) == len(events(site, "GBPUSD")) == 1
     left = [letter.symbol for letter in queue.dead() if not is_bars(letter.symbol)]
-    assert left == ["NOPEUSD"], "still nobody knows it"
+    assert left == ["NOPEUSD"], "it is still unknown"
     assert cli.here("dead", "drop", "NOPEUSD").out == "dropped 1\n"
     assert "NOPEUSD" not in [letter.symbol for letter in queue.dead()]
     assert KEY not in "".join(cli.said)

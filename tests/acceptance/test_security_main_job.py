@@ -122,7 +122,7 @@ def test_the_least_rights_do_the_whole_main_job(
             assert session.get(f"http://127.0.0.1:{env['PORT']}{page}", timeout=5).ok, page
         assert [one.terminate(25) for one in reversed(fleet)] == [0, 0, 0, 0]
 
-        # Nobody else worked, nothing was denied, and nothing is granted that nobody uses.
+        # Nothing else worked, nothing was denied, and nothing is granted without use.
         denied = {str(entry["object"]) for entry in r.acl_log() if entry["username"] != "default"}
         assert denied <= {SILENT}, r.acl_log()
         used = set(recorder.seen) - ALWAYS - {SILENT}

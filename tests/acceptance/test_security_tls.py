@@ -1,4 +1,4 @@
-"""rediss:// with a certificate that nobody signed, as hosts have it."""
+"""rediss:// with a self-signed certificate, as hosts have it."""
 
 from __future__ import annotations
 

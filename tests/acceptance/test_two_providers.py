@@ -81,7 +81,7 @@ def test_workers_leave_the_ticks_of_others_alone(
         theirs.ticks.push(DRAIN)
         eventually(lambda: theirs.events() == ["EURUSD"], 20)
         eventually(lambda: theirs.ticks.queue.count == 0, 20)
-        assert mine.ticks.waiting(DRAIN), "nobody took it"
+        assert mine.ticks.waiting(DRAIN), "no worker took it"
         assert mine.where("EURUSD") == "queue"
         mine.context.limiter.block(60_000, "a 429 for this key only")
         theirs.ask("BTCUSD")

@@ -110,7 +110,7 @@ def test_postgres_survives_a_crash_with_what_was_committed(tmp_path: Path) -> No
             assert connection.execute("SELECT a FROM t").fetchone() == (1,)
             server.stop()  # fast, although a client is connected
         assert not server.is_running
-        # A process id that belongs to somebody else by now must not stop the next start.
+        # A process id that belongs to another process by now must not stop the next start.
         (server.cluster / "postmaster.pid").write_text(f"{os.getpid()}\n{server.cluster}\n0\n")
         server.start()
         assert server.ensure_database() == url

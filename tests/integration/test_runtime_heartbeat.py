@@ -1,4 +1,4 @@
-"""Heartbeats: who is alive, by Redis' clock, also after that clock stepped back."""
+"""Heartbeats: which processes live, by Redis' clock, also after that clock stepped back."""
 
 from __future__ import annotations
 

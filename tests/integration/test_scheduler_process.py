@@ -449,7 +449,7 @@ def test_bad_settings_are_one_line_and_no_traceback(process: Callable[..., Runni
     assert "Traceback" not in bad.output
 
 
-def test_who_is_alive(new: NEW) -> None:
+def test_it_leaves_a_heartbeat(new: NEW) -> None:
     one = new()
     one.run_once()
     [seen] = heartbeat.processes(one.context.redis, one.context.keys)

@@ -40,7 +40,7 @@ def cli(site: Site, tmp_path: Path) -> Cli:
 
 
 def age(site: Site, **hours: float) -> None:
-    """The stored price of each symbol was fetched so many hours ago."""
+    """The stored price of each symbol was fetched that many hours ago."""
     for symbol, number in hours.items():
         site.connection.execute(
             b"""UPDATE trading.symbols SET metadata = jsonb_set(jsonb_set(metadata,
@@ -113,7 +113,7 @@ def test_it_makes_no_call_and_the_window_before_the_loss_holds(
     """Calls made just before the loss are not forgotten: the first one waits a window."""
     limited = settings_for(redis_url, migrated_url, provider.url, polygon_rate_limit=5)
     with Site.open(limited) as busy:
-        busy.drain().run()  # leaves the proof that somebody called just now
+        busy.drain().run()  # leaves the proof of a call just now
         busy.ask("EURUSD")
         busy.drain(slice_s=1.0).run()
         calls = len(provider.arrivals())

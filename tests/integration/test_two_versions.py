@@ -1,4 +1,4 @@
-"""Workers of two versions during a deploy: nobody misreads an item, nobody loses one."""
+"""Workers of two versions during a deploy: no item is misread, none is lost."""
 
 from __future__ import annotations
 

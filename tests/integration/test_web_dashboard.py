@@ -173,7 +173,7 @@ def test_no_pickle_is_ever_read(
     bomb = pickle.dumps(Bomb(mark))
     queue = Queue("theirs", connection=raw)
     job = queue.enqueue("theirs.work", job_id="evil")
-    theirs = Worker([queue], connection=raw)  # as somebody else runs it: with pickle
+    theirs = Worker([queue], connection=raw)  # as another program runs it: with pickle
     theirs.register_birth()
     theirs.prepare_execution(job)
     for field, value in (("data", zlib.compress(bomb)), ("meta", bomb), ("result", bomb)):

@@ -230,7 +230,7 @@ def test_nobody_alive(system: System, role: str) -> None:
     system.becomes("healthy")
 
 
-def test_who_leaves_in_order_has_a_moment_to_come_back(system: System) -> None:
+def test_a_process_that_left_in_order_has_a_moment_to_come_back(system: System) -> None:
     system.becomes("healthy")
     system.web_is_up_since(3600)
     heartbeat.gone(system.context.redis, system.context.keys, "scheduler@test-1")

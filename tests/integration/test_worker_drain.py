@@ -1,4 +1,4 @@
-"""Drains on real servers: who waits, who leaves, who follows, and that nobody runs in circles."""
+"""Drains on real servers: which waits, which leaves, which follows, and none runs in circles."""
 
 from __future__ import annotations
 
@@ -129,13 +129,13 @@ def test_an_enqueue_wakes_the_one_that_waits(fleet: Fleet, opened: OPEN) -> None
 def test_only_one_of_four_waits(fleet: Fleet, opened: OPEN) -> None:
     site = opened()
     site.ask("BTCUSD")
-    site.context.limiter.block(30_000, "nobody may call")
+    site.context.limiter.block(30_000, "by hand")
     for number in range(4):
         fleet.start(f"d{number}", slice_s=1.5)
     eventually(lambda: len(fleet.ended) == 3, 5, what="three of four have left")
     assert {d.ended for d in fleet.ended.values()} == {"another"}
     assert waiter(site) not in fleet.ended
-    assert ticks_waiting(site) == [], "who leaves to the waiting one pushes no successor"
+    assert ticks_waiting(site) == [], "a drain that leaves to the waiting one pushes no successor"
     fleet.join()
     assert sorted(d.ended for d in fleet.ended.values()) == [
         "another",
@@ -183,7 +183,7 @@ def test_the_slice_ends_and_a_successor_follows(opened: OPEN) -> None:
 def test_no_successor_for_what_is_far_away(opened: OPEN) -> None:
     site = opened()
     site.ask("EURUSD")
-    site.context.limiter.block(300_000, "nobody may call")
+    site.context.limiter.block(300_000, "by hand")
     assert site.drain(slice_s=0.3).run().ended == "slice"
     assert ticks_waiting(site) == [], "the scheduler's pass starts one when it is time"
 
@@ -221,7 +221,7 @@ def test_another_tick_that_waits_goes_first(opened: OPEN) -> None:
 def test_a_tick_wakes_the_one_that_waits(fleet: Fleet, opened: OPEN) -> None:
     site = opened()
     site.ask("EURUSD")
-    site.context.limiter.block(30_000, "nobody may call")
+    site.context.limiter.block(30_000, "by hand")
     fleet.start("d1", slice_s=20)
     eventually(lambda: waiter(site) == "d1", 5)
     site.ticks.push(BATCH, "1", urgent=True)
@@ -244,7 +244,7 @@ def test_a_stop_during_a_call_finishes_the_call_and_claims_no_more(
     assert fleet.ended["d1"] == Drained(1, "stop")
     assert site.events() == ["EURUSD"]
     assert site.where("BTCUSD") == "queue"
-    assert ticks_waiting(site) == [DRAIN], "somebody else goes on at once"
+    assert ticks_waiting(site) == [DRAIN], "another drain goes on at once"
 
 
 def test_more_hands_are_called_while_calls_are_free_and_slow(
@@ -266,7 +266,7 @@ def test_a_lost_wake_up_is_found_when_it_retires(
     """A token that came while it was about to leave: a successor looks at it."""
     site = opened()
     site.ask("EURUSD")
-    site.context.limiter.block(300_000, "nobody may call")
+    site.context.limiter.block(300_000, "by hand")
     keys, r = site.context.keys, site.context.redis
 
     def late(timeout_s: float, *, stop: Callable[[], bool]) -> bool:
@@ -286,7 +286,7 @@ def test_a_flushed_redis_holds_calls_unless_nobody_has_called(opened: OPEN) -> N
     site.ask("EURUSD")
     began = time.monotonic()
     assert site.drain().run().calls == 1
-    assert time.monotonic() - began < 0.5, "PostgreSQL knows that nobody had called"
+    assert time.monotonic() - began < 0.5, "PostgreSQL knows that there were no calls"
     site.context.redis.flushall()
     site.ask("BTCUSD")
     began = time.monotonic()

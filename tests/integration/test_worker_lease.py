@@ -71,7 +71,7 @@ def test_it_is_prolonged_when_half_of_it_is_spent(
     assert site.events() == ["EURUSD", "BTCUSD"]
 
 
-def test_who_lost_it_stores_nothing_but_the_call(
+def test_a_lost_lease_stores_nothing_but_the_call(
     site: Site, provider: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The provider counted it; the prices are the next worker's to bring."""

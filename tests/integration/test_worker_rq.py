@@ -73,7 +73,7 @@ def raw(redis_url: str) -> Iterator[redis.Redis]:
 
 
 def ready(site: Site, count: int = 1) -> None:
-    """So many workers live and listen."""
+    """That number of workers live and listen."""
     eventually(lambda: len(heartbeat.processes(site.context.redis, site.context.keys)) == count, 15)
 
 
@@ -218,7 +218,7 @@ def test_sigterm_lets_a_call_end_and_gives_the_rest_to_others(
 
 def test_sigterm_ends_a_drain_that_waits(site: Site, start: START, raw: redis.Redis) -> None:
     site.ask("EURUSD")
-    site.context.limiter.block(600_000, "nobody may call")
+    site.context.limiter.block(600_000, "by hand")
     one = start()
     site.ticks.push(DRAIN)
     eventually(lambda: site.context.redis.exists(site.context.keys.waiter), 15)
@@ -238,7 +238,7 @@ def test_sigterm_at_any_moment_of_a_start(
     one = start()
     ready(site)
     site.ask("EURUSD")
-    site.context.limiter.block(600_000, "nobody may call")  # a drain would wait its whole slice
+    site.context.limiter.block(600_000, "by hand")  # a drain would wait its whole slice
     site.ticks.push(DRAIN)
     until = time.monotonic() + number * 0.004
     while time.monotonic() < until:
@@ -300,7 +300,7 @@ def test_it_is_in_the_books_again_after_a_flush(site: Site, start: START) -> Non
     assert site.context.redis.hexists(str(key), "birth")
 
 
-def test_it_says_who_it_is(site: Site, start: START) -> None:
+def test_a_worker_leaves_a_heartbeat(site: Site, start: START) -> None:
     start()
     ready(site)
     [seen] = heartbeat.processes(site.context.redis, site.context.keys)

@@ -3,9 +3,10 @@
     python -m tests.kit.dying ORDERS bin/assetq worker  a process of the Procfile
     python -m tests.kit.dying ORDERS stable             forks a process for each line of its input
 
-ORDERS is a directory. A file in it that is named like a Point holds a signal: whoever reaches that
-point first takes the file away and sends itself the signal. A file `refresh:SYMBOL` stays, and
-kills whoever begins a refresh of that symbol. Leases and locks are shorter here than in production.
+ORDERS is a directory. A file in it that is named like a Point holds a signal: the first process
+that reaches that point takes the file away and sends itself the signal. A file `refresh:SYMBOL`
+stays, and kills each process that begins a refresh of that symbol. Leases and locks are shorter
+here than in production.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ DIED = -int(signal.SIGKILL)
 
 @dataclass(frozen=True)
 class Orders:
-    """Who is to die where."""
+    """The orders to die, by point."""
 
     directory: Path
 
@@ -116,7 +117,7 @@ class Stable:
     def run(self, what: str, env: Mapping[str, str], *, dies_after: int = 0) -> int:
         """Runs a tick or a scheduler's pass to its end; the exit code, negative for a signal.
 
-        `dies_after`: it dies when it has sent so many commands, to whomever.
+        `dies_after`: it dies after that many commands, to any server.
         """
         assert self._process.stdin
         assert self._process.stdout

@@ -157,7 +157,7 @@ class Model:
     # --- the quota
 
     def look(self, now: int) -> None:
-        """The first look at a server nobody knows begins the hold."""
+        """The first look at an unknown server begins the hold."""
         if not self.known and self.policy.limit:
             self.known, self.hold_ms = True, now + self.policy.horizon_ms
 

@@ -100,7 +100,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 
 
 class TlsFront(Road):
-    """Ends TLS in front of a server that has none, with a certificate that nobody signed."""
+    """Ends TLS in front of a server that has none, with a self-signed certificate."""
 
     def __init__(self, folder: Path, behind_port: int) -> None:
         self.certificate, key = certificate(folder)

@@ -468,7 +468,7 @@ def test_members_that_no_script_put_there_hold_up_nothing(kit: Kit) -> None:
     assert kit.queue.peek(5) == []
     for _ in range(3):
         hint = kit.refused()
-    assert hint.next_at_ms is None, "nothing to do, and nobody told to look again at once"
+    assert hint.next_at_ms is None, "nothing to do, and no drain told to look again at once"
     kit.put("A", at=LOW)
     assert kit.take().items[0].symbol == "A"
 

@@ -247,7 +247,7 @@ def test_a_proof_lifts_a_hold_that_another_worker_began(connection: Redis) -> No
 
 
 def test_a_proof_does_not_survive_a_flush(connection: Redis) -> None:
-    """Somebody may have called between the proof and the flush, which forgot those calls."""
+    """There may have been calls between the proof and the flush, which forgot those calls."""
     kit = Kit(connection, limited())
     mark = kit.limiter.mark()
     connection.flushall()

@@ -56,7 +56,7 @@ def test_one_drain_waits_and_the_others_leave(full: Kit) -> None:
     assert tokens(full) == 0
 
 
-def test_who_claims_without_a_name_never_waits(full: Kit) -> None:
+def test_a_claim_without_a_drain_never_waits(full: Kit) -> None:
     hint = full.refused()
     assert (hint.waiter, hint.waiting) == (False, False)
 
@@ -76,7 +76,7 @@ def test_a_waiter_that_died_is_replaced(full: Kit) -> None:
 def test_a_request_that_changes_nothing_wakes_nobody(full: Kit) -> None:
     full.refused(drain="d1")
     reply = full.queue.enqueue([Request("M")])
-    assert reply.waiting, "somebody waits: no tick is needed"
+    assert reply.waiting, "a drain waits: no tick is needed"
     assert tokens(full) == 0
 
 
@@ -120,7 +120,7 @@ def test_tokens_are_bounded(kit: Kit) -> None:
     assert tokens(kit) == 8
 
 
-def test_complete_tells_when_to_claim_again_and_who_waits(full: Kit) -> None:
+def test_end_tells_when_to_claim_again_and_which_drain_waits(full: Kit) -> None:
     full.limiter.reset()
     claimed = full.take(drain="d1")
     full.limiter.acquire()
@@ -195,7 +195,7 @@ def test_the_pass_of_a_stranger_wakes_the_waiting_drain_too(kit: Kit) -> None:
 
 
 def test_no_wake_up_is_lost_between_claim_wait_and_retire(kit: Kit) -> None:
-    """Whatever came before: a request leaves a token for who waits, or says that nobody does."""
+    """A request leaves a token for the waiting drain, or says that none waits."""
     kit.put("A", at=LOW)
     kit.queue.end(kit.take(), [Retry("A", 900, LOW, "x")], answered=True)
     for step in ("waiting", "woken", "retired"):
@@ -312,7 +312,7 @@ def test_a_dead_asset_is_a_failure_of_the_batch(kit: Kit) -> None:
 
 @pytest.mark.parametrize("reaper", ["reap", "claim"])
 def test_poison_is_a_failure_of_its_batch(kit: Kit, reaper: str) -> None:
-    """Found by time alone: nobody holds the item then, and its batch ends all the same."""
+    """Found by time alone: no worker holds the item then, and its batch ends all the same."""
     begin(kit, assets=("X", "Y"))
     kit.queue.end(kit.take(), [Done("X")], answered=True)
     for _ in range(3):

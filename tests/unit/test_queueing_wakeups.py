@@ -1,7 +1,7 @@
 """No lost wake-up: requests, waits, slice ends, stops and kills of several drains, in every order.
 
 A drain here does what a real one does with the hints it gets; the pass of the scheduler is the net
-for what nobody could announce (a kill, or time that passes while no drain lives).
+for what could not be announced (a kill, or time that passes while no drain lives).
 """
 
 from __future__ import annotations
@@ -160,7 +160,7 @@ class Drains(RuleBasedStateMachine):
     # --- what must always hold
 
     @invariant()
-    def somebody_will_look_in_time(self) -> None:
+    def a_drain_will_look_in_time(self) -> None:
         if not hasattr(self, "kit") or self.unannounced:
             return
         hint = self.kit.queue.next_at()
@@ -171,7 +171,7 @@ class Drains(RuleBasedStateMachine):
         if waits:
             assert min(waits) <= hint.next_at_ms, f"lost wake-up: {hint}, {self.drains}"
         elif hint.reason != "leased" and hint.wait_ms == 0:
-            assert "working" in states, f"lost wake-up: {hint}, nobody looks"
+            assert "working" in states, f"lost wake-up: {hint}, no drain looks"
 
     @invariant()
     def at_most_one_waits(self) -> None:

@@ -23,7 +23,7 @@ def simulate(scenario: Scenario, limit: int) -> Result:
 
 
 CASES = [
-    # critical, limit, batch minutes, a tick's lateness in ms, every so many slots skipped
+    # critical, limit, batch minutes, a tick's lateness in ms, every n-th slot skipped
     (0, 5, 5, (0, 1000), 0),
     (1, 1, 5, (0, 1000), 0),
     (1, 2, 1, (0, 1000), 0),

@@ -351,7 +351,7 @@ def test_values_that_do_not_fit_together() -> None:
     assert line == ("RATE_MIN_SPACING_SECONDS: must not be longer than RATE_WINDOW_SECONDS (10).")
 
 
-def test_a_missing_key_is_told_by_who_needs_it() -> None:
+def test_a_missing_key_is_told_where_it_is_needed() -> None:
     with pytest.raises(SettingsError, match=r"MASSIVE_API_KEY: not set. Set it \(or POLYGON_API"):
         load().required_api_key()
 
