@@ -74,7 +74,7 @@ def recent_batches(queue: PriorityQueue, count: int = KEPT_BATCHES) -> list[Sett
     return settled(queue.batches(count))
 
 
-def last_update_ms(batches: Sequence[SettledBatch]) -> int | None:
+def last_update_ms(batches: Sequence[SettledBatch], now_ms: int) -> int | None:
     """When one of these batches last left an asset as fresh as it can be; None: never."""
-    at = [o.at_ms for batch in batches for o in batch.outcomes.values() if o.ok and o.at_ms]
-    return max(at, default=None)
+    outcomes = [o for batch in batches for o in batch.outcomes.values() if o.ok]
+    return max((o.at_ms for o in outcomes if o.at_ms and o.at_ms <= now_ms), default=None)

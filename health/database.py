@@ -1,27 +1,47 @@
-"""Does PostgreSQL answer, and is it migrated? Asked beside the request, which never waits long."""
+"""Whether PostgreSQL can store an answer, asked in a thread so that no request waits for long."""
 
 import re
 import threading
 import time
+from dataclasses import dataclass
 
 from db.connection import connect, unit_of_work
-from db.errors import DatabaseError, DatabaseUnavailable
+from db.errors import (
+    DatabaseError,
+    DatabaseUnavailable,
+    MigrationMissing,
+    PermissionMissing,
+)
 from db.queries import sql
 
 TIMEOUT_S = 2.0
 FRESH_S = 1.0
-"""Many requests share one look: whoever may ask for health must not fill PostgreSQL's places."""
-
-
+"""Requests within this time share one look: whoever may ask for health must not be able to use up
+PostgreSQL's connections."""
 _PLACE = re.compile(r"connection to server (at|on) .*? failed: ")
 
 
-class DatabaseProbe:
-    """One look at a time, on a connection and a thread of its own.
+@dataclass(frozen=True)
+class DatabaseProblem:
+    """Why PostgreSQL cannot be used. No text names a host, a user or a password."""
 
-    A server that is frozen answers nobody and no client's time-out fits every stage of a
-    connection, so the look may hang; the requests wait for TIMEOUT_S at most and no second look
-    begins meanwhile.
+    kind: str
+    """unreachable, schema, read-only, rights, refused, or encoding, which only some texts miss."""
+    cause: str
+    remedy: str | None
+
+    @property
+    def stops(self) -> bool:
+        """True if no answer can be stored."""
+        return self.kind != "encoding"
+
+
+class DatabaseProbe:
+    """Looks at PostgreSQL, one look at a time, each on a connection and a thread of its own.
+
+    A frozen server does not answer, and no time-out of the client covers every stage of a
+    connection, so a look may hang. Requests wait for TIMEOUT_S at most, and no second look begins
+    meanwhile.
     """
 
     def __init__(self, url: str, *, timeout_s: float = TIMEOUT_S) -> None:
@@ -30,11 +50,11 @@ class DatabaseProbe:
         self._lock = threading.Lock()
         self._done = threading.Event()
         self._running = False
-        self._problem: str | None = None
+        self._problem: DatabaseProblem | None = None
         self._began_at = self._looked_at = float("-inf")
 
     def begin(self) -> None:
-        """Starts a look unless one runs or was just made."""
+        """Start a look unless one runs or has just been made."""
         with self._lock:
             if self._running or time.monotonic() - self._looked_at < FRESH_S:
                 return
@@ -43,15 +63,16 @@ class DatabaseProbe:
             self._done.clear()
         threading.Thread(target=self._look, name="database-probe", daemon=True).start()
 
-    def problem(self) -> str | None:
-        """Why PostgreSQL cannot be used; None: it can. Call `begin` first."""
+    def problem(self) -> DatabaseProblem | None:
+        """Return why PostgreSQL cannot be used; None: it can. Call `begin` first."""
         left_s = self._began_at + self._timeout_s - time.monotonic()
         if not self._done.wait(max(0.0, left_s)):
-            return f"no answer within {self._timeout_s:g} s"
+            cause = f"no answer within {self._timeout_s:g} s"
+            return DatabaseProblem("unreachable", cause, "Check its host, and its log.")
         return self._problem
 
     def _look(self) -> None:
-        problem: str | None = "the look at it failed"
+        problem: DatabaseProblem | None = _FAILED
         try:
             problem = look(self._url)
         finally:
@@ -60,8 +81,8 @@ class DatabaseProbe:
                 self._done.set()
 
 
-def look(url: str) -> str | None:
-    """One connection, one statement. Texts name no host or user: anybody may read them."""
+def look(url: str) -> DatabaseProblem | None:
+    """Open a connection and read whether an answer could be stored."""
     try:
         with (
             connect(
@@ -70,9 +91,35 @@ def look(url: str) -> str | None:
             unit_of_work(connection),
         ):
             row = connection.execute(sql("provider_exists")).fetchone()
-    except DatabaseUnavailable as error:
-        reason = _PLACE.sub("", error.reason)
-        return f"{reason}. {error.remedy or ''}".strip().rstrip(".")
+            if not row or not row[0]:
+                return _NOT_MIGRATED
+            found = connection.execute(sql("usable")).fetchone()
     except DatabaseError as error:
-        return str(error).rstrip(".")
-    return None if row and row[0] else "it is not migrated. Run `assetq migrate`"
+        return _problem(error)
+    return _refusal(*found) if found else _FAILED
+
+
+_FAILED = DatabaseProblem("refused", "the look at it failed", "`assetq doctor` tells more.")
+_NOT_MIGRATED = DatabaseProblem("schema", "it is not migrated", "Run `assetq migrate`.")
+
+
+def _problem(error: DatabaseError) -> DatabaseProblem:
+    if isinstance(error, DatabaseUnavailable):
+        return DatabaseProblem("unreachable", _PLACE.sub("", error.reason), error.remedy)
+    if isinstance(error, MigrationMissing):
+        return _NOT_MIGRATED
+    kind = "rights" if isinstance(error, PermissionMissing) else "refused"
+    return DatabaseProblem(kind, error.message.rstrip("."), error.remedy)
+
+
+def _refusal(read_only: bool, encoding: str, missing: list[str]) -> DatabaseProblem | None:
+    if read_only:
+        remedy = "Connect to the primary, or switch default_transaction_read_only off."
+        return DatabaseProblem("read-only", "it is read-only", remedy)
+    if missing:
+        cause = f"the database user lacks {', '.join(missing)}"
+        return DatabaseProblem("rights", cause, "Grant it: db/sql/grants.sql.")
+    if encoding == "SQL_ASCII":
+        remedy = "Create a database with encoding UTF8 and migrate that."
+        return DatabaseProblem("encoding", f"its encoding is {encoding}", remedy)
+    return None

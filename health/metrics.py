@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from health.batches import SettledBatch
-from queueing import Priority, QuotaStatus, Stats
+from queueing import BatchRecord, Priority, QuotaStatus, Stats
 
 HOUR_MS = 3600 * 1000
 
@@ -72,13 +72,20 @@ def success_rate(batches: Sequence[SettledBatch]) -> float | None:
 
 
 def latency_ms(batches: Sequence[SettledBatch]) -> float | None:
-    """Mean duration of the finished batches, from the start to the last asset's outcome."""
-    durations = [
-        batch.record.finished_at_ms - batch.record.started_at_ms
-        for batch in batches
-        if batch.record.finished_at_ms is not None
-    ]
+    """Mean time from a batch's start to its last asset's outcome, of the batches that are over.
+
+    A batch is not over while an asset waits for a retry, nor if the next one overtook it.
+    """
+    durations = [ms for batch in batches if (ms := _duration_ms(batch.record)) is not None]
     return sum(durations) / len(durations) if durations else None
+
+
+def _duration_ms(record: BatchRecord) -> int | None:
+    outcomes = [record.outcomes.get(symbol) for symbol in record.assets]
+    if any(outcome is None or outcome.status == "retrying" for outcome in outcomes):
+        return None
+    ended_ms = max((outcome.at_ms or 0 for outcome in outcomes if outcome), default=0)
+    return max(0, ended_ms - record.started_at_ms)
 
 
 def secondary_size(stats: Stats) -> int:

@@ -1,33 +1,49 @@
 """Looks at everything that the rules judge, within bounded time, and changes nothing."""
 
+import json
 import re
 import threading
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from redis import ConnectionError as RedisConnectionError
 from redis import Redis, RedisError
-from redis import TimeoutError as RedisTimeoutError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from rq.registry import FailedJobRegistry
+from rq.suspension import WORKERS_SUSPENDED
 
-from health.batches import recent_batches
+from health.batches import SettledBatch, recent_batches
+from health.causes import Cause
 from health.database import DatabaseProbe
-from health.metrics import measure
-from health.rules import Cause, Facts, State
+from health.facts import Facts, Failing, State
+from health.metrics import HOUR_MS, measure
+from market.hours import is_open
 from runtime.context import Context
 from runtime.heartbeat import processes
 from runtime.redis_client import open_redis
+from runtime.redis_outage import diagnose, refusal_of_writes
 from scheduler.entries import schedule
 from settings import Settings
+from worker.capabilities import Capabilities
+from worker.rq_classes import TickJob
+from worker.ticks import rq_queue
 
 REDIS_TIMEOUT_S = 1.5
-_PLACE = re.compile(r"^Error -?\d+ connecting to .*?:\d+\. ")
+CLOCK_SLACK_MS = 5_000
+"""A time further ahead of Redis' clock is no time at all: it was written before the clock stepped
+back, or by an external writer."""
+_DELAYED = 200
+"""The most delayed items that are looked at."""
+_FOREX = "C:EURUSD"
+_ROLES = ("worker", "scheduler", "batch", "secondary")
 
 
 def connect_redis(settings: Settings) -> Redis:
-    """A client that waits briefly, and does not ask again by itself."""
+    """Make a client that waits briefly, and does not ask again by itself."""
     return open_redis(
         settings.redis_url,
         decode_responses=True,
@@ -38,42 +54,45 @@ def connect_redis(settings: Settings) -> Redis:
 
 
 class Observer:
-    """One per web process; its threads share it."""
+    """Looks at the system. A web process has one, which its threads share."""
 
     def __init__(self, settings: Settings, *, redis: Redis | None = None) -> None:
         self.settings = settings
         self.context = Context.on(redis or connect_redis(settings), settings)
         self._database = DatabaseProbe(settings.database_url)
+        self._capabilities = Capabilities(self.context)
         self._began = time.monotonic()
         self._lock = threading.Lock()
         self._last_seen_ms: dict[str, int] = {}
         self._first_seen_ms: dict[str, int] = {}
 
     def look(self) -> Facts:
-        """Redis and PostgreSQL at the same time. Raises nothing that an outage causes."""
+        """Look at Redis and PostgreSQL at the same time. An outage is a fact, not an error."""
         self._database.begin()
-        state, redis_problem, now_ms = None, None, int(time.time() * 1000)
+        state, outage, now_ms = None, None, int(time.time() * 1000)
         up_ms = int((time.monotonic() - self._began) * 1000)
         try:
             state = self._state(up_ms)
             now_ms = state.quota.now_ms
         except RedisError as error:
-            redis_problem = why(error)
+            if (outage := diagnose(error)) is None:
+                raise
         return Facts(
             now_ms=now_ms,
             started_ms=now_ms - up_ms,
             interval_ms=self.settings.batch_interval_minutes * 60_000,
+            secondary_interval_ms=self.settings.secondary_interval_minutes * 60_000,
             batches_wanted=self.settings.priority_assets_enabled,
-            redis=redis_problem,
+            redis=outage,
             database=self._database.problem(),
             state=state,
         )
 
-    def seen_since(self, causes: Iterable[Cause], now_ms: int) -> dict[str, int]:
-        """Cause → since when this process has seen it without a break."""
+    def seen_since(self, found: Iterable[Cause], now_ms: int) -> dict[str, int]:
+        """Return for each cause since when this process has seen it without a break."""
         with self._lock:
             before = self._first_seen_ms
-            self._first_seen_ms = {c.key: min(now_ms, before.get(c.key, now_ms)) for c in causes}
+            self._first_seen_ms = {c.key: min(now_ms, before.get(c.key, now_ms)) for c in found}
             return dict(self._first_seen_ms)
 
     def _state(self, up_ms: int) -> State:
@@ -87,46 +106,109 @@ class Observer:
     def _read(self, up_ms: int) -> State:
         context = self.context
         quota = context.limiter.status()
-        stats = context.queue.stats()
-        batches = recent_batches(context.queue)
+        now_ms, stats = quota.now_ms, context.queue.stats()
+        batches = _past(recent_batches(context.queue), now_ms)
         alive = processes(context.redis, context.keys)
-        pipe = context.redis.pipeline(transaction=False)
-        pipe.hget(context.keys.quota, "blocked_ms")
-        pipe.get(context.keys.outage)
-        pipe.hgetall(context.keys.counters)
-        blocked_ms, outage, counters = pipe.execute()
-        seen_ms = {process.role: 0 for process in alive}
-        for process in alive:
-            seen_ms[process.role] = max(seen_ms[process.role], quota.now_ms - process.age_ms)
+        more = self._details(now_ms)
+        seen_ms = {p.role: now_ms - p.age_ms for p in reversed(alive)}
         if batches:
-            seen_ms["batch"] = quota.now_ms
+            seen_ms["batch"] = now_ms
         interval_ms = self.settings.batch_interval_minutes * 60_000
         return State(
             stats=stats,
             quota=quota,
-            blocked_since_ms=quota.blocked_until_ms - int(blocked_ms) if blocked_ms else None,
             batches=batches,
             metrics=measure(batches, stats, quota, interval_ms=interval_ms),
             jobs=schedule(context),
             dead=context.queue.dead() if stats.dead else [],
             processes=alive,
-            last_seen_ms=self._remember(seen_ms, quota.now_ms, up_ms),
-            outage=outage,
-            counters={name: int(value) for name, value in counters.items()},
+            last_seen_ms=self._remember(seen_ms, now_ms, up_ms),
+            writes=refusal_of_writes(context.redis),
+            unpublished=self._unpublished(now_ms),
+            closed_markets=() if is_open(_FOREX, _instant(now_ms)) else ("forex",),
+            blocked_since_ms=_began_ms(quota.blocked_until_ms, more.pop("blocked_ms")),
+            **more,
         )
 
-    def _remember(self, seen_ms: dict[str, int], now_ms: int, up_ms: int) -> dict[str, int]:
-        """Books forget who left in order, and everything when they are emptied."""
+    def _details(self, now_ms: int) -> dict[str, Any]:
+        """Read the small things in one round trip, then the items that are delayed."""
+        keys = self.context.keys
+        failed = FailedJobRegistry(rq_queue(keys), connection=self.context.redis).key
+        hour_ago_s = now_ms // 1000 + TickJob.FAILURE_TTL_S - HOUR_MS // 1000
+        pipe = self.context.redis.pipeline(transaction=False)
+        pipe.hget(keys.quota, "blocked_ms")
+        pipe.get(keys.outage)
+        pipe.hgetall(keys.counters)
+        pipe.exists(WORKERS_SUSPENDED)
+        pipe.get(keys.secondary)
+        pipe.zrangebyscore(failed, hour_ago_s, "+inf", 0, _DELAYED)
+        pipe.zrange(keys.delayed, 0, _DELAYED - 1)
+        blocked_ms, outage, counters, suspended, secondary, ticks, delayed = pipe.execute()
+        return {
+            "blocked_ms": blocked_ms,
+            "outage": outage and _PLACE.sub("PostgreSQL", outage),
+            "counters": {name: int(value) for name, value in counters.items()},
+            "suspended": bool(suspended),
+            "secondary_ms": _known_ms(secondary, now_ms),
+            "failed_ticks": Counter(job_id.partition("-")[0] for job_id in ticks),
+            "failing": self._failing(delayed),
+        }
+
+    def _failing(self, symbols: Sequence[str]) -> list[Failing]:
+        """Read those of these items that failed."""
+        if not symbols:
+            return []
+        texts: Any = self.context.redis.hmget(self.context.keys.items, symbols)
+        pairs = ((symbol, _item(text)) for symbol, text in zip(symbols, texts, strict=True))
+        return [
+            Failing(symbol, int(item["attempts"]), str(item.get("last_error", "no reason given")))
+            for symbol, item in pairs
+            if item.get("attempts")
+        ]
+
+    def _unpublished(self, now_ms: int) -> dict[str, int]:
+        self._capabilities.refused()
+        found = self._capabilities.unpublished()
+        return {market: until_ms for market, until_ms in found.items() if until_ms > now_ms}
+
+    def _remember(self, seen_ms: Mapping[str, int], now_ms: int, up_ms: int) -> dict[str, int]:
+        """Heartbeats vanish when a process ends in order, and all of them after a flush."""
         with self._lock:
-            for role in ("worker", "scheduler", "batch"):
+            for role in _ROLES:
                 known = self._last_seen_ms.get(role, now_ms - up_ms)
                 self._last_seen_ms[role] = min(now_ms, max(known, seen_ms.get(role, 0)))
             return dict(self._last_seen_ms)
 
 
-def why(error: RedisError) -> str:
-    """The cause without the place: anybody may read it."""
-    if isinstance(error, RedisTimeoutError):
-        return f"no answer within {REDIS_TIMEOUT_S:g} s"
-    text: Any = str(error).strip() or type(error).__name__
-    return _PLACE.sub("", text.splitlines()[0]).rstrip(".")[:200]
+_PLACE = re.compile(r"PostgreSQL: PostgreSQL(?: at .*?, database .*?, user \S+)?")
+
+
+def _past(batches: Sequence[SettledBatch], now_ms: int) -> list[SettledBatch]:
+    """Leave out the batches of a time that has not come."""
+    latest_ms = now_ms + CLOCK_SLACK_MS
+    return [b for b in batches if max(b.record.started_at_ms, b.record.planned_at_ms) <= latest_ms]
+
+
+def _began_ms(until_ms: int, length_ms: str | None) -> int | None:
+    return until_ms - int(length_ms) if length_ms else None
+
+
+def _known_ms(seconds: str | None, now_ms: int) -> int | None:
+    """Read a slot; None for one that is missing, malformed or of the future."""
+    if seconds is None or not seconds.isdecimal():
+        return None
+    at_ms = int(seconds) * 1000
+    return at_ms if at_ms <= now_ms + CLOCK_SLACK_MS else None
+
+
+def _item(text: str | None) -> dict[str, Any]:
+    """Read an item; empty for one that has just gone or that an external writer damaged."""
+    try:
+        raw = json.loads(text or "{}")
+        return raw if isinstance(raw, dict) and isinstance(raw.get("attempts"), int) else {}
+    except ValueError:
+        return {}
+
+
+def _instant(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)

@@ -1,51 +1,79 @@
-"""The answer of /health/batch: what the user's document asks for, and why it says so."""
+"""The answer of `/health/batch`: the status, what it was judged from, and every reason."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from health.batches import last_update_ms
+from health.causes import Cause, Level
+from health.facts import Facts, State
+from health.next_call import next_call, notes
 from health.observe import Observer
-from health.rules import Cause, Facts, Level, State, judge, worst
+from health.rules import judge, worst
 from health.texts import at, at_or_none
 from queueing import Priority, QuotaStatus, Stats
 from runtime.heartbeat import Process
 from scheduler.entries import entries
 from settings import Settings
 
+SHOWN_ASSETS = 20
+"""How many failing assets and dead letters are listed; their numbers are told in full."""
+
 
 def report(observer: Observer) -> tuple[Level, Facts, dict[str, Any]]:
-    """Looks and judges: the status, what was seen, and the answer as JSON.
+    """Look and judge: the status, what was seen, and the answer as JSON.
 
-    While Redis is away every field is there and what it would have told is null.
+    While Redis is away every field is there, and null where only Redis knows it.
     """
     facts = observer.look()
-    causes = judge(facts)
-    seen_since = observer.seen_since(causes, facts.now_ms)
-    level = worst(causes)
+    found = judge(facts)
+    seen_since = observer.seen_since(found, facts.now_ms)
+    level = worst(found)
     body = {
         "status": level.status,
-        "reasons": [cause.sentence(seen_since[cause.key]) for cause in causes],
+        "reasons": [cause.sentence(seen_since[cause.key]) for cause in found],
+        "causes": [_cause(cause, seen_since[cause.key]) for cause in found],
         "checked_at": at(facts.now_ms),
-        **(_known(facts.state) if facts.state else _unknown(observer.settings)),
-        "servers": {"redis": facts.redis is None, "postgresql": facts.database is None},
+        **(_known(facts, facts.state) if facts.state else _unknown(observer.settings)),
+        "servers": servers(facts),
     }
     return level, facts, body
 
 
+def servers(facts: Facts) -> dict[str, bool]:
+    """Tell which server can be used for everything that assetq does with it."""
+    refused = facts.redis or (facts.state and facts.state.writes)
+    unusable = facts.database and facts.database.stops
+    return {"redis": not refused, "postgresql": not unusable}
+
+
 def failed(error: BaseException, settings: Settings) -> dict[str, Any]:
-    """The answer when the look itself failed: a defect, or entries that another hand changed."""
+    """Answer when the look itself failed: a defect, or data that an external writer damaged."""
     cause = Cause("look", Level.UNHEALTHY, f"The state cannot be read ({type(error).__name__})")
     return {"status": cause.level.status, "reasons": [f"{cause.text}."], **_unknown(settings)}
 
 
-def _known(state: State) -> dict[str, Any]:
+def _cause(cause: Cause, seen_since_ms: int) -> dict[str, Any]:
+    return {
+        "cause": cause.key,
+        "level": cause.level.status,
+        "text": cause.text,
+        "since": at(cause.since_ms or seen_since_ms),
+        "until": at_or_none(cause.until_ms),
+        "remedy": cause.remedy,
+    }
+
+
+def _known(facts: Facts, state: State) -> dict[str, Any]:
+    updated_ms = last_update_ms(state.batches, facts.now_ms)
     return {
         "jobs": list(state.jobs),
         "queue": _queue(state.stats),
-        "last_priority_update": at_or_none(last_update_ms(state.batches)),
-        "api_calls_remaining": state.quota.free,
+        "last_priority_update": at_or_none(updated_ms),
+        "api_calls_remaining": _remaining(state.quota),
         "metrics": {metric.name: metric.as_dict() for metric in state.metrics},
-        "quota": _quota(state.quota),
+        "quota": _quota(facts, state.quota),
+        "assets": _assets(state),
+        "notes": [cause.text for cause in notes(state)],
         "workers": _processes(state.processes, "worker"),
         "schedulers": _processes(state.processes, "scheduler"),
     }
@@ -64,13 +92,15 @@ def _unknown(settings: Settings) -> dict[str, Any]:
         "api_calls_remaining": None,
         "metrics": None,
         "quota": None,
+        "assets": None,
+        "notes": None,
         "workers": None,
         "schedulers": None,
     }
 
 
 def _queue(stats: Stats) -> dict[str, Any]:
-    """`by_priority` are those that may run now; with delayed and leased they are the total."""
+    """`by_priority` counts items that may be claimed now: delayed and leased ones come on top."""
     return {
         "total_items": stats.pending,
         "by_priority": {priority.name: stats.queued[priority] for priority in Priority},
@@ -81,7 +111,14 @@ def _queue(stats: Stats) -> dict[str, Any]:
     }
 
 
-def _quota(quota: QuotaStatus) -> dict[str, Any]:
+def _remaining(quota: QuotaStatus) -> int | None:
+    """Calls that could be made at once: none while all are held; null: the plan has no limit."""
+    at_ms, reason = quota.urgent
+    held = at_ms > quota.now_ms and reason in ("blocked", "hold", "breaker")
+    return 0 if held and quota.limit is not None else quota.free
+
+
+def _quota(facts: Facts, quota: QuotaStatus) -> dict[str, Any]:
     """`limit` and `free` are null where the plan has no limit."""
     blocked = quota.blocked_until_ms > quota.now_ms
     held = quota.limit is not None and quota.hold_until_ms > quota.now_ms
@@ -94,19 +131,44 @@ def _quota(quota: QuotaStatus) -> dict[str, Any]:
         "provider_failure": quota.breaker.reason if quota.breaker.open else None,
         "next_probe": at_or_none(quota.breaker.probe_at_ms),
         "held_until": at(quota.hold_until_ms) if held else None,
-        "next_call": {"urgent": _turn(*quota.urgent), "background": _turn(*quota.background)},
+        "next_call": {
+            "urgent": _next(facts, quota.urgent, urgent=True),
+            "background": _next(facts, quota.background, urgent=False),
+        },
         "next_batch": at_or_none(quota.batch_at_ms),
         "calls_kept_for_it": quota.batch_calls,
     }
 
 
-def _turn(at_ms: int, why: str) -> dict[str, str]:
-    """When such a call may go, and what holds it until then."""
-    return {"at": at(at_ms), "why": why}
+def _next(facts: Facts, allowed: tuple[int, str], *, urgent: bool) -> dict[str, str | None]:
+    """When the quota allows such a call, and what such a call waits for."""
+    at_ms, reason = allowed
+    held = next_call(facts, urgent=urgent)
+    return {
+        "at": at(at_ms),
+        "why": held.key if held else reason,
+        "text": held.text if held else None,
+    }
+
+
+def _assets(state: State) -> dict[str, Any]:
+    """Assets that fail now, and those that were given up."""
+    return {
+        "failing": len(state.failing),
+        "dead": state.stats.dead,
+        "failing_assets": [
+            {"symbol": item.symbol, "attempts": item.attempts, "error": item.error[:200]}
+            for item in state.failing[:SHOWN_ASSETS]
+        ],
+        "dead_assets": [
+            {"symbol": letter.symbol, "kind": letter.kind, "reason": letter.reason[:200]}
+            for letter in list(state.dead)[-SHOWN_ASSETS:]
+        ],
+    }
 
 
 def _processes(found: Sequence[Process], role: str) -> list[dict[str, Any]]:
-    """Those seen within the last hour, the freshest first."""
+    """List those with a heartbeat within the last hour, the latest first."""
     return [
         {"name": process.name, "seen_seconds_ago": round(process.age_ms / 1000, 1)}
         for process in found

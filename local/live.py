@@ -15,8 +15,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from health.causes import WAITS
 from health.texts import span
-from local.watching import WHY, Refresh, Status
+from local.watching import Refresh, Status
 from queueing import Priority
 
 _STATUS_EVERY_S = 15.0
@@ -208,7 +209,7 @@ def awaited(status: Status) -> str:
     if status.why is None:
         return "nothing waits"
     asset = status.next_symbol or f"{status.delayed + status.leased} asset(s)"
-    why = WHY.get(status.why, status.why)
+    why = WAITS.get(status.why, status.why)
     if not status.wait_s:
         return f"next: {asset} now"
     return f"next: {asset} in {span(status.wait_s)} ({why})"

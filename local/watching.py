@@ -17,18 +17,6 @@ from runtime.context import Context
 _AT_ONCE = 500
 _BATCHES = 5
 
-WHY = {
-    "free": "a call is free",
-    "window": "the calls of this window are used up",
-    "reserved": "calls are kept free for the next batch",
-    "blocked": "the provider asked for a pause",
-    "hold": "unknown how many calls were made before: one window must pass",
-    "spacing": "the least time between two calls",
-    "breaker": "the provider fails: one probe will tell whether it is back",
-    "delayed": "a retry or a pause of its own",
-    "leased": "it is being refreshed now",
-}
-
 
 @dataclass(frozen=True)
 class Refresh:

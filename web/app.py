@@ -13,9 +13,9 @@ from redis import RedisError
 from rq.exceptions import NoSuchJobError
 from werkzeug.exceptions import HTTPException
 
+from health.causes import Level
 from health.observe import Observer
 from health.report import failed, report
-from health.rules import Level
 from runtime.logs import configure
 from settings import Settings, SettingsError
 from web import dashboard

@@ -12,8 +12,11 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from health.causes import Level
+from health.facts import Facts, State
 from health.metrics import LATENCY, QUEUE_SIZE, RATE_LIMIT_WAITS, SUCCESS_RATE
-from health.rules import Facts, Level, State
+from health.report import servers
+from health.rules import judge
 from queueing import Priority
 
 WATCHED = {
@@ -77,9 +80,12 @@ class StateCollector(Collector):
         for level in Level:
             status.add_metric([level.status], level is self._level)
         up = _gauge("server_up", "1 while the server can be used.", ["server"])
-        up.add_metric(["redis"], self._facts.redis is None)
-        up.add_metric(["postgresql"], self._facts.database is None)
-        yield from (status, up)
+        for server, usable in servers(self._facts).items():
+            up.add_metric([server], usable)
+        present = _gauge("cause", "1 for each present cause of trouble.", ["cause", "level"])
+        for cause in judge(self._facts):
+            present.add_metric([cause.key, cause.level.status], 1)
+        yield from (status, up, present)
         if state := self._facts.state:
             yield from _queue(state)
             yield from _quota(state)
@@ -105,6 +111,9 @@ def _queue(state: State) -> Iterator[Metric]:
     yield _value("delayed_items", "Items that wait for their time.", stats.delayed)
     yield _value("leased_items", "Items that are being refreshed.", stats.leased)
     yield _value("dead_items", "Dead letters.", stats.dead)
+    yield _value("failing_items", "Delayed items whose last attempt failed.", len(state.failing))
+    failed = sum(state.failed_ticks.values())
+    yield _value("failed_ticks", "Ticks that failed within the last hour.", failed)
     age_s = stats.oldest_item_age_seconds
     yield _value("oldest_item_age_seconds", "Age of the oldest queued request.", age_s)
     text = "Time since the process' last heartbeat."

@@ -57,6 +57,10 @@ class Capabilities:
             return day_before(now)
         return now
 
+    def unpublished(self) -> dict[str, int]:
+        """Market → until when (ms) its newest day is not asked for, as of the last `refused`."""
+        return dict(self._unpublished_until_ms)
+
     def not_published(self, ticker: str, now: datetime) -> None:
         """Remembers that the newest day of this ticker's market is still to come."""
         until_ms = int(now.timestamp() * 1000) + UNPUBLISHED_MS

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cli.show.output import iso
+from health.causes import WAITS
 from health.texts import clock
-from local.watching import WHY
 from queueing import Item, Priority, QuotaStatus
 from runtime.context import Context
 
@@ -126,7 +126,7 @@ class Wait:
             return "nothing: no work is pending"
         if self.over:
             return "nothing: a call is free now"
-        cause = WHY.get(self.reason or "", "")
+        cause = WAITS.get(self.reason or "", "")
         if self.detail:
             cause = (
                 f"blocked: {self.detail}"

@@ -29,6 +29,7 @@ ASSETS = ("XAUUSD", "EURUSD", "BTCUSD")
 NOW_MS = 1_764_000_000_000
 OK = BatchOutcome("updated", at_ms=NOW_MS)
 CURRENT = BatchOutcome("current", at_ms=NOW_MS)
+OLD = BatchOutcome("current")
 FAILED = BatchOutcome("failed", "502", NOW_MS)
 RETRYING = BatchOutcome("retrying", "timeout", NOW_MS)
 
@@ -93,15 +94,21 @@ def test_a_batch_by_hand_and_its_neighbour_are_one_request() -> None:
     assert third.outcomes["EURUSD"] is FAILED
 
 
-def test_latency_is_the_mean_of_the_finished() -> None:
-    batches = settled(
-        [
-            record(OK, OK, OK, took_ms=1_000),
-            record(OK, OK, OK, took_ms=4_000, minutes_ago=5),
-            record(OK, OK, None, minutes_ago=10),
-        ]
-    )
-    assert latency_ms(batches) == 2_500
+def ended(after_ms: int, *, minutes_ago: int = 0, status: str = "updated") -> BatchRecord:
+    """A batch whose last asset got its outcome so long after the start."""
+    at_ms = NOW_MS - minutes_ago * 60_000 + after_ms
+    return record(OLD, OLD, BatchOutcome(status, at_ms=at_ms), minutes_ago=minutes_ago)
+
+
+def test_latency_is_the_mean_of_the_batches_that_are_over() -> None:
+    running = record(OK, OK, None, minutes_ago=10)
+    assert latency_ms(settled([ended(1_000), ended(4_000, minutes_ago=5), running])) == 2_500
+
+
+def test_a_batch_is_over_when_its_last_retry_is() -> None:
+    assert latency_ms(settled([ended(3_200, status="retrying")])) is None
+    assert latency_ms(settled([ended(65_000)])) == 65_000
+    assert latency_ms(settled([record(OLD, OLD, OLD)])) == 0, "nothing had to be done"
 
 
 def test_only_the_last_hour_counts_or_one_interval() -> None:
@@ -112,8 +119,8 @@ def test_only_the_last_hour_counts_or_one_interval() -> None:
 
 def test_last_update_is_the_newest_success() -> None:
     older = record(replace(OK, at_ms=NOW_MS - 7), FAILED, OK, minutes_ago=5)
-    assert last_update_ms(settled([older])) == NOW_MS
-    assert last_update_ms(settled([record(FAILED, None, RETRYING)])) is None
+    assert last_update_ms(settled([older]), NOW_MS) == NOW_MS
+    assert last_update_ms(settled([record(FAILED, None, RETRYING)]), NOW_MS) is None
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,11 @@ import pytest
 
 from health import rules
 from health.batches import settled
+from health.causes import Cause, Level
+from health.database import DatabaseProblem
+from health.facts import Facts, Failing, State
 from health.metrics import LATENCY, QUEUE_SIZE, RATE_LIMIT_WAITS, SUCCESS_RATE
-from health.rules import Cause, Facts, Level, State, judge, worst
+from health.rules import judge, worst
 from health.texts import at
 from queueing import (
     BatchOutcome,
@@ -24,11 +27,15 @@ from queueing import (
     Stats,
 )
 from runtime.heartbeat import Process
+from runtime.redis_outage import Outage, OutageKind
 
 NOW_MS = 1_764_000_000_000
 MINUTE_MS = 60_000
 INTERVAL_MS = 5 * MINUTE_MS
 ASSETS = ("XAUUSD", "EURUSD")
+REDIS_DOWN = Outage(OutageKind.UNREACHABLE, "Redis does not answer", "Start it.")
+NO_MEMORY = Outage(OutageKind.MEMORY, "Redis has no memory left", "Raise maxmemory.")
+POSTGRES_DOWN = DatabaseProblem("unreachable", "timeout", "Start it.")
 
 
 def batch(minutes_ago: float = 1, **outcomes: BatchOutcome) -> BatchRecord:
@@ -63,7 +70,7 @@ STATE = State(
     jobs=[{"id": "every-batch", "next_run": "2026-01-04T12:00:00+00:00"}],
     dead=[],
     processes=[Process("worker@a-1", 1_000), Process("scheduler@a-2", 1_000)],
-    last_seen_ms=dict.fromkeys(("worker", "scheduler", "batch"), NOW_MS - 1_000),
+    last_seen_ms=dict.fromkeys(("worker", "scheduler", "batch", "secondary"), NOW_MS - 1_000),
 )
 FACTS = Facts(NOW_MS, NOW_MS - 3_600_000, INTERVAL_MS, state=STATE)
 
@@ -88,17 +95,36 @@ def test_healthy_is_the_absence_of_causes() -> None:
 
 
 def test_the_worst_cause_comes_first_and_decides() -> None:
-    found = judge(replace(facts(outage="x", dead=[letter("A", Death.POISON)]), redis="gone"))
+    found = judge(replace(facts(outage="x", dead=[letter("A", Death.POISON)]), redis=REDIS_DOWN))
     assert [cause.level for cause in found] == [Level.UNHEALTHY, Level.DEGRADED, Level.DEGRADED]
     assert worst(found) is Level.UNHEALTHY
 
 
 def test_servers_away() -> None:
-    found = judge(replace(FACTS, redis="refused", database="timeout", state=None))
+    found = judge(replace(FACTS, redis=REDIS_DOWN, database=POSTGRES_DOWN, state=None))
     assert [(cause.key, cause.level) for cause in found] == [
-        ("redis", Level.UNHEALTHY),
-        ("database", Level.UNHEALTHY),
+        ("redis.unreachable", Level.UNHEALTHY),
+        ("postgresql.unreachable", Level.UNHEALTHY),
     ]
+    assert "PostgreSQL cannot be used (timeout)" in found[1].text
+
+
+def test_redis_answers_and_refuses_changes() -> None:
+    cause = only(facts(writes=NO_MEMORY))
+    assert (cause.key, cause.level, cause.stops) == ("redis.memory", Level.UNHEALTHY, True)
+    assert (cause.text, cause.remedy) == (NO_MEMORY.cause, NO_MEMORY.remedy)
+
+
+def test_a_database_that_misses_only_some_texts() -> None:
+    ascii_only = DatabaseProblem("encoding", "its encoding is SQL_ASCII", "Make another.")
+    cause = only(replace(FACTS, database=ascii_only))
+    assert (cause.level, cause.stops) == (Level.DEGRADED, False)
+
+
+def test_rq_is_suspended() -> None:
+    cause = only(facts(suspended=True))
+    assert (cause.level, cause.stops) == (Level.UNHEALTHY, True)
+    assert "rq resume" in (cause.remedy or "")
 
 
 @pytest.mark.parametrize(("role", "limit_ms"), [("scheduler", 30_000), ("worker", 90_000)])
@@ -176,7 +202,7 @@ def test_blocked(reason: str | None, level: Level) -> None:
     cause = only(facts(quota=quota, blocked_since_ms=NOW_MS - 5_000))
     assert cause.level is level
     assert cause.since_ms == NOW_MS - 5_000
-    assert at(NOW_MS + 1_000) in cause.text
+    assert f"until {at(NOW_MS + 1_000)}, since {at(NOW_MS - 5_000)}." in cause.sentence(NOW_MS)
     assert judge(facts(quota=replace(quota, blocked_until_ms=NOW_MS))) == []
 
 
@@ -196,12 +222,43 @@ def test_each_metric(metric: Any) -> None:
     assert f"{metric.limit.threshold:g}" in cause.text
 
 
-def test_poison_only() -> None:
-    harmless = [letter("A", Death.TRANSIENT), letter("B", Death.INVALID)]
-    assert judge(facts(dead=harmless)) == []
-    cause = only(facts(dead=[*harmless, letter("C", Death.POISON)]))
+def test_poison_and_assets_that_were_given_up() -> None:
+    invalid = letter("B", Death.INVALID)
+    assert judge(facts(dead=[invalid])) == []
+    cause = only(facts(dead=[invalid, letter("C", Death.POISON)]))
     assert cause.level is Level.DEGRADED
-    assert "refreshing C, which" in cause.text
+    assert cause.text == "Workers died refreshing C"
+    cause = only(facts(dead=[invalid, letter("A", Death.TRANSIENT)]))
+    assert (cause.level, cause.text) == (Level.DEGRADED, "1 asset fails: A (why)")
+
+
+def test_failing_assets_from_the_second_attempt_on() -> None:
+    once, twice = Failing("A", 1, "502"), Failing("B", 2, "504")
+    assert judge(facts(failing=[once])) == []
+    assert only(facts(failing=[once, twice])).text == "1 asset fails: B (504)"
+
+
+def test_secondary_rounds() -> None:
+    def planned(minutes_ago: float | None, *, seen_ago: float = 500) -> Facts:
+        last = {**STATE.last_seen_ms, "secondary": NOW_MS - int(seen_ago * MINUTE_MS)}
+        at_ms = None if minutes_ago is None else NOW_MS - int(minutes_ago * MINUTE_MS)
+        return facts(secondary_ms=at_ms, last_seen_ms=last)
+
+    assert judge(planned(61)) == []
+    assert only(planned(61.01)).text == "No secondary round has run (one is due every 30 min)"
+    assert judge(planned(None, seen_ago=61)) == [], "it has just been started"
+    assert only(planned(None, seen_ago=62)).key == "secondary"
+
+
+def test_failing_ticks() -> None:
+    cause = only(facts(failed_ticks={"batch": 2, "secondary": 1}))
+    assert cause.level is Level.DEGRADED
+    assert cause.text == "Ticks failed within the last hour (2 batch, 1 secondary)"
+
+
+def test_a_beginning_in_the_future_is_unknown() -> None:
+    died = replace(letter("A", Death.POISON), died_at_ms=NOW_MS + 3_600_000)
+    assert only(facts(dead=[died])).since_ms is None
 
 
 def test_missing_entry() -> None:
@@ -211,8 +268,9 @@ def test_missing_entry() -> None:
 
 
 def test_outage_is_told_once() -> None:
-    assert only(facts(outage="PostgreSQL: refused")).level is Level.DEGRADED
-    assert only(replace(facts(outage="PostgreSQL: refused"), database="refused")).key == "database"
+    paused = facts(outage="PostgreSQL: refused")
+    assert only(paused).level is Level.DEGRADED
+    assert only(replace(paused, database=POSTGRES_DOWN)).key == "postgresql.unreachable"
 
 
 @pytest.mark.parametrize("rule", rules.RULES)

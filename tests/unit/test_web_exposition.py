@@ -12,10 +12,11 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
+from health.causes import Level
+from health.facts import Facts
 from health.metrics import LATENCY, QUEUE_SIZE, RATE_LIMIT_WAITS, SUCCESS_RATE
-from health.rules import Facts, Level
 from runtime.heartbeat import Process
-from tests.unit.test_health_rules import FACTS, STATE
+from tests.unit.test_health_rules import FACTS, REDIS_DOWN, STATE
 from web.exposition import COUNTERS, exposition
 
 ABBREVIATED = {"s", "ms", "us", "ns", "sec", "b", "kb", "mb", "gb", "tb", "pb", "m", "h", "d"}
@@ -124,7 +125,7 @@ def test_without_a_limit_its_families_are_absent() -> None:
 
 
 def test_without_redis() -> None:
-    found = samples(families(replace(FACTS, state=None, redis="refused"), Level.UNHEALTHY))
+    found = samples(families(replace(FACTS, state=None, redis=REDIS_DOWN), Level.UNHEALTHY))
     assert found["assetq_server_up{server=redis}"] == 0
     assert found["assetq_status{status=unhealthy}"] == 1
     assert "assetq_delayed_items" not in found

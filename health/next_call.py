@@ -1,0 +1,55 @@
+"""What the next call waits for, and what merely explains why little happens."""
+
+from collections.abc import Iterator
+
+from health import causes
+from health.causes import Cause
+from health.facts import Facts, State
+from health.rules import judge
+from queueing import Priority
+
+
+def next_call(facts: Facts, *, urgent: bool) -> Cause | None:
+    """Return what holds the next critical call, or the next other one; None: it may be made now.
+
+    What stops all calls comes first: a call that the quota allows is made by nobody while no
+    worker is alive.
+    """
+    stopped = next((cause for cause in judge(facts) if cause.stops), None)
+    if stopped or facts.state is None:
+        return stopped
+    quota = facts.state.quota
+    at_ms, reason = quota.urgent if urgent else quota.background
+    if at_ms <= quota.now_ms:
+        return None
+    match reason:
+        case "blocked":
+            return causes.blocked(quota, facts.state.blocked_since_ms)
+        case "breaker":
+            return causes.breaker(quota)
+        case "hold":
+            return causes.hold(quota)
+    return causes.wait(reason, at_ms)
+
+
+def next_refresh(facts: Facts) -> Cause | None:
+    """Return what the pending work waits for; None: it is done now, or nothing is pending."""
+    if facts.state is None:
+        return next_call(facts, urgent=False)
+    stats = facts.state.stats
+    if any(stats.queued.values()):
+        return next_call(facts, urgent=stats.queued[Priority.CRITICAL] > 0)
+    if not stats.pending:
+        return None
+    stopped = next((cause for cause in judge(facts) if cause.stops), None)
+    if stopped or not stats.hint.wait_ms:
+        return stopped
+    return causes.wait(stats.hint.reason or "delayed", stats.hint.next_at_ms)
+
+
+def notes(state: State) -> Iterator[Cause]:
+    """Yield what explains a quiet system and is no trouble."""
+    for market, until_ms in state.unpublished.items():
+        yield causes.unpublished(market, until_ms)
+    for market in state.closed_markets:
+        yield causes.closed_market(market)
