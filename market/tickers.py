@@ -8,7 +8,7 @@ from typing import Final
 
 from market.errors import InvalidTicker
 
-_TICKER: Final = re.compile(r"(?P<prefix>[CX]):(?P<pair>[A-Z0-9]{5,20})", re.ASCII)
+_TICKER: Final = re.compile(r"(?P<prefix>[CX]):(?P<pair>[A-Z0-9]{4,20})", re.ASCII)
 _SYMBOL: Final = re.compile(r"[A-Z0-9._-]{1,20}", re.ASCII)
 _METALS: Final = ("XAU", "XAG", "XPT", "XPD")
 
@@ -26,7 +26,10 @@ def check_ticker(text: str) -> str:
 
     The provider is case-sensitive, so a lower-case ticker is refused rather than repaired."""
     if not _TICKER.fullmatch(text):
-        raise InvalidTicker(f"{text[:40]!r} is not a ticker: it looks like C:EURUSD or X:BTCUSD")
+        raise InvalidTicker(
+            f"{text[:40]!r} is not a ticker of forex (C:EURUSD) or crypto (X:BTCUSD); "
+            "stocks, options and indices are not supported"
+        )
     return text
 
 
@@ -37,6 +40,13 @@ def check_symbol(text: str) -> str:
             f"{text[:40]!r} is not a symbol: 1 to 20 capital letters, digits, dots, dashes"
         )
     return text
+
+
+def bare(text: str) -> str:
+    """What a spelling has in common with all others of the same asset, to compare them by.
+
+    `eur/usd`, `EUR-USD`, `C:EURUSD` and `EURUSD` are one."""
+    return re.sub(r"[^A-Z0-9]", "", re.sub(r"^[CX]:", "", text.strip().upper()))
 
 
 def asset_kind(ticker: str) -> AssetKind:

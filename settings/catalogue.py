@@ -1,11 +1,12 @@
-"""Reading a catalogue of assets from CSV or YAML, every mistake named with its line or entry."""
+"""The catalogue of assets, CSV or YAML: one pass finds every mistake and names its place."""
 
 from __future__ import annotations
 
 import csv
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,24 @@ from market.tickers import check_symbol, check_ticker
 from queueing import Priority
 from settings.checkout import CATALOGUE
 from settings.files import parse_yaml
+from settings.problems import told
 
 REQUIRED = ("symbol", "polygon_ticker", "asset_type")
 OPTIONAL = ("name", "priority", "update_frequency_seconds")
-_SHOWN_PROBLEMS = 10
+_COLUMNS = (*REQUIRED, *OPTIONAL)
+_SHOWN_PROBLEMS = 50
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+
+
+@dataclass
+class _Found:
+    """What a file holds, before its entries are checked."""
+
+    entries: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    """Where each is (line 2, entry 1), and its fields that are not empty."""
+    problems: list[str] = field(default_factory=list)
+    absent: frozenset[str] = frozenset()
+    """Columns that the header lacks: told once, not in every line."""
 
 
 class CatalogueError(Exception):
@@ -79,6 +93,14 @@ class _Row(BaseModel):
             )
         return names[text]
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_bool(cls, value: Any) -> Any:
+        """YAML's `yes` is neither a number nor a text."""
+        if isinstance(value, bool):
+            raise ValueError(f"{'yes' if value else 'no'}: put it in quotes")  # noqa: TRY004
+        return value
+
     def asset(self) -> Asset:
         return Asset(**{**self.model_dump(), "priority": int(self.priority)})
 
@@ -86,7 +108,7 @@ class _Row(BaseModel):
 def read_assets(path: Path = CATALOGUE) -> list[Asset]:
     """All assets of a file: YAML (a list of entries) if its name says so, else CSV with a header.
 
-    An empty field means "not given". Raises CatalogueError naming every line that is wrong.
+    An empty field means "not given". Raises CatalogueError naming everything that is wrong.
     """
     try:
         text = path.read_text("utf-8-sig")
@@ -94,27 +116,17 @@ def read_assets(path: Path = CATALOGUE) -> list[Asset]:
         raise CatalogueMissing(path, [f"cannot be read: {error.strerror}"]) from error
     except UnicodeDecodeError as error:
         raise CatalogueError(path, ["cannot be read: not UTF-8 text"]) from error
-    rows = _yaml_rows if path.suffix.lower() in (".yaml", ".yml") else _csv_rows
-    assets: dict[str, Asset] = {}
-    problems: list[str] = []
-    for where, fields in rows(path, text):
-        try:
-            asset = _Row.model_validate(fields).asset()
-        except ValidationError as error:
-            problems += [f"{where}: {_told(problem)}" for problem in error.errors()]
-            continue
-        if asset.symbol in assets:
-            problems.append(f"{where}: {asset.symbol} is listed twice")
-        assets[asset.symbol] = asset
-    if problems or not assets:
-        raise CatalogueError(path, problems or ["lists no asset"])
-    return list(assets.values())
+    found = _yaml(text) if path.suffix.lower() in (".yaml", ".yml") else _csv(text)
+    assets = _checked(found)
+    if found.problems or not assets:
+        raise CatalogueError(path, found.problems or ["lists no asset"])
+    return assets
 
 
 def import_catalogue(
     connection: Connection, assets: list[Asset] | None = None, *, overwrite: bool = False
 ) -> ImportCounts:
-    """Stores assets (the shipped catalogue if none are given) in one transaction.
+    """Store assets (the shipped catalogue if none are given) in one transaction.
 
     Without `overwrite` it only adds, and never undoes the user's own edits. Raises CatalogueError,
     DatabaseError.
@@ -123,37 +135,74 @@ def import_catalogue(
     return SymbolRepository(connection).upsert_many(found, overwrite=overwrite)
 
 
-def _csv_rows(path: Path, text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    reader = csv.DictReader(io.StringIO(text), restkey="too many fields", strict=True)
-    missing = [column for column in REQUIRED if column not in (reader.fieldnames or ())]
-    if missing:
-        raise CatalogueError(
-            path, [f"line 1: the columns {', '.join(REQUIRED)} are needed; no {missing[0]}"]
-        )
+def _checked(found: _Found) -> list[Asset]:
+    """The assets of good entries; what is wrong with the others is added to the problems."""
+    assets: list[Asset] = []
+    first: dict[str, str] = {}
+    for where, fields in found.entries:
+        symbol = str(fields.get("symbol", "")).strip()
+        if symbol and first.setdefault(symbol, where) != where:
+            known = f"{symbol[:40]} is listed twice (first in {first[symbol]})"
+            found.problems.append(f"{where}: {known}")
+        try:
+            assets.append(_Row.model_validate(fields).asset())
+        except ValidationError as error:
+            found.problems += [
+                f"{where}: {told(problem, _COLUMNS)}"
+                for problem in error.errors()
+                if not (problem["type"] == "missing" and problem["loc"][0] in found.absent)
+            ]
+    return assets
+
+
+def _csv(text: str) -> _Found:
+    found = _Found()
+    reader = csv.reader(io.StringIO(text), strict=True)
     try:
-        for row in reader:
-            given = {name: value for name, value in row.items() if value not in (None, "")}
-            yield f"line {reader.line_num}", given
+        header = [name.strip().lower() for name in next(reader, [])]
+        found.problems += [f"line 1: {problem}" for problem in _header_problems(header)]
+        found.absent = frozenset(REQUIRED) - set(header)
+        for cells in reader:
+            where = f"line {reader.line_num}"
+            if len(cells) > len(header):
+                found.problems.append(f"{where}: {len(cells)} fields, the header has {len(header)}")
+            row = dict(zip(header, cells, strict=False))
+            given = {name: row[name] for name in _COLUMNS if row.get(name, "").strip()}
+            if given:
+                found.entries.append((where, given))
     except csv.Error as error:
-        raise CatalogueError(path, [f"line {reader.line_num}: {error}"]) from error
+        found.problems.append(f"line {reader.line_num}: {error}")
+    return found
 
 
-def _yaml_rows(path: Path, text: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _header_problems(header: Sequence[str]) -> Iterator[str]:
+    missing = [name for name in REQUIRED if name not in header]
+    if len(header) == 1 and ";" in header[0]:
+        yield "fields are separated by ';': use commas"
+        return
+    if missing:
+        yield f"the columns {', '.join(REQUIRED)} are needed; no {', '.join(missing)}"
+    for name in dict.fromkeys(header):
+        if header.count(name) > 1:
+            yield f"the column {name[:40]!r} is there twice"
+        if name not in _COLUMNS:
+            yield told({"type": "extra_forbidden", "loc": (name,)}, _COLUMNS)
+
+
+def _yaml(text: str) -> _Found:
     try:
         entries = parse_yaml(text)
     except yaml.YAMLError as error:
-        raise CatalogueError(path, [f"not valid YAML: {' '.join(str(error).split())}"]) from error
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise CatalogueError(path, [f"must be a list of entries with {', '.join(REQUIRED)}"])
+        return _Found(problems=[f"not valid YAML: {' '.join(str(error).split())}"])
+    form = f"with {', '.join(REQUIRED)}"
+    if not isinstance(entries, list):
+        return _Found(problems=[f"must be a list of entries {form}"])
+    found = _Found()
     for number, entry in enumerate(entries, 1):
-        given = {str(name): value for name, value in entry.items() if value not in (None, "")}
-        yield f"entry {number}", given
-
-
-def _told(problem: Mapping[str, Any]) -> str:
-    field = ".".join(str(part) for part in problem["loc"])
-    if problem["type"] == "extra_forbidden":
-        return f"{field}: unknown; known are {', '.join(REQUIRED + OPTIONAL)}"
-    if problem["type"] == "missing":
-        return f"{field}: missing"
-    return f"{field}: {problem['msg'].removeprefix('Value error, ')}"
+        where = f"entry {number}"
+        if isinstance(entry, dict):
+            given = {str(name): value for name, value in entry.items() if value not in (None, "")}
+            found.entries.append((where, given))
+        else:
+            found.problems.append(f"{where}: must be a mapping {form}")
+    return found

@@ -1,6 +1,7 @@
 """A mistake in a setting as one line: the name as the user wrote it, the value, what is allowed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from enum import Enum
 from typing import Any
 
@@ -39,6 +40,37 @@ def problems(
         allowed = _allowed(fields[field]) or message
         lines.append(f"{name or place}{_shown(field, problem['input'])}: {_lower(allowed)}.")
     return lines
+
+
+def told(problem: Mapping[str, Any], known: Sequence[str]) -> str:
+    """One mistake in an entry of a file, in words; `known` are the names that an entry may have."""
+    field = ".".join(str(part)[:40] for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        near = get_close_matches(field, known, 1, 0.6)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+        return f"{field}: unknown; {hint}"
+    words = _WORDS.get(problem["type"])
+    if words is None:
+        return f"{field}: {problem['msg'].removeprefix('Value error, ')}"
+    shown = repr(problem.get("input"))[:_LONGEST_SHOWN]
+    return f"{field}: {words.format(shown=shown, **problem.get('ctx', {}))}"
+
+
+_WHOLE = "{shown} is not a whole number"
+_WORDS = {
+    "missing": "missing",
+    "int_parsing": _WHOLE,
+    "int_type": _WHOLE,
+    "int_from_float": _WHOLE,
+    "int_parsing_size": _WHOLE,
+    "greater_than_equal": "{shown} must be at least {ge}",
+    "less_than_equal": "{shown} must be at most {le}",
+    "string_type": "{shown} is not text; put it in quotes",
+    "string_unicode": "{shown} is not text",
+    "string_too_short": "must not be empty",
+    "string_too_long": "must be at most {max_length} characters",
+}
+"""pydantic's kinds of mistakes; its own words are for programmers."""
 
 
 def _shown(field: str, value: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ import click
 
 from cli.commands.enqueue import find_assets, start_work
 from cli.exits import CommandError, ExitCode
+from cli.names import resolve
 from cli.options import PRIORITY, as_json
 from cli.session import confirm, load_settings, open_context, open_database
 from cli.show.output import iso, print_json, print_table
@@ -133,17 +133,15 @@ def _chosen(context: Context, symbols: Sequence[str], all_: bool) -> list[DeadLe
     if bool(symbols) == all_:
         raise click.UsageError("Name symbols, or use --all, not both.")
     letters = {letter.symbol: letter for letter in context.queue.dead()}
-    wanted = list(letters) if all_ else list(dict.fromkeys(symbols))
-    unknown = [symbol for symbol in wanted if symbol not in letters]
-    if unknown:
-        raise CommandError([_unknown(symbol, letters) for symbol in unknown], ExitCode.NOT_FOUND)
-    return [letters[symbol] for symbol in wanted]
-
-
-def _unknown(symbol: str, letters: dict[str, DeadLetter]) -> str:
-    near = difflib.get_close_matches(symbol.upper(), letters, 3, 0.6)
-    hint = f" Did you mean {' or '.join(near)}?" if near else ""
-    return f"{symbol} is not among the dead letters.{hint} `assetq dead list` shows them."
+    if all_:
+        return list(letters.values())
+    names = resolve(
+        symbols,
+        {symbol: [] for symbol in letters},
+        what="among the dead letters",
+        remedy="`assetq dead list` shows them.",
+    )
+    return [letters[name] for name in names]
 
 
 def _pending(context: Context, symbols: Sequence[str]) -> set[str]:

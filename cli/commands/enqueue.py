@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Sequence
 
 import click
 
 from cli.exits import CommandError, ExitCode
+from cli.names import resolve
 from cli.options import PRIORITY, as_json
 from cli.session import load_settings, open_context, open_database
 from cli.show.output import note, print_json, print_table
@@ -21,9 +20,6 @@ from runtime.heartbeat import living
 from worker.ticks import Ticks
 from worker.work import price_request, unusable
 
-_PLAUSIBLE = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
-_SHOWN = 40
-
 
 @click.command()
 @click.argument("symbols", nargs=-1, required=True, metavar="SYMBOL…")
@@ -33,7 +29,8 @@ def enqueue(symbols: tuple[str, ...], priority: int | None, json_: bool) -> None
     """Request refreshes: of all the assets named, or of none if one is unknown.
 
     An asset that is pending keeps the more urgent of both requests; a dead letter is revived.
-    A full queue refuses what is not critical (exit code 5).
+    A full queue refuses what is not critical (exit code 5). EUR/USD, eurusd and C:EURUSD are
+    understood as EURUSD.
     """
     settings = load_settings()
     with open_database(settings) as connection:
@@ -56,44 +53,30 @@ def enqueue(symbols: tuple[str, ...], priority: int | None, json_: bool) -> None
         )
 
 
-def find_assets(connection: Connection, symbols: Sequence[str]) -> list[StoredAsset]:
-    """The tracked assets, each once, in the given order. Raises CommandError naming every symbol
-    that is malformed or unknown, with the nearest spellings."""
-    wanted = list(dict.fromkeys(symbols))
-    malformed = [symbol for symbol in wanted if not _PLAUSIBLE.fullmatch(symbol)]
-    if malformed:
-        raise CommandError(
-            [
-                f"{symbol[:_SHOWN]!a} is not a symbol: 1 to 64 letters, digits, . _ : / or -."
-                for symbol in malformed
-            ],
-            ExitCode.USAGE,
-        )
+def find_assets(connection: Connection, typed: Sequence[str]) -> list[StoredAsset]:
+    """The tracked assets that are meant, each once, in the given order.
+
+    Raises CommandError naming everything that is no symbol, unknown, or malformed in the table.
+    """
     repository = SymbolRepository(connection)
-    known = repository.get_many(wanted)
-    if unknown := [symbol for symbol in wanted if symbol not in known]:
-        everything = repository.list()
-        raise CommandError([_unknown(symbol, everything) for symbol in unknown], ExitCode.NOT_FOUND)
-    flaws = [why for a in known.values() if (why := unusable(a.symbol, a.polygon_ticker))]
+    known = repository.get_many(list(typed))
+    if not known.keys() >= set(typed):
+        known = {asset.symbol: asset for asset in repository.list()}
+    names = resolve(
+        typed,
+        {symbol: [asset.polygon_ticker] for symbol, asset in known.items()},
+        what="a tracked symbol",
+        remedy="`assetq symbols list` shows all; `assetq symbols import FILE` adds more."
+        if known
+        else "There are none. Run `assetq symbols import`.",
+    )
+    assets = [known[name] for name in names]
+    flaws = [why for asset in assets if (why := unusable(asset.symbol, asset.polygon_ticker))]
     if flaws:
         raise CommandError(
             [f"trading.symbols: {why}. Correct that row." for why in flaws], ExitCode.USAGE
         )
-    return [known[symbol] for symbol in wanted]
-
-
-def _unknown(symbol: str, assets: Sequence[StoredAsset]) -> str:
-    if not assets:
-        return f"{symbol} is not a tracked symbol: there are none. Run `assetq symbols import`."
-    names = {asset.symbol.upper(): asset.symbol for asset in assets}
-    names |= {asset.polygon_ticker.upper(): asset.symbol for asset in assets}
-    near = difflib.get_close_matches(symbol.upper(), names, 3, 0.6)
-    spellings = list(dict.fromkeys(names[name] for name in near))
-    hint = f"Did you mean {' or '.join(spellings)}? " if spellings else ""
-    return (
-        f"{symbol} is not a tracked symbol. {hint}`assetq symbols list` shows all; "
-        "`assetq symbols import FILE` adds more."
-    )
+    return assets
 
 
 def _enqueue(

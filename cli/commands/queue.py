@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
+from cli.names import resolve
 from cli.options import as_json
 from cli.session import open_context
 from cli.show.output import cell, print_facts, print_json, print_table
 from cli.show.waits import Listed, band_name, listing, next_wait, waited_s
 from health.texts import span
+from runtime.context import Context
 
 
 @click.group()
@@ -62,12 +66,16 @@ def stats(json_: bool) -> None:
 
 
 @queue.command("list")
+@click.argument("symbols", nargs=-1, metavar="[SYMBOL…]")
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=50, show_default=True)
 @as_json
-def list_(limit: int, json_: bool) -> None:
-    """Pending items: those in work, queued ones in the order of claims, delayed ones by time."""
+def list_(symbols: tuple[str, ...], limit: int, json_: bool) -> None:
+    """Pending items: those in work, queued ones in the order of claims, delayed ones by time.
+
+    Only those of SYMBOL, if any is named.
+    """
     with open_context() as context:
-        found = listing(context, limit)
+        found = _named(context, symbols) if symbols else listing(context, limit)
         now_ms = context.redis_now_ms()
         size = context.queue.size
     if json_:
@@ -89,8 +97,19 @@ def list_(limit: int, json_: bool) -> None:
         ],
         empty="nothing is queued",
     )
-    if size > len(found):
+    if size > len(found) and not symbols:
         click.echo(f"… and {size - len(found)} more (--limit)")
+
+
+def _named(context: Context, symbols: Sequence[str]) -> list[Listed]:
+    """The pending items that are meant. Raises CommandError."""
+    names = resolve(
+        symbols,
+        {name: [] for name in context.queue.pending()},
+        what="pending",
+        remedy="`assetq enqueue` requests it.",
+    )
+    return [one for one in listing(context, context.queue.size) if one.item.symbol in names]
 
 
 @queue.command()

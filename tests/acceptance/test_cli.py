@@ -124,6 +124,28 @@ def test_each_state_of_an_item_and_each_wait_is_explained(cli: Cli, queue: Prior
     assert (stats["total_items"], stats["leased"], stats["delayed"]) == (3, 1, 1)
 
 
+@pytest.mark.parametrize("typed", ["gbpusd", "GBP/USD", "gbp-usd", "C:GBPUSD", "c:gbp/usd"])
+def test_a_symbol_is_understood_however_it_is_written(
+    cli: Cli, assets: None, queue: PriorityQueue, typed: str
+) -> None:
+    done = cli.here("enqueue", typed, "GBPUSD", "--json").json
+    assert [row["symbol"] for row in done["results"]] == ["GBPUSD"]
+    assert [row["symbol"] for row in cli.here("queue", "list", typed, "--json").json] == ["GBPUSD"]
+    claimed = queue.claim()
+    assert isinstance(claimed, Claimed)
+    queue.end(claimed, [Bury("GBPUSD", Death.INVALID, "why")], answered=True)
+    assert cli.here("dead", "retry", typed).out == "GBPUSD: enqueued\n"
+
+
+def test_a_spelling_that_several_symbols_share_is_not_guessed(
+    cli: Cli, assets: None, tmp_path: Path
+) -> None:
+    (tmp_path / "twin.csv").write_text("symbol,polygon_ticker,asset_type\nGBP-USD,C:GBPUSD,forex\n")
+    assert cli.here("symbols", "import", "twin.csv").code == 0
+    cli.here("enqueue", "gbp/usd").failed(6, "may mean GBPUSD or GBP-USD. Name one of them.")
+    assert cli.here("enqueue", "GBPUSD").code == 0
+
+
 def test_a_full_queue_refuses_by_name_but_never_what_is_critical(cli: Cli, assets: None) -> None:
     done = cli.here("enqueue", "GBPUSD", "ETHUSDT", "--priority", "4", QUEUE_MAX_SIZE="1")
     done.failed(5, "refused ETHUSDT: the queue is full (1 of 1)", "QUEUE_MAX_SIZE")

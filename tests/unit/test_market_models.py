@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from market.errors import InvalidTicker, MarketError, default_message
 from market.models import SnapshotItem, WireBar, to_instant, to_number, to_price
-from market.tickers import AssetKind, asset_kind, check_symbol, check_ticker, market_of
+from market.tickers import AssetKind, asset_kind, bare, check_symbol, check_ticker, market_of
 from market.tiers import TIERS, Tier
 
 
@@ -87,20 +87,38 @@ def test_absent_null_and_unknown_fields_do_no_harm() -> None:
     assert item.last_quote.mid is None
 
 
-@pytest.mark.parametrize("ticker", ["C:EURUSD", "X:BTCUSD", "X:1INCHUSD"])
+@pytest.mark.parametrize("ticker", ["C:EURUSD", "X:BTCUSD", "X:1INCHUSD", "X:TUSD"])
 def test_good_tickers(ticker: str) -> None:
     assert check_ticker(ticker) == ticker
 
 
 @pytest.mark.parametrize(
     "ticker",
-    ["", "EURUSD", "c:EURUSD", "C:EUR", "C:EUR/USD", "C:EURUSD\n", "I:SPX", "C:EURUSD,X:A"],
+    [
+        "",
+        "EURUSD",
+        "c:EURUSD",
+        "C:EUR",
+        "C:EUR/USD",
+        "C:EURUSD\n",
+        "I:SPX",
+        "C:EURUSD,X:A",
+        "AAPL",
+        "O:SPY251219C00650000",
+    ],
 )
 def test_bad_tickers(ticker: str) -> None:
     with pytest.raises(InvalidTicker, match="not a ticker") as caught:
         check_ticker(ticker)
     assert isinstance(caught.value, ValueError)
     assert caught.value.sent is False
+
+
+@pytest.mark.parametrize(
+    "text", ["EURUSD", "eurusd", "EUR/USD", "eur-usd", "C:EURUSD", " c:eur/usd "]
+)
+def test_spellings_of_one_asset_are_alike(text: str) -> None:
+    assert bare(text) == "EURUSD"
 
 
 def test_symbols() -> None:
