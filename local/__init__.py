@@ -1,0 +1,1 @@
+"""One machine without servers: embedded Valkey and PostgreSQL, the sandbox, `assetq up`."""

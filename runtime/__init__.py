@@ -1,0 +1,1 @@
+"""What every process shares: context, Redis client, logs, heartbeat, stop flag, failpoints."""

@@ -1,0 +1,1 @@
+"""Decides which tick runs when, on Redis' clock, and pushes it."""

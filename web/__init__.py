@@ -1,0 +1,1 @@
+"""Health, metrics and rq-dashboard over HTTP."""

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from bench.pictures import PICTURES
+from health.causes import WAITS
+from queueing import Keys
+from runtime.redis_outage import _KNOWN as REFUSALS
 from tests.kit.rooms import FLOORS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -55,7 +58,24 @@ def test_prose_wraps_at_100_columns(page: Path) -> None:
 @pytest.mark.parametrize("page", [*ROOT.glob("docs/*.md")], ids=lambda page: page.name)
 def test_a_page_is_short(page: Path) -> None:
     words = [word for word in page.read_text("utf-8").split() if re.search(r"\w", word)]
-    assert len(words) <= (2 if page.name == "internals.md" else 1) * WORDS
+    most = (2 if page.name == "internals.md" else 1) * WORDS
+    assert len(words) <= most, f"{page.name} is too long: say less, or give it a page of its own"
+
+
+def test_every_key_stands_in_the_data_model() -> None:
+    page = (ROOT / "docs" / "internals.md").read_text("utf-8")
+    keys, prefix = Keys(), "assetq:{massive}:"
+    named = [getattr(keys, name) for name, of in vars(Keys).items() if hasattr(of, "attrname")]
+    short = [key.removeprefix(prefix) for key in named if str(key).startswith(prefix)]
+    assert len(short) > 15
+    assert not [name for name in short if f"`{name}" not in page]
+
+
+def test_every_wait_and_every_refusal_of_redis_is_explained() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text("utf-8").lower()
+    words = [*WAITS.values(), *(cause for cause, _ in REFUSALS.values())]
+    assert len(words) > 15
+    assert not [text for text in words if text.lower() not in page]
 
 
 @pytest.mark.parametrize("name", PICTURES)
