@@ -1,4 +1,4 @@
-"""market_data.ohlcv_5m: 5-minute bars."""
+"""market_data.ohlcv_5m and ohlcv_1d: bars."""
 
 from __future__ import annotations
 
@@ -6,15 +6,22 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from psycopg.sql import SQL, Identifier
+
 from db.connection import Connection, unit_of_work
+from db.coverage import DAILY, FIVE_MINUTES
 from db.queries import sql
 from db.rows import BarLike, SymbolRefresh, storable_text, unstorable_bar
 
+_TABLES = {
+    FIVE_MINUTES: Identifier("market_data", "ohlcv_5m"),
+    DAILY: Identifier("market_data", "ohlcv_1d"),
+}
 _COLUMNS = ("open", "high", "low", "close", "volume", "vwap", "trades")
 
 
 class SeriesBar(NamedTuple):
-    """A bar of one symbol. `start` is in UTC."""
+    """A bar of one symbol."""
 
     symbol: str
     start: datetime
@@ -29,31 +36,35 @@ class BarRepository:
         self._connection = connection
 
     def newest(self, symbols: Sequence[str]) -> dict[str, datetime]:
-        """The start of the newest bar of each symbol; symbols without bars are absent."""
+        """The start of the newest 5-minute bar of each symbol; those without bars are absent."""
         with unit_of_work(self._connection):
             rows = self._connection.execute(sql("last_bars"), {"symbols": list(symbols)})
             return dict(rows.fetchall())
 
 
-def series_bars(items: Iterable[SymbolRefresh]) -> tuple[list[SeriesBar], list[str]]:
-    """The bars that can be stored, one per symbol and start, and what is wrong with the others."""
+def series_bars(
+    items: Iterable[SymbolRefresh], timeframe: str
+) -> tuple[list[SeriesBar], list[SeriesBar]]:
+    """The bars that can be stored, one per symbol and start, and those that cannot."""
     bars: dict[tuple[str, datetime], SeriesBar] = {}
-    flaws = []
+    flawed = []
     for item in items:
-        source = storable_text(str(item.price.source)) or ""
-        for bar in item.bars:
-            if why := unstorable_bar(bar):
-                flaws.append(f"a bar of {item.symbol}: {why}")
-                continue
-            start = bar.start.astimezone(UTC)
-            bars[item.symbol, start] = SeriesBar(item.symbol, start, source, bar)
-    return list(bars.values()), flaws
+        source = item.source or (str(item.price.source) if item.price else "")
+        for bar in item.bars_of(timeframe):
+            row = SeriesBar(item.symbol, bar.start, storable_text(source) or "", bar)
+            if unstorable_bar(bar):
+                flawed.append(row)
+            else:
+                bars[item.symbol, bar.start.astimezone(UTC)] = row
+    return list(bars.values()), flawed
 
 
-def upsert_bars(connection: Connection, observed_at_ms: int, bars: Sequence[SeriesBar]) -> int:
+def upsert_bars(
+    connection: Connection, observed_at_ms: int, timeframe: str, bars: Sequence[SeriesBar]
+) -> int:
     """Write the bars that are newer, inside the caller's transaction; returns their number."""
     return connection.execute(
-        sql("upsert_bars"),
+        SQL(sql("upsert_bars")).format(table=_TABLES[timeframe]),
         {
             "observed_at_ms": observed_at_ms,
             "symbol": [bar.symbol for bar in bars],

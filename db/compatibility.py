@@ -21,6 +21,20 @@ _BIG = ("bigint", "numeric")
 _INSTANT = ("timestamp with time zone", "timestamp without time zone")
 _ID = ("uuid", "bigint", "integer", "smallint", *_TEXT)
 
+_BARS: Mapping[str, Sequence[str]] = {
+    "symbol_id": _ID,
+    "ts": _INSTANT,
+    "open": _NUMBER,
+    "high": _NUMBER,
+    "low": _NUMBER,
+    "close": _NUMBER,
+    "volume": _NUMBER,
+    "vwap": _NUMBER,
+    "trades": _INTEGER,
+    "source": _TEXT,
+    "observed_at_ms": _BIG,
+}
+
 # Column → types that can be read and written as they are. The first one is what assetq makes.
 _COLUMNS: Mapping[str, Mapping[str, Sequence[str]]] = {
     "trading.symbols": {
@@ -35,19 +49,8 @@ _COLUMNS: Mapping[str, Mapping[str, Sequence[str]]] = {
         "metadata": ("jsonb",),
         "updated_at": _INSTANT,
     },
-    "market_data.ohlcv_5m": {
-        "symbol_id": _ID,
-        "ts": _INSTANT,
-        "open": _NUMBER,
-        "high": _NUMBER,
-        "low": _NUMBER,
-        "close": _NUMBER,
-        "volume": _NUMBER,
-        "vwap": _NUMBER,
-        "trades": _INTEGER,
-        "source": _TEXT,
-        "observed_at_ms": _BIG,
-    },
+    "market_data.ohlcv_5m": _BARS,
+    "market_data.ohlcv_1d": _BARS,
     "data_sources.api_providers": {
         "id": _ID,
         "code": _TEXT,
@@ -88,6 +91,7 @@ _INDISPENSABLE: Mapping[str, Sequence[str]] = {
 # Written as NULL at times: a symbol that never succeeded, a call that got no answer.
 _NULLABLE: Mapping[str, Sequence[str]] = {
     "market_data.ohlcv_5m": ("vwap", "trades"),
+    "market_data.ohlcv_1d": ("vwap", "trades"),
     "data_sources.data_sync_status": ("last_sync_timestamp", "error"),
     "data_sources.api_calls": ("status", "error"),
 }
@@ -95,6 +99,7 @@ _NULLABLE: Mapping[str, Sequence[str]] = {
 # Keys that must have the type of the id they repeat: column → relation whose id it is.
 _REFERENCES: Mapping[tuple[str, str], str] = {
     ("market_data.ohlcv_5m", "symbol_id"): "trading.symbols",
+    ("market_data.ohlcv_1d", "symbol_id"): "trading.symbols",
     ("data_sources.data_sync_status", "ticker_id"): "trading.symbols",
     ("data_sources.data_sync_status", "provider_id"): "data_sources.api_providers",
 }

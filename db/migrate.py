@@ -13,11 +13,14 @@ from psycopg import errors
 
 from db.compatibility import problems
 from db.connection import Connection, Limits, connect, unit_of_work
-from db.errors import IncompatibleSchema, MigrationMissing, MigrationRunning
+from db.errors import DatabaseError, IncompatibleSchema, MigrationMissing, MigrationRunning
 from db.queries import sql
+from db.translation import first_line
+from db.warnings import VIEWS, warnings
 
 log = structlog.get_logger(__name__)
 
+_VIEWS_FILE = "0006-views"
 MINIMUM_SERVER = 130_000  # gen_random_uuid() without an extension
 
 # A statement may take long on a big table of the user's, but waits for locks only briefly:
@@ -26,7 +29,7 @@ _LIMITS = Limits(statement_s=600.0, lock_s=15.0, idle_s=0)
 
 
 def migrate(url: str, *, wait_s: float = 60.0) -> list[str]:
-    """Apply what is missing, all or nothing; returns the names in order.
+    """Apply what is missing, views that were dropped included; returns the names in order.
 
     Safe to call again, and from several machines at once: one works, the others wait up to
     `wait_s`. Raises DatabaseUnavailable, PermissionMissing, MigrationRunning, DatabaseBusy (a
@@ -38,12 +41,15 @@ def migrate(url: str, *, wait_s: float = 60.0) -> list[str]:
     ):
         _lock(connection)
         with unit_of_work(connection, _LIMITS):
-            missing = _pending(connection)
+            missing = _pending(connection) or _lost_views(connection)
             if missing:
                 _check(connection)
                 _apply(connection, missing)
+        cautions = warnings(connection) if missing else []
     for name in missing:
         log.info("migrate.applied", migration=name)
+    for caution in cautions:
+        log.warning("migrate.caution", detail=caution)
     return missing
 
 
@@ -79,6 +85,12 @@ def _pending(connection: Connection) -> list[str]:
     return [name for name in _files() if (name,) not in applied]
 
 
+def _lost_views(connection: Connection) -> list[str]:
+    """The migration that makes views, if one was dropped (to change a column's type, say)."""
+    lost = connection.execute(sql("missing_views"), {"views": list(VIEWS)}).fetchall()
+    return [_VIEWS_FILE] if lost else []
+
+
 def _check(connection: Connection) -> None:
     if connection.info.server_version < MINIMUM_SERVER:
         raise IncompatibleSchema(["assetq needs PostgreSQL 13 or newer"])
@@ -91,7 +103,15 @@ def _apply(connection: Connection, names: list[str]) -> None:
     connection.execute(sql("create_migrations"))
     files = _files()
     for name in names:
-        connection.execute(files[name])
+        try:
+            connection.execute(files[name])
+        except (errors.DataError, errors.IntegrityError, errors.ProgrammingError) as error:
+            if isinstance(error, errors.InsufficientPrivilege):
+                raise
+            raise DatabaseError(
+                f"Migration {name} was refused, and nothing was changed: {first_line(error)}.",
+                sqlstate=error.sqlstate,
+            ) from error
         connection.execute(sql("insert_migration"), {"name": name})
 
 

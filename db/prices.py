@@ -6,25 +6,25 @@ from collections.abc import Sequence
 
 from db.connection import Connection
 from db.queries import sql
-from db.rows import SymbolRefresh, instant_text, storable_text
+from db.rows import PriceLike, instant_text, storable_text
 
 CHANGED, ALTERED = "changed", "altered"
 
 
 def update_prices(
-    connection: Connection, observed_at_ms: int, items: Sequence[SymbolRefresh]
+    connection: Connection, observed_at_ms: int, items: Sequence[tuple[str, PriceLike]]
 ) -> dict[str, str]:
-    """Write the prices that are newer, inside the caller's transaction; symbol → verdict.
+    """Write the (symbol, price) that are newer, inside the caller's transaction; symbol → verdict.
 
     CHANGED: this price is stored now. ALTERED: the table did not take it as written. Any other:
     the stored one is newer.
     """
-    prices = [item.price for item in items]
+    prices = [price for _, price in items]
     rows = connection.execute(
         sql("update_prices"),
         {
             "observed_at_ms": observed_at_ms,
-            "symbol": [item.symbol for item in items],
+            "symbol": [symbol for symbol, _ in items],
             "last_price": [price.last for price in prices],
             "bid": [price.bid for price in prices],
             "ask": [price.ask for price in prices],

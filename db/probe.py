@@ -9,12 +9,14 @@ from datetime import UTC, datetime
 from db.bars import upsert_bars
 from db.calls import insert_call
 from db.connection import Connection, unit_of_work
+from db.coverage import FULL_DAY
 from db.errors import DatabaseError, DatabaseUnavailable, MigrationMissing, WritesRefused
 from db.isolation import isolate
 from db.prices import update_prices
 from db.queries import sql
-from db.refresh import PROVIDER, upsert_status
+from db.refresh import PROVIDER
 from db.rows import CallAudit
+from db.status import upsert_status
 
 _LOCK_S = 1.0
 
@@ -32,7 +34,8 @@ def can_store(connection: Connection, provider: str = PROVIDER) -> WritesRefused
         with unit_of_work(connection, limits), connection.transaction(force_rollback=True):
             connection.execute(sql("lock_symbols"), {"symbols": []})
             update_prices(connection, 0, [])
-            upsert_bars(connection, 0, [])
+            for timeframe in FULL_DAY:
+                upsert_bars(connection, 0, timeframe, [])
             upsert_status(connection, provider, 0, [])
             _try_call(connection, provider)
     except (DatabaseUnavailable, MigrationMissing):

@@ -8,8 +8,11 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Protocol
 
+from db.coverage import FIVE_MINUTES, Asked
+
 MAX_TEXT = 500
 _MAX_EXPONENT = 30  # far beyond any price or volume, far within the range of numeric
+_YEAR_2100_MS = 4_102_444_800_000
 _PRICE_NUMBERS = ("last", "bid", "ask", "daily_open", "daily_high", "daily_low", "daily_close")
 _BAR_NUMBERS = ("open", "high", "low", "close", "volume", "vwap")
 
@@ -62,13 +65,29 @@ class BarLike(Protocol):
 
 @dataclass(frozen=True)
 class SymbolRefresh:
-    """The part of an API answer that concerns one symbol."""
+    """The part of an API answer that concerns one symbol.
+
+    `bars` are of 5 minutes, `daily` of UTC days. `asked` is the range that the call asked for: it
+    becomes coverage, also where no bar came. With `bars_only`, or without a price, the stored
+    price and the sync status stay as they are. `source` is that of the bars, else the price's.
+    """
 
     symbol: str
-    price: PriceLike
+    price: PriceLike | None
     bars: Sequence[BarLike] = ()
     bars_only: bool = False
-    """Store the bars only: `price` names their source; stored price and sync status stay."""
+    daily: Sequence[BarLike] = ()
+    asked: Asked | None = None
+    source: str = ""
+
+    @property
+    def new_price(self) -> PriceLike | None:
+        """The price to store; None: it is about bars only."""
+        return None if self.bars_only else self.price
+
+    def bars_of(self, timeframe: str) -> Sequence[BarLike]:
+        """Its bars of that timeframe."""
+        return self.bars if timeframe == FIVE_MINUTES else self.daily
 
 
 @dataclass(frozen=True)
@@ -119,6 +138,11 @@ def unstorable_bar(bar: BarLike) -> str | None:
 def instant_text(moment: datetime) -> str:
     """The one form of an instant in metadata: UTC, microseconds, text order = time order."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def instant_of(observed_at_ms: int) -> datetime:
+    """The instant of a time in Unix milliseconds, at most that of the year 2100."""
+    return datetime.fromtimestamp(min(max(observed_at_ms, 0), _YEAR_2100_MS) / 1000, UTC)
 
 
 def parse_instant(text: str | None) -> datetime | None:

@@ -1,1 +1,1 @@
-INSERT INTO assetq.migrations (name) VALUES (%(name)s);
+INSERT INTO assetq.migrations (name) VALUES (%(name)s) ON CONFLICT (name) DO NOTHING;

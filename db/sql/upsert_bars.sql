@@ -1,6 +1,6 @@
--- Writes bars; one that stands there is replaced by a newer observation only, whatever it holds,
+-- Writes bars; a stored one is replaced by a newer observation only, whatever it holds,
 -- so corrections arrive and late answers do not. Called while the symbols' rows are locked.
-INSERT INTO market_data.ohlcv_5m AS bar
+INSERT INTO {table} AS bar
     (symbol_id, ts, open, high, low, close, volume, vwap, trades, source, observed_at_ms)
 SELECT s.id, n.ts, n.open, n.high, n.low, n.close, n.volume, n.vwap, n.trades, n.source,
        %(observed_at_ms)s::bigint

@@ -19,7 +19,14 @@ from db.migrate import migrate, pending, require_current_schema
 from db.symbols import SymbolRepository
 from tests.kit.db_data import CRITICAL, INTEGER_IDS, UUID_IDS, one, rows, run
 
-ALL = ["0001-symbols", "0002-bars", "0003-data-sources"]
+ALL = [
+    "0001-symbols",
+    "0002-bars",
+    "0003-data-sources",
+    "0004-daily-bars",
+    "0005-coverage",
+    "0006-views",
+]
 
 
 def test_a_fresh_database_and_again(database_url: str) -> None:
@@ -223,3 +230,17 @@ def test_a_strict_column_of_the_users_is_named_at_import(database_url: str) -> N
         gold = CRITICAL[:1]
         assert repository.upsert_many(gold).updated == 1, "a row that exists is completed"
         assert [asset.symbol for asset in repository.list(band=1)] == ["XAUUSD"]
+
+
+def test_views_that_were_dropped_to_change_a_column_are_made_again(migrated_url: str) -> None:
+    views = "market_data.ohlcv_15m, market_data.ohlcv_1h, market_data.ohlcv_4h"
+    run(
+        migrated_url,
+        f"DROP VIEW {views}, market_data.ohlcv_1d_utc; "
+        "ALTER TABLE market_data.ohlcv_5m ALTER volume TYPE numeric(30, 8)",
+    )
+    with connect(migrated_url) as connection:
+        require_current_schema(connection)  # workers go on meanwhile
+        assert migrate(migrated_url) == ["0006-views"]
+        assert migrate(migrated_url) == []
+        assert rows(connection, "SELECT * FROM market_data.ohlcv_1h") == []

@@ -103,7 +103,7 @@ def test_a_full_disk_is_found(migrated_url: str) -> None:
 
 @pytest.mark.parametrize("table", TABLES)
 def test_a_dropped_table_is_found(migrated_url: str, table: str) -> None:
-    run(migrated_url, f"DROP TABLE {table}")
+    run(migrated_url, f"DROP TABLE {table} CASCADE")
     with connect(migrated_url) as connection, pytest.raises(MigrationMissing):
         can_store(connection)
 

@@ -1,0 +1,235 @@
+-- Views for readers: coverage, bars of 15 minutes to a day made of the 5-minute bars, and the latest
+-- prices. A view whose name the user has taken for something else is not made; one that was dropped
+-- is made again by the next `assetq migrate`.
+
+-- A tenth of the bars may lack in a complete day: no ticks in five minutes make no bar.
+DO $assetq$
+BEGIN
+    IF to_regclass('market_data.coverage') IS NULL THEN
+        CREATE VIEW market_data.coverage AS
+        SELECT s.symbol::text AS symbol,
+               t.timeframe,
+               d.day::date AS day,
+               CASE
+                   WHEN c.day IS NULL AND d.day + interval '1 day' <= now() AT TIME ZONE 'UTC'
+                       THEN 'missing'
+                   WHEN c.whole IS NOT TRUE THEN 'pending'
+                   WHEN c.expected = 0 THEN 'closed'
+                   WHEN c.bars + c.refused = 0
+                       THEN CASE WHEN c.look_again_at IS NULL THEN 'closed' ELSE 'pending' END
+                   WHEN c.agrees IS FALSE OR c.refused > 0 THEN 'sparse'
+                   WHEN c.agrees OR c.bars >= 0.9 * c.expected THEN 'complete'
+                   ELSE 'sparse'
+               END AS status,
+               coalesce(c.bars, 0) AS bars,
+               c.expected,
+               c.refused,
+               c.agrees,
+               c.asked_at,
+               c.look_again_at
+        FROM trading.symbols AS s
+        CROSS JOIN (VALUES ('5m'), ('1d')) AS t (timeframe)
+        CROSS JOIN LATERAL (
+            SELECT min(known.day) AS first FROM market_data.coverage_days AS known
+            WHERE known.symbol_id = s.id AND known.timeframe = t.timeframe
+        ) AS series
+        CROSS JOIN LATERAL generate_series(
+            series.first::timestamp, (now() AT TIME ZONE 'UTC')::date::timestamp, '1 day') AS d (day)
+        LEFT JOIN market_data.coverage_days AS c
+            ON c.symbol_id = s.id AND c.timeframe = t.timeframe AND c.day = d.day::date;
+        COMMENT ON VIEW market_data.coverage IS
+            'assetq: each UTC day of a series from the first that was asked for: complete, sparse (bars lack, or do not add up to the daily bar), pending (not over, or to be asked for again), missing (never asked for), closed (no session).';
+    END IF;
+END
+$assetq$;
+
+DO $assetq$
+DECLARE
+    instant text;
+    wanted record;
+BEGIN
+    -- A ts without time zone is UTC.
+    SELECT CASE WHEN format_type(atttypid, NULL) = 'timestamp without time zone'
+                THEN '(bar.ts AT TIME ZONE ''UTC'')' ELSE 'bar.ts' END INTO STRICT instant
+    FROM pg_attribute
+    WHERE attrelid = 'market_data.ohlcv_5m'::regclass AND attname = 'ts';
+
+    FOR wanted IN
+        SELECT * FROM (VALUES
+            ('ohlcv_15m', 900), ('ohlcv_1h', 3600), ('ohlcv_4h', 14400), ('ohlcv_1d_utc', 86400)
+        ) AS views (name, seconds)
+    LOOP
+        CONTINUE WHEN to_regclass('market_data.' || wanted.name) IS NOT NULL;
+        EXECUTE format($view$
+            CREATE VIEW market_data.%1$I AS
+            SELECT s.symbol::text AS symbol, b.*,
+                   b.parts = %2$s OR coalesce(c.whole AND c.refused = 0, false) AS complete
+            FROM (
+                SELECT bar.symbol_id,
+                       to_timestamp(floor(extract(epoch FROM %3$s) / %4$s) * %4$s) AS ts,
+                       (array_agg(bar.open ORDER BY bar.ts))[1] AS open,
+                       max(bar.high) AS high,
+                       min(bar.low) AS low,
+                       (array_agg(bar.close ORDER BY bar.ts DESC))[1] AS close,
+                       sum(bar.volume) AS volume,
+                       sum(bar.trades) AS trades,
+                       count(*)::integer AS parts
+                FROM market_data.ohlcv_5m AS bar
+                GROUP BY 1, 2
+            ) AS b
+            JOIN trading.symbols AS s ON s.id = b.symbol_id
+            LEFT JOIN market_data.coverage_days AS c
+                ON c.symbol_id = b.symbol_id AND c.timeframe = '5m'
+                AND c.day = (b.ts AT TIME ZONE 'UTC')::date
+            $view$, wanted.name, wanted.seconds / 300, instant, wanted.seconds);
+        EXECUTE format('COMMENT ON VIEW market_data.%I IS %L', wanted.name,
+            'assetq: made of ohlcv_5m, aligned to UTC. complete: every part that the provider has is there (all, or the rest had no ticks).');
+    END LOOP;
+END
+$assetq$;
+
+DO $assetq$
+BEGIN
+    IF to_regproc('assetq.instant_of') IS NULL THEN
+        -- The metadata of the user's own table may hold a 30 February.
+        CREATE FUNCTION assetq.instant_of(written text) RETURNS timestamptz
+        LANGUAGE plpgsql STABLE AS $function$
+        BEGIN
+            RETURN CASE WHEN written ~ '^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00$'
+                        THEN written::timestamptz END;
+        EXCEPTION WHEN data_exception THEN
+            RETURN NULL;
+        END
+        $function$;
+    END IF;
+
+    IF to_regproc('assetq.is_open') IS NULL THEN
+        -- The hours of market/hours.py: crypto always; forex from Sunday to Friday 17:00 in New
+        -- York; metals an hour later, and not from 17:00 to 18:00.
+        CREATE FUNCTION assetq.is_open(ticker text, at timestamptz) RETURNS boolean
+        LANGUAGE sql STABLE AS $function$
+            SELECT CASE
+                WHEN ticker LIKE 'X:%' THEN true
+                WHEN ticker NOT LIKE 'C:%' THEN NULL
+                WHEN ticker ~ '^C:(XAU|XAG|XPT|XPD)' THEN
+                    CASE extract(isodow FROM local)
+                        WHEN 6 THEN false
+                        WHEN 7 THEN extract(hour FROM local) >= 18
+                        WHEN 5 THEN extract(hour FROM local) < 17
+                        ELSE extract(hour FROM local) <> 17 END
+                ELSE
+                    CASE extract(isodow FROM local)
+                        WHEN 6 THEN false
+                        WHEN 7 THEN extract(hour FROM local) >= 17
+                        WHEN 5 THEN extract(hour FROM local) < 17
+                        ELSE true END
+                END
+            FROM (SELECT at AT TIME ZONE 'America/New_York' AS local) AS clock
+        $function$;
+    END IF;
+
+    IF to_regclass('trading.latest_prices') IS NULL THEN
+        CREATE VIEW trading.latest_prices AS
+        SELECT p.symbol,
+               p.asset_type,
+               p.price,
+               p.bid,
+               p.ask,
+               (p.bid + p.ask) / 2 AS mid,
+               p.as_of,
+               p.fetched_at,
+               date_trunc('milliseconds', now() - p.as_of) AS age,
+               p.source,
+               p.delay,
+               assetq.is_open(p.ticker, now()) AS market_open,
+               p.day_open,
+               p.day_high,
+               p.day_low,
+               p.day_close
+        FROM (
+            SELECT s.symbol::text AS symbol,
+                   s.asset_type::text AS asset_type,
+                   s.polygon_ticker::text AS ticker,
+                   assetq.instant_of(u ->> 'as_of') AS as_of,
+                   CASE WHEN jsonb_typeof(u -> 'observed_at_ms') = 'number'
+                             AND u -> 'observed_at_ms' BETWEEN '0' AND '4102444800000'
+                        THEN to_timestamp((u ->> 'observed_at_ms')::numeric::double precision / 1000)
+                   END AS fetched_at,
+                   u ->> 'source' AS source,
+                   u ->> 'delay' AS delay,
+                   CASE WHEN jsonb_typeof(u -> 'last_price') = 'number'
+                        THEN (u ->> 'last_price')::numeric END AS price,
+                   CASE WHEN jsonb_typeof(u -> 'bid') = 'number'
+                        THEN (u ->> 'bid')::numeric END AS bid,
+                   CASE WHEN jsonb_typeof(u -> 'ask') = 'number'
+                        THEN (u ->> 'ask')::numeric END AS ask,
+                   CASE WHEN jsonb_typeof(u -> 'daily_open') = 'number'
+                        THEN (u ->> 'daily_open')::numeric END AS day_open,
+                   CASE WHEN jsonb_typeof(u -> 'daily_high') = 'number'
+                        THEN (u ->> 'daily_high')::numeric END AS day_high,
+                   CASE WHEN jsonb_typeof(u -> 'daily_low') = 'number'
+                        THEN (u ->> 'daily_low')::numeric END AS day_low,
+                   CASE WHEN jsonb_typeof(u -> 'daily_close') = 'number'
+                        THEN (u ->> 'daily_close')::numeric END AS day_close
+            FROM trading.symbols AS s
+            CROSS JOIN LATERAL (SELECT s.metadata -> 'last_update') AS latest (u)
+            WHERE jsonb_typeof(u) = 'object'
+        ) AS p;
+        COMMENT ON VIEW trading.latest_prices IS
+            'assetq: the latest price of each symbol. as_of: when it was true; fetched_at: when it was learned; delay: how far behind the market its source is.';
+    END IF;
+END
+$assetq$;
+
+-- Comments, where there are none yet and the table is one's own.
+DO $assetq$
+DECLARE
+    wanted record;
+BEGIN
+    FOR wanted IN
+        SELECT * FROM (VALUES
+            ('market_data.ohlcv_5m', 'ts', 'First instant of the bar, in UTC.'),
+            ('market_data.ohlcv_5m', 'volume', 'Units traded; of forex and metals the number of quotes.'),
+            ('market_data.ohlcv_5m', 'trades', 'Trades or quotes in the bar.'),
+            ('market_data.ohlcv_5m', 'source', 'The feed that brought the bar.'),
+            ('market_data.ohlcv_5m', 'observed_at_ms', 'When the call that brought it was granted (Unix time in ms); a newer one replaces the bar.'),
+            ('market_data.ohlcv_1d', 'ts', 'First instant of the UTC day.'),
+            ('market_data.ohlcv_1d', 'source', 'The feed that brought the bar.'),
+            ('market_data.ohlcv_1d', 'observed_at_ms', 'When the call that brought it was granted (Unix time in ms); a newer one replaces the bar.'),
+            ('trading.symbols', 'polygon_ticker', 'The ticker at the provider (C:EURUSD, X:BTCUSD); empty: not tracked by assetq.'),
+            ('trading.symbols', 'priority', '1 critical, 2 high, 3 medium, 4 low.'),
+            ('trading.symbols', 'metadata', 'last_update holds the latest price: see trading.latest_prices.'),
+            ('data_sources.api_providers', 'last_active_at', 'When a worker last began to call the provider.'),
+            ('data_sources.data_sync_status', 'last_sync_timestamp', 'The last success; NULL: never.'),
+            ('data_sources.data_sync_status', 'observed_at_ms', 'When the call was granted (Unix time in ms).'),
+            ('data_sources.api_calls', 'status', 'Of HTTP; NULL: no answer came.'),
+            ('data_sources.api_calls', 'outcome', 'ok, or the kind of error.')
+        ) AS comments (relation, name, text)
+    LOOP
+        IF (SELECT col_description(a.attrelid, a.attnum) IS NULL
+                   AND pg_has_role(c.relowner, 'USAGE')
+            FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
+            WHERE c.oid = wanted.relation::regclass AND a.attname = wanted.name
+              AND NOT a.attisdropped) THEN
+            EXECUTE format('COMMENT ON COLUMN %s.%I IS %L',
+                           wanted.relation::regclass, wanted.name, wanted.text);
+        END IF;
+    END LOOP;
+    FOR wanted IN
+        SELECT * FROM (VALUES
+            ('market_data.ohlcv_5m', 'assetq: 5-minute bars. Whether a day is complete: market_data.coverage.'),
+            ('market_data.ohlcv_1d', 'assetq: the provider''s daily bars. Of 5-minute bars: ohlcv_1d_utc.'),
+            ('data_sources.api_providers', 'assetq: who delivers.'),
+            ('data_sources.data_sync_status', 'assetq: how the newest refresh of each symbol went.'),
+            ('data_sources.api_calls', 'assetq: one row per API call, the audit of the quota.'),
+            ('assetq.migrations', 'assetq: the migrations applied.')
+        ) AS comments (relation, text)
+    LOOP
+        IF (SELECT obj_description(oid, 'pg_class') IS NULL AND pg_has_role(relowner, 'USAGE')
+            FROM pg_class WHERE oid = wanted.relation::regclass) THEN
+            EXECUTE format('COMMENT ON TABLE %s IS %L',
+                           wanted.relation::regclass, wanted.text);
+        END IF;
+    END LOOP;
+END
+$assetq$;

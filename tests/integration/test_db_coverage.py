@@ -1,0 +1,363 @@
+"""Coverage: what was asked for, what came, and what is still to be asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from db.connection import Connection, connect
+from db.coverage import DAILY, Asked, CoverageRepository, look_again_at
+from db.errors import WritesRefused
+from db.migrate import migrate
+from db.refresh import RefreshWriter
+from db.rows import SymbolRefresh
+from db.symbols import SymbolRepository
+from market.quotes import Bar
+from tests.kit.db_data import CRITICAL, INTEGER_IDS, call, one, refresh, rows, run
+
+MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
+DAY = timedelta(days=1)
+CALLS = iter(range(10**9))
+
+
+@pytest.fixture
+def connection(migrated_url: str) -> Iterator[Connection]:
+    with connect(migrated_url) as connection:
+        SymbolRepository(connection).upsert_many(CRITICAL)
+        yield connection
+
+
+@pytest.fixture
+def coverage(connection: Connection) -> CoverageRepository:
+    return CoverageRepository(connection)
+
+
+def ms(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)
+
+
+def bars(start: datetime, count: int, step: timedelta = timedelta(minutes=5)) -> list[Bar]:
+    return [
+        Bar(start + n * step, Decimal(10 + n), Decimal(12 + n), Decimal(9), Decimal(11 + n), n + D1)
+        for n in range(count)
+    ]
+
+
+D1 = Decimal(1)
+
+
+def store(
+    connection: Connection,
+    at: datetime,
+    start: datetime,
+    end: datetime,
+    came: Sequence[Bar] = (),
+    *,
+    symbol: str = "BTCUSD",
+    expected: Mapping[date, int] | None = None,
+    answered_to: datetime | None = None,
+) -> None:
+    """Stores what a call granted at that instant asked for and brought."""
+    asked = Asked(start, end, expected or {}, answered_to)
+    item = SymbolRefresh(symbol, None, came, asked=asked, source="aggregates")
+    RefreshWriter(connection).write(ms(at), call(f"call-{next(CALLS)}"), [item])
+
+
+def statuses(connection: Connection, symbol: str = "BTCUSD") -> dict[str, tuple[str, int]]:
+    query = """
+        SELECT to_char(day, 'MM-DD'), status, bars FROM market_data.coverage
+        WHERE symbol = %s AND timeframe = '5m' AND day < '2026-02-01' AND asked_at IS NOT NULL
+        ORDER BY day
+    """
+    return {day: (status, count) for day, status, count in rows(connection, query, symbol)}
+
+
+def holes(coverage: CoverageRepository, now: datetime, first: date, last: date) -> Any:
+    return coverage.newest_holes(["BTCUSD"], first, last, now=now).get("BTCUSD")
+
+
+def test_a_day_that_runs_is_pending_until_it_was_asked_for_after_its_end(
+    connection: Connection, coverage: CoverageRepository
+) -> None:
+    """A1: first start at 10:02; 120 bars must not count as the day."""
+    at = MONDAY + timedelta(hours=10, minutes=2)
+    store(connection, at, MONDAY, MONDAY + DAY, bars(MONDAY, 120))
+    assert statuses(connection) == {"01-05": ("pending", 120)}
+    hole = holes(coverage, at, MONDAY.date(), MONDAY.date())
+    assert (hole.newest, hole.days, hole.again) == (MONDAY.date(), 1, False)
+    store(connection, at + DAY, MONDAY, MONDAY + DAY, bars(MONDAY, 288))
+    assert statuses(connection) == {"01-05": ("complete", 288)}
+    assert holes(coverage, at + DAY, MONDAY.date(), MONDAY.date()) is None
+
+
+@pytest.mark.parametrize("minutes", [0, 1, 6, 60, 1439])
+def test_a_few_minutes_of_a_day_never_take_its_completeness(
+    connection: Connection, minutes: int
+) -> None:
+    """A2: asked at 00:06 each night."""
+    after = MONDAY + DAY + timedelta(minutes=1)
+    store(connection, after, MONDAY, MONDAY + DAY, bars(MONDAY, 288))
+    part = MONDAY + timedelta(minutes=minutes)
+    store(connection, after + DAY, part + timedelta(minutes=1), MONDAY + DAY, bars(part, 1))
+    assert statuses(connection)["01-05"] == ("complete", 288)
+
+
+def test_days_between_are_holes_newest_first(
+    connection: Connection, coverage: CoverageRepository
+) -> None:
+    """A3: off for three days, with history before and after."""
+    now = MONDAY + 10 * DAY
+    for day in (0, 1, 5):
+        start = MONDAY + day * DAY
+        store(connection, now, start, start + DAY, bars(start, 288))
+    hole = holes(coverage, now, MONDAY.date(), (MONDAY + 5 * DAY).date())
+    assert hole.newest == (MONDAY + 4 * DAY).date()
+    assert hole.oldest == (MONDAY + 2 * DAY).date()
+    assert hole.days == 3
+    start, end = MONDAY + 2 * DAY, MONDAY + 5 * DAY
+    store(connection, now, start, end, bars(start, 3 * 288))
+    assert holes(coverage, now, MONDAY.date(), (MONDAY + 5 * DAY).date()) is None
+
+
+def test_one_call_spans_what_a_call_can_bring(
+    connection: Connection, coverage: CoverageRepository
+) -> None:
+    first = (MONDAY - 729 * DAY).date()
+    hole = holes(coverage, MONDAY, first, MONDAY.date())
+    assert hole.days == 730
+    assert (hole.newest - hole.oldest).days == 33
+    wider = coverage.newest_holes(["BTCUSD"], first, MONDAY.date(), now=MONDAY, span_days=49)
+    assert (wider["BTCUSD"].newest - wider["BTCUSD"].oldest).days == 48
+
+
+def test_a_half_published_day_is_asked_for_again_until_it_is_whole(
+    connection: Connection, coverage: CoverageRepository
+) -> None:
+    """A4: 200 with bars until 05:00 only, the full day later."""
+    day, at = MONDAY.date(), MONDAY + DAY + timedelta(minutes=10)
+    store(connection, at, MONDAY, MONDAY + DAY, bars(MONDAY, 60))
+    assert statuses(connection) == {"01-05": ("sparse", 60)}
+    assert holes(coverage, at, day, day) is None, "not in a circle"
+    later = at + timedelta(hours=4)
+    hole = holes(coverage, later, day, day)
+    assert hole.again
+    store(connection, later, MONDAY, MONDAY + DAY, bars(MONDAY, 288))
+    assert statuses(connection) == {"01-05": ("complete", 288)}
+
+
+def test_late_repairs_arrive_by_one_second_look(
+    connection: Connection, coverage: CoverageRepository
+) -> None:
+    day, at = MONDAY.date(), MONDAY + DAY + timedelta(minutes=10)
+    store(connection, at, MONDAY, MONDAY + DAY, bars(MONDAY, 280))
+    settled = MONDAY + 4 * DAY
+    assert holes(coverage, settled - timedelta(minutes=1), day, day) is None
+    assert holes(coverage, settled, day, day).again
+    store(connection, settled, MONDAY, MONDAY + DAY, bars(MONDAY, 288))
+    assert statuses(connection) == {"01-05": ("complete", 288)}
+    assert holes(coverage, settled + 400 * DAY, day, day) is None
+
+
+def test_an_empty_weekday_costs_a_bounded_number_of_calls(
+    connection: Connection, coverage: CoverageRepository
+) -> None:
+    """A6: a holiday. It is looked at again while it may be unpublished, and once at the end."""
+    day, now, asked = MONDAY.date(), MONDAY + DAY, 0
+    while now < MONDAY + 30 * DAY:
+        if holes(coverage, now, day, day):
+            store(connection, now, MONDAY, MONDAY + DAY)
+            asked += 1
+        now += timedelta(minutes=30)
+    assert 2 <= asked <= 8
+    assert statuses(connection) == {"01-05": ("closed", 0)}
+
+
+def test_days_without_a_session_need_no_call(
+    connection: Connection, coverage: CoverageRepository
+) -> None:
+    saturday = date(2026, 1, 10)
+    coverage.record_closed(["BTCUSD"], [saturday], at=MONDAY + 6 * DAY, timeframes=("5m", "1d"))
+    assert statuses(connection) == {"01-10": ("closed", 0)}
+    assert holes(coverage, MONDAY + 30 * DAY, saturday, saturday) is None
+
+
+def test_an_answer_that_was_cut_speaks_for_the_days_before_the_cut(
+    connection: Connection, coverage: CoverageRepository
+) -> None:
+    cut = MONDAY + DAY + timedelta(hours=13)
+    came = bars(MONDAY, 288 + 156)
+    store(connection, MONDAY + 9 * DAY, MONDAY, MONDAY + 3 * DAY, came, answered_to=cut)
+    assert statuses(connection) == {"01-05": ("complete", 288), "01-06": ("pending", 156)}
+    hole = holes(coverage, MONDAY + 9 * DAY, MONDAY.date(), (MONDAY + 2 * DAY).date())
+    assert (hole.newest, hole.oldest) == (date(2026, 1, 7), date(2026, 1, 6))
+
+
+def test_expected_bars_are_those_of_the_market(connection: Connection) -> None:
+    """A Friday of forex ends at 21:00 or 22:00 UTC; a Saturday has none."""
+    friday = MONDAY + 4 * DAY
+    expected = {friday.date(): 264, date(2026, 1, 10): 0}
+    came = bars(friday, 264)
+    store(connection, friday + 5 * DAY, friday, friday + 2 * DAY, came, expected=expected)
+    assert statuses(connection) == {"01-09": ("complete", 264), "01-10": ("closed", 0)}
+
+
+def daily(symbol: str, open_: int, high: int, low: int, close: int) -> SymbolRefresh:
+    bar = Bar(MONDAY, Decimal(open_), Decimal(high), Decimal(low), Decimal(close), D1)
+    asked = Asked(MONDAY, MONDAY + DAY, timeframe=DAILY)
+    return SymbolRefresh(symbol, None, daily=[bar], asked=asked, source="grouped")
+
+
+@pytest.mark.parametrize("order", ["bars first", "daily bar first"])
+def test_the_daily_bar_is_the_checksum_of_its_parts(
+    connection: Connection, coverage: CoverageRepository, order: str
+) -> None:
+    at = MONDAY + 5 * DAY
+    missing_end = bars(MONDAY, 280)  # enough to be complete, but its close is another
+    whole = daily("BTCUSD", 10, 299, 9, 298)
+    if order == "daily bar first":
+        RefreshWriter(connection).write(ms(at), call("a"), [whole])
+    store(connection, at, MONDAY, MONDAY + DAY, missing_end)
+    if order == "bars first":
+        assert statuses(connection) == {"01-05": ("complete", 280)}
+        RefreshWriter(connection).write(ms(at), call("b"), [whole])
+    assert statuses(connection) == {"01-05": ("sparse", 280)}
+    later = at + timedelta(hours=4)
+    assert holes(coverage, later, MONDAY.date(), MONDAY.date()).again, "looked at again"
+    store(connection, later, MONDAY, MONDAY + DAY, bars(MONDAY, 288))
+    assert statuses(connection) == {"01-05": ("complete", 288)}
+    assert holes(coverage, later + DAY, MONDAY.date(), MONDAY.date()) is None
+
+
+def test_few_bars_that_add_up_are_complete(connection: Connection) -> None:
+    at = MONDAY + 5 * DAY
+    store(connection, at, MONDAY, MONDAY + DAY, bars(MONDAY, 20))
+    assert statuses(connection) == {"01-05": ("sparse", 20)}
+    RefreshWriter(connection).write(ms(at), call("a"), [daily("BTCUSD", 10, 31, 9, 30)])
+    assert statuses(connection) == {"01-05": ("complete", 20)}
+    stored = rows(connection, "SELECT ts, close, source FROM market_data.ohlcv_1d")
+    assert stored == [(MONDAY, 30, "grouped")]
+
+
+def test_bars_that_are_refused_are_told_by_the_day(connection: Connection) -> None:
+    """A16 and A14: the day is sparse, and its coverage says how many were refused."""
+    connection.execute("ALTER TABLE market_data.ohlcv_5m ADD CHECK (open <> 17)")
+    came = bars(MONDAY, 288)
+    came[3] = Bar(came[3].start, D1, D1, D1, D1, Decimal("NaN"))
+    store(connection, MONDAY + 5 * DAY, MONDAY, MONDAY + DAY, came)
+    assert statuses(connection) == {"01-05": ("sparse", 286)}
+    assert one(connection, "SELECT refused FROM market_data.coverage_days") == 2
+
+
+def test_coverage_and_bars_are_one_transaction(connection: Connection) -> None:
+    connection.execute(
+        """
+        CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN RAISE EXCEPTION 'full' USING ERRCODE = '53100'; END $$;
+        CREATE TRIGGER fail BEFORE INSERT ON data_sources.api_calls
+            FOR EACH ROW EXECUTE FUNCTION fail();
+        """
+    )
+    with pytest.raises(WritesRefused):
+        store(connection, MONDAY + DAY, MONDAY, MONDAY + DAY, bars(MONDAY, 288))
+    assert one(connection, "SELECT count(*) FROM market_data.coverage_days") == 0
+    assert one(connection, "SELECT count(*) FROM market_data.ohlcv_5m") == 0
+
+
+def test_an_older_answer_that_arrives_late_changes_nothing(connection: Connection) -> None:
+    at = MONDAY + 5 * DAY
+    store(connection, at, MONDAY, MONDAY + DAY, bars(MONDAY, 288))
+    store(connection, at - DAY, MONDAY, MONDAY + DAY, bars(MONDAY, 100))
+    assert statuses(connection) == {"01-05": ("complete", 288)}
+
+
+def test_bars_without_a_record_are_unknown(
+    connection: Connection, coverage: CoverageRepository
+) -> None:
+    """Whatever the user's table held before."""
+    item = SymbolRefresh("BTCUSD", None, bars(MONDAY, 288), source="mine")
+    RefreshWriter(connection).write(1, call(), [item])
+    assert statuses(connection) == {}
+    assert holes(coverage, MONDAY + DAY, MONDAY.date(), MONDAY.date()).days == 1
+
+
+def test_days_of_one_series(connection: Connection, coverage: CoverageRepository) -> None:
+    store(connection, MONDAY + 9 * DAY, MONDAY, MONDAY + DAY, bars(MONDAY, 288))
+    found = coverage.days("BTCUSD", MONDAY.date(), (MONDAY + 2 * DAY).date())
+    assert [(day.day.day, day.status, day.bars) for day in found] == [
+        (5, "complete", 288),
+        (6, "missing", 0),
+        (7, "missing", 0),
+    ]
+
+
+@pytest.mark.parametrize("zone", ["America/Lima", "Asia/Tokyo", "UTC"])
+def test_a_users_bars_without_time_zone_are_utc(database_url: str, zone: str) -> None:
+    """A17: on a host west of UTC every second day was lost."""
+    run(database_url, INTEGER_IDS)
+    run(
+        database_url,
+        """
+        CREATE SCHEMA market_data;
+        CREATE TABLE market_data.ohlcv_5m (
+            symbol_id int, ts timestamp, open numeric(12, 4), high numeric(12, 4),
+            low numeric(12, 4), close numeric(12, 4), volume numeric(18, 8),
+            PRIMARY KEY (symbol_id, ts));
+        """,
+    )
+    name = database_url.rpartition("/")[2]
+    run(database_url, f"ALTER DATABASE {name} SET TimeZone = '{zone}'")
+    migrate(database_url)
+    with connect(database_url) as connection:
+        SymbolRepository(connection).upsert_many(CRITICAL[2:])
+        store(connection, MONDAY + 9 * DAY, MONDAY, MONDAY + 2 * DAY, bars(MONDAY, 576))
+        assert statuses(connection) == {"01-05": ("complete", 288), "01-06": ("complete", 288)}
+        per_day = "SELECT ts::date::text, count(*) FROM market_data.ohlcv_5m GROUP BY 1 ORDER BY 1"
+        assert rows(connection, per_day) == [("2026-01-05", 288), ("2026-01-06", 288)]
+        views = "SELECT ts, parts FROM market_data.ohlcv_1d_utc ORDER BY ts"
+        assert rows(connection, views) == [(MONDAY, 288), (MONDAY + DAY, 288)]
+
+
+def test_2000_symbols_of_one_answer(connection: Connection) -> None:
+    """Grouped daily: one call, all tickers of a market, few statements."""
+    connection.execute(
+        "INSERT INTO trading.symbols (symbol, polygon_ticker) "
+        "SELECT 'S' || n, 'X:S' || n FROM generate_series(1, 2000) AS n"
+    )
+    items = [daily(f"S{n}", 10, 31, 9, 30) for n in range(1, 2001)]
+    result = RefreshWriter(connection).write(ms(MONDAY + 2 * DAY), call(), items)
+    assert result.bars_written == 2000
+    counted = "SELECT count(*) FROM market_data.coverage WHERE status = 'complete'"
+    assert one(connection, counted) == 2000
+
+
+@pytest.mark.parametrize(
+    ("asked_after", "bars_of_288", "again"),
+    [
+        (timedelta(0), 288, timedelta(days=3)),
+        (timedelta(0), 0, timedelta(hours=4)),
+        (timedelta(hours=23), 100, timedelta(hours=27)),
+        (timedelta(hours=25), 100, timedelta(days=3)),
+        (timedelta(days=3), 100, None),
+        (timedelta(days=300), 0, None),
+    ],
+)
+def test_when_a_day_is_looked_at_again(
+    asked_after: timedelta, bars_of_288: int, again: timedelta | None
+) -> None:
+    found = look_again_at(MONDAY, MONDAY + asked_after, bars_of_288, 288)
+    assert found == (None if again is None else MONDAY + again)
+    assert look_again_at(MONDAY, MONDAY + asked_after, 0, 0) is None
+
+
+def test_a_price_and_its_bars_and_their_coverage(connection: Connection) -> None:
+    """One answer with all of it."""
+    asked = Asked(MONDAY, MONDAY + DAY)
+    price = refresh("BTCUSD").price
+    item = SymbolRefresh("BTCUSD", price, bars(MONDAY, 288), asked=asked)
+    result = RefreshWriter(connection).write(ms(MONDAY + DAY), call(), [item])
+    assert (result.changed, result.bars_written) == (("BTCUSD",), 288)
+    assert statuses(connection) == {"01-05": ("complete", 288)}

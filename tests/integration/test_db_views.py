@@ -1,0 +1,170 @@
+"""The views for readers: bars of 15 minutes to a day, and the latest prices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from db.connection import Connection, connect
+from db.coverage import Asked
+from db.migrate import migrate
+from db.refresh import RefreshWriter
+from db.rows import SymbolRefresh
+from db.symbols import Asset, SymbolRepository
+from market.hours import is_open
+from market.quotes import Bar
+from tests.kit.db_data import CRITICAL, INTEGER_IDS, NOON, call, one, refresh, rows, run
+
+MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
+FIVE = timedelta(minutes=5)
+
+
+@pytest.fixture
+def connection(migrated_url: str) -> Iterator[Connection]:
+    with connect(migrated_url) as connection:
+        SymbolRepository(connection).upsert_many(CRITICAL)
+        yield connection
+
+
+def bar_at(index: int) -> Bar:
+    values = (Decimal(index), Decimal(index + 5), Decimal(index - 5), Decimal(index + 1))
+    return Bar(MONDAY + index * FIVE, *values, Decimal(2), None, 3)
+
+
+def store(connection: Connection, indexes: range | list[int], *, asked: bool = False) -> None:
+    item = SymbolRefresh(
+        "BTCUSD",
+        None,
+        [bar_at(index) for index in indexes],
+        asked=Asked(MONDAY, MONDAY + timedelta(days=1)) if asked else None,
+        source="aggregates",
+    )
+    at = MONDAY + timedelta(days=9)
+    RefreshWriter(connection).write(int(at.timestamp() * 1000), call(), [item])
+
+
+@pytest.mark.parametrize(("view", "parts"), [("15m", 3), ("1h", 12), ("4h", 48), ("1d_utc", 288)])
+def test_bars_are_made_of_their_parts(connection: Connection, view: str, parts: int) -> None:
+    store(connection, range(288))
+    made = rows(
+        connection,
+        "SELECT symbol, ts, open, high, low, close, volume, trades, parts, complete "
+        f"FROM market_data.ohlcv_{view} ORDER BY ts",
+    )
+    assert len(made) == 288 // parts
+    for index, row in enumerate(made):
+        first, last = index * parts, index * parts + parts - 1
+        assert row == (
+            *("BTCUSD", MONDAY + first * FIVE, first, last + 5, first - 5, last + 1),
+            *(2 * parts, 3 * parts, parts, True),
+        )
+
+
+def test_a_bar_with_a_missing_part_is_not_complete(connection: Connection) -> None:
+    store(connection, [n for n in range(288) if n != 7])
+    query = "SELECT parts, complete FROM market_data.ohlcv_15m WHERE ts = %s"
+    assert rows(connection, query, MONDAY + timedelta(minutes=30)) == [(2, False)]
+    assert rows(connection, query, MONDAY) == [(3, True)]
+
+
+def test_a_part_without_ticks_is_not_missing(connection: Connection) -> None:
+    """The provider was asked for the whole day after its end, and has no more."""
+    store(connection, [n for n in range(288) if n != 7], asked=True)
+    query = "SELECT parts, complete FROM market_data.ohlcv_15m WHERE ts = %s"
+    assert rows(connection, query, MONDAY + timedelta(minutes=30)) == [(2, True)]
+
+
+def test_the_latest_prices(connection: Connection) -> None:
+    item = refresh("XAUUSD", "2650.10", bid=Decimal("2650.0"), ask=Decimal("2650.20"))
+    RefreshWriter(connection).write(1_767_614_400_123, call(), [item])
+    columns = "symbol, price, bid, ask, mid, as_of, fetched_at, source, delay"
+    assert rows(connection, f"SELECT {columns} FROM trading.latest_prices") == [
+        (
+            *("XAUUSD", Decimal("2650.10"), Decimal("2650.0"), Decimal("2650.20")),
+            *(Decimal("2650.10"), NOON, datetime(2026, 1, 5, 12, 0, 0, 123_000, tzinfo=UTC)),
+            *("snapshot", "real_time"),
+        )
+    ]
+    assert one(connection, "SELECT age > '1 day' FROM trading.latest_prices")
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        "null",
+        "7",
+        '{"last_update": 5}',
+        '{"last_update": {"as_of": "2026-02-30T00:00:00.000000+00:00", "bid": "x"}}',
+        '{"last_update": {"as_of": "9999-99-99T99:99:99.999999+00:00", "ask": null}}',
+        '{"last_update": {"observed_at_ms": 1e30, "last_price": "NaN", "bid": [1]}}',
+        '{"last_update": {"observed_at_ms": -1, "daily_open": {}}}',
+    ],
+)
+def test_one_odd_row_does_not_hide_the_others(connection: Connection, metadata: str) -> None:
+    RefreshWriter(connection).write(1_000, call(), [refresh("XAUUSD")])
+    connection.execute(
+        "UPDATE trading.symbols SET metadata = %s::jsonb WHERE symbol = 'EURUSD'", (metadata,)
+    )
+    sane = "SELECT symbol FROM trading.latest_prices WHERE price IS NOT NULL"
+    assert rows(connection, sane) == [("XAUUSD",)]
+    rows(connection, "SELECT * FROM trading.latest_prices")
+
+
+@pytest.mark.parametrize("ticker", ["C:EURUSD", "C:XAUUSD", "X:BTCUSD"])
+def test_open_markets_are_those_of_market_hours(connection: Connection, ticker: str) -> None:
+    """Two weeks around both changes of the clocks, every half hour."""
+    for start in (datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 10, 25, tzinfo=UTC)):
+        moments = [start + n * timedelta(minutes=30) for n in range(14 * 48)]
+        query = "SELECT array_agg(assetq.is_open(%s, at) ORDER BY at) FROM unnest(%s) AS at"
+        assert one(connection, query, ticker, moments) == [is_open(ticker, at) for at in moments]
+
+
+def test_views_on_a_users_own_tables(database_url: str) -> None:
+    run(database_url, INTEGER_IDS)
+    run(
+        database_url,
+        """
+        CREATE SCHEMA market_data;
+        CREATE TABLE market_data.ohlcv_5m (
+            symbol_id int, ts timestamp, open double precision, high double precision,
+            low double precision, close double precision, volume double precision,
+            mine text, PRIMARY KEY (symbol_id, ts));
+        CREATE VIEW market_data.ohlcv_4h AS SELECT 'mine' AS mine;
+        CREATE TABLE market_data.ohlcv_1d (symbol_id int, ts timestamptz, close numeric);
+        """,
+    )
+    migrate(database_url)
+    with connect(database_url) as connection:
+        SymbolRepository(connection).upsert_many(
+            [Asset("BTCUSD", "X:BTCUSD", "crypto"), *CRITICAL[:1]]
+        )
+        store(connection, range(288), asked=True)
+        days = "SELECT symbol, ts, open, close, complete FROM market_data.ohlcv_1d_utc"
+        assert rows(connection, days) == [("BTCUSD", MONDAY, 0.0, 288.0, True)]
+        assert rows(connection, "SELECT * FROM market_data.ohlcv_4h") == [("mine",)]
+        assert one(connection, "SELECT count(*) FROM market_data.ohlcv_1d") == 0
+
+
+def test_tables_and_columns_are_explained(connection: Connection) -> None:
+    """By comments, which psql shows with \\d+; those of the user's stay."""
+    bare = """
+        SELECT n.nspname || '.' || c.relname FROM pg_class AS c
+        JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE n.nspname IN ('trading', 'market_data', 'data_sources', 'assetq')
+          AND c.relkind IN ('r', 'v', 'p') AND obj_description(c.oid, 'pg_class') IS NULL
+        ORDER BY 1
+    """
+    assert rows(connection, bare) == [("trading.symbols",)], "which may be the user's"
+
+
+def test_comments_of_the_users_stay(database_url: str) -> None:
+    run(database_url, INTEGER_IDS)
+    run(database_url, "COMMENT ON COLUMN trading.symbols.metadata IS 'mine'")
+    migrate(database_url)
+    with connect(database_url) as connection:
+        mine = "SELECT col_description('trading.symbols'::regclass, attnum) FROM pg_attribute "
+        mine += "WHERE attrelid = 'trading.symbols'::regclass AND attname = 'metadata'"
+        assert one(connection, mine) == "mine"
