@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from typing import Self
 
 from db.rows import SymbolRefresh, WriteResult
@@ -11,62 +12,17 @@ from market.feeds import Feed
 from market.quotes import Answer
 from market.transport import SendDeadline
 from queueing import Bury, Claimed, Death, Done, GiveBack, Verdict
-from worker.capabilities import Capabilities
 from worker.events import AssetUpdated, channel
-from worker.retry_policy import RetryRules, after_error, after_missing, provider_failed
+from worker.retry_policy import (
+    RetryRules,
+    after_defect,
+    after_error,
+    after_missing,
+    after_refusal,
+    provider_failed,
+)
 from worker.selection import utc_from_ms
 from worker.work import Kind, Malformed, Work, is_bars, parse
-
-
-@dataclass(frozen=True)
-class Call:
-    """The call that a claim paid for, and the work that it is to do."""
-
-    claimed: Claimed
-    work: tuple[Work, ...]
-    malformed: tuple[Malformed, ...]
-    feed: Feed
-    deadline: SendDeadline
-    drain: str
-    max_wait_ms: int
-    """How long the drain would wait after this call."""
-
-    @classmethod
-    def of(
-        cls,
-        claimed: Claimed,
-        capabilities: Capabilities,
-        price_feed: Feed,
-        deadline: SendDeadline,
-        *,
-        drain: str,
-        max_wait_ms: int,
-    ) -> Self:
-        """Parses what was claimed, once, and picks the feed that its kind needs."""
-        parsed = [parse(item) for item in claimed.items]
-        work = tuple(one for one in parsed if isinstance(one, Work))
-        malformed = tuple(one for one in parsed if isinstance(one, Malformed))
-        feed = capabilities.feed_for(work[0], price_feed) if work else price_feed
-        return cls(claimed, work, malformed, feed, deadline, drain, max_wait_ms)
-
-    @property
-    def tickers(self) -> tuple[str, ...]:
-        """What the provider is asked for; two assets may have one ticker."""
-        return tuple(dict.fromkeys(work.ticker for work in self.work))
-
-    @property
-    def granted_at(self) -> datetime:
-        """The call's instant. The provider's clock is nearer to Redis' than to this host's."""
-        return utc_from_ms(self.claimed.granted_at_ms)
-
-    @property
-    def shared(self) -> bool:
-        """Several items depend on this one call."""
-        return len(self.claimed.items) > 1
-
-    def buried(self) -> dict[str, Verdict]:
-        """The verdict on each malformed item."""
-        return {m.item.symbol: Bury(m.item.symbol, Death.INVALID, m.why) for m in self.malformed}
 
 
 @dataclass(frozen=True)
@@ -96,15 +52,80 @@ class Outcome:
             rows={name: row for name, row in self.rows.items() if name not in lost},
         )
 
-    def stored(self, written: WriteResult) -> Self:
-        """The same after the write: what was refused is buried, what stood there is no news."""
-        verdicts = dict(self.verdicts)
-        for name, row in self.rows.items():
-            if why := written.refused.get(row.symbol):
-                verdicts[name] = Bury(name, Death.INVALID, why)
-            elif row.symbol not in written.changed:
-                verdicts[name] = Done(name)
-        return replace(self, verdicts=verdicts)
+
+@dataclass
+class Progress:
+    """How far a call has come: what its end must tell whatever is raised on the way."""
+
+    sending: bool = False
+    """The request may have left this machine."""
+    answered: bool = False
+    error: MarketError | None = None
+    """How the call failed as a whole."""
+    took_ms: int = 0
+    """How long it took to fail."""
+    day_before: bool = False
+    """It asked for the day before the newest one."""
+    told: bool = False
+    """What concerns every worker is told."""
+    outcome: Outcome | None = None
+    """What is stored, or need not be."""
+    ended: bool = False
+    unendable: bool = False
+    """Redis did not take the end in time: the lease runs out."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """The call that a claim paid for, and the work that it is to do."""
+
+    claimed: Claimed
+    price_feed: Feed
+    bars_feed: Feed
+    deadline: SendDeadline
+    drain: str
+    max_wait_ms: int
+    """How long the drain would wait after this call."""
+    progress: Progress = field(default_factory=Progress)
+
+    @cached_property
+    def _parsed(self) -> list[Work | Malformed]:
+        return [parse(item) for item in self.claimed.items]
+
+    @cached_property
+    def work(self) -> tuple[Work, ...]:
+        """The items that can be asked for, parsed once."""
+        return tuple(one for one in self._parsed if isinstance(one, Work))
+
+    @cached_property
+    def malformed(self) -> tuple[Malformed, ...]:
+        """The items that cannot be asked for."""
+        return tuple(one for one in self._parsed if isinstance(one, Malformed))
+
+    @property
+    def feed(self) -> Feed:
+        """The feed that brings what is asked for; bars never share a call with prices."""
+        bars = bool(self.work) and self.work[0].kind is Kind.BARS
+        return self.bars_feed if bars else self.price_feed
+
+    @property
+    def tickers(self) -> tuple[str, ...]:
+        """What the provider is asked for; two assets may have one ticker."""
+        return tuple(dict.fromkeys(work.ticker for work in self.work))
+
+    @property
+    def granted_at(self) -> datetime:
+        """The call's instant. The provider's clock is nearer to Redis' than to this host's."""
+        return utc_from_ms(self.claimed.granted_at_ms)
+
+    @property
+    def size(self) -> int:
+        """How many items depend on this one call."""
+        return len(self.claimed.items)
+
+    def buried(self) -> dict[str, Verdict]:
+        """The verdict on each malformed item."""
+        return {m.item.symbol: Bury(m.item.symbol, Death.INVALID, m.why) for m in self.malformed}
 
 
 def outcome_of_answer(call: Call, answer: Answer, rules: RetryRules) -> Outcome:
@@ -125,15 +146,50 @@ def outcome_of_answer(call: Call, answer: Answer, rules: RetryRules) -> Outcome:
     return Outcome(verdicts, rows)
 
 
-def outcome_of_error(
-    call: Call, error: MarketError, rules: RetryRules, *, took_ms: int, day_before: bool
-) -> Outcome:
-    """A call that failed as a whole. `day_before`: it asked for the day before the newest one."""
+def outcome_of_error(call: Call, error: MarketError, rules: RetryRules) -> Outcome:
+    """A call that failed as a whole."""
+    day_before = call.progress.day_before
     verdicts = call.buried() | {
         work.item.symbol: after_error(
-            work, error, feed=call.feed, rules=rules, shared=call.shared, day_before=day_before
+            work, error, feed=call.feed, rules=rules, size=call.size, day_before=day_before
         )
         for work in call.work
     }
-    failed = provider_failed(error, took_ms)
+    failed = provider_failed(error, call.progress.took_ms)
     return Outcome(verdicts, answered=error.answered, sent=error.sent, failed=failed)
+
+
+def outcome_of_defect(call: Call, error: BaseException, rules: RetryRules) -> Outcome:
+    """A call in which this program failed; it says nothing about the provider."""
+    verdicts: dict[str, Verdict] = {
+        item.symbol: after_defect(item, error, size=call.size, rules=rules)
+        for item in call.claimed.items
+    }
+    progress = call.progress
+    return Outcome(verdicts, answered=progress.answered, sent=progress.sending, failed=None)
+
+
+def outcome_of_outage(call: Call, outcome: Outcome, why: str, *, delay_ms: int) -> Outcome:
+    """A call whose answer could not be stored: its items return, and no event is told."""
+    back: dict[str, Verdict] = {
+        item.symbol: GiveBack(item.symbol, delay_ms=delay_ms, error=why)
+        for item in call.claimed.items
+    }
+    return replace(outcome, verdicts=back, rows={})
+
+
+def outcome_of_write(
+    call: Call, outcome: Outcome, written: WriteResult, rules: RetryRules
+) -> Outcome:
+    """The same after the write: what a table refused fails, and what stood there is no news."""
+    verdicts = dict(outcome.verdicts)
+    for work in call.work:
+        name, symbol = work.item.symbol, work.symbol
+        if name not in outcome.rows:
+            continue
+        if why := written.refused.get(symbol):
+            busy = symbol in written.busy
+            verdicts[name] = after_refusal(work.item, why, busy=busy, rules=rules)
+        elif symbol not in written.changed:
+            verdicts[name] = Done(name)
+    return replace(outcome, verdicts=verdicts)

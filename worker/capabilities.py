@@ -7,7 +7,6 @@ from market.freshness import day_before
 from market.quotes import Delay
 from market.tickers import market_of
 from runtime.context import Context, fingerprint
-from worker.work import Kind, Work
 
 REMEMBER_S = 24 * 3600
 UNPUBLISHED_MS = 35 * 60 * 1000
@@ -23,7 +22,8 @@ class Capabilities:
         self._redis = context.redis
         feeds = feeds_for(context.settings.plan)
         self._feeds = feeds
-        self._bars_feed = bars_feed(feeds)
+        self.bars_feed = bars_feed(feeds)
+        """The feed of five-minute bars."""
         self._key = context.keys.capabilities(fingerprint(context.settings.api_key))
         self._unpublished_until_ms: dict[str, int] = {}
 
@@ -33,7 +33,7 @@ class Capabilities:
         self._unpublished_until_ms = {
             name.removeprefix(_UNPUBLISHED): int(value)
             for name, value in found.items()
-            if name.startswith(_UNPUBLISHED)
+            if name.startswith(_UNPUBLISHED) and value.isdecimal()
         }
         return {k: v for k, v in found.items() if not k.startswith(_UNPUBLISHED)}
 
@@ -43,11 +43,7 @@ class Capabilities:
 
     def gives_bars(self) -> bool:
         """False if the key may not even ask for bars."""
-        return self._bars_feed.name not in self.refused()
-
-    def feed_for(self, work: Work, feed: Feed) -> Feed:
-        """The feed that a call for this work uses, where prices come from `feed`."""
-        return self._bars_feed if work.kind is Kind.BARS else feed
+        return self.bars_feed.name not in self.refused()
 
     def seen_at(self, ticker: str, feed: Feed, now: datetime) -> datetime:
         """`now` for what this feed can give: while the newest completed day of a market is not

@@ -10,9 +10,9 @@ from datetime import timedelta
 
 import structlog
 from redis.exceptions import RedisError
+from rq.timeouts import BaseTimeoutException
 
-from db.connection import Connection
-from db.connection import ping as ping_database
+from db.errors import DatabaseError
 from db.providers import ProviderRepository
 from market.transport import SendDeadline
 from queueing import Claimed, Hint
@@ -22,7 +22,8 @@ from runtime.stopping import StopFlag
 from worker.batch import plan_changed
 from worker.call import Call
 from worker.capabilities import Capabilities
-from worker.refresh import Refresher, unauthorized_reason
+from worker.provider_facts import unauthorized_reason
+from worker.refresh import Refresher
 from worker.resilience import hurry
 from worker.ticks import JOB_TIMEOUT_S, Ticks
 
@@ -32,6 +33,8 @@ SLICE_S = 75.0
 """No call begins later. Long enough for a wait of one window, so that a full quota costs one
 drain a window; the last call and RQ's time limit (JOB_TIMEOUT_S) leave room for no more."""
 SUCCESSOR_WITHIN_MS = int(SLICE_S * 1000)
+IN_VAIN_S, LONGEST_IN_VAIN_S = 0.05, 1.0
+"""The pause after a claim in vain of what was said to be due, and its growth."""
 SLOW_S = 0.25
 """A drain whose calls take longer asks for help when more is free; the others are quick enough."""
 
@@ -54,7 +57,6 @@ class Drain:
         ticks: Ticks,
         refresher: Refresher,
         capabilities: Capabilities,
-        connection: Connection,
         *,
         name: str,
         stop: StopFlag,
@@ -66,7 +68,6 @@ class Drain:
         self._ticks = ticks
         self._refresher = refresher
         self._capabilities = capabilities
-        self._connection = connection
         self._name = name
         self._stop = stop
         self._patient = patient
@@ -75,11 +76,13 @@ class Drain:
         self._known_active = False
         self._asked_for_key = False
         self._took_s = 0.0
+        self._in_vain = 0
 
     def run(self) -> Drained:
         """Drains until its slice is over or there is nothing to wait for; then leaves in order.
 
-        Raises DatabaseError when PostgreSQL is away (nothing is claimed without it), RedisError.
+        Raises DatabaseError where an answer could not be stored (nothing is claimed then), and
+        RedisError.
         """
         try:
             while not (reason := self._must_end()):
@@ -87,7 +90,7 @@ class Drain:
                 if reason := self._wait(hint):
                     break
         except RedisError:
-            raise  # without a leave: there is nobody to take it of, and what it holds runs out
+            raise  # without a leave: Redis does not take it, and what this drain holds expires
         except BaseException:
             self._leave("error")
             raise
@@ -96,7 +99,7 @@ class Drain:
 
     def _once(self) -> Hint:
         """One claim, and the call that it grants."""
-        ping_database(self._refresher.connection)  # without PostgreSQL nothing is claimed
+        self._refresher.store.ready()
         mark = None if self._known_active else self._prove_idle()
         feed = self._capabilities.price_feed()
         # Counted from before the grant, so that it ends before the quota's own reckoning does.
@@ -110,26 +113,40 @@ class Drain:
             idle_mark=mark,
         )
         if not isinstance(answer, Claimed):
+            self._in_vain += 1
             if answer.held_by == "blocked" and self._lift_old_key_block():
                 return replace(answer.hint, next_at_ms=answer.hint.now_ms)
             return answer.hint
-        reached(Point.CLAIMED)
+        self._in_vain = 0
+        bars_feed = self._capabilities.bars_feed
+        return self._make(Call(answer, feed, bars_feed, deadline, self._name, self._left_ms()))
+
+    def _make(self, call: Call) -> Hint:
+        """Makes a granted call. It ends as what it is, whatever is raised on the way."""
         self._calls += 1
-        if answer.hint.wait_ms == 0 and not answer.hint.waiting and self._took_s > SLOW_S:
-            self._ticks.ensure_drain()  # more is free than this drain will take in time
-        started = time.monotonic()
-        call = Call.of(
-            answer,
-            self._capabilities,
-            feed,
-            deadline,
-            drain=self._name,
-            max_wait_ms=self._left_ms(),
-        )
-        refreshed = self._refresher.refresh(call)
+        began_s = time.monotonic()
+        try:
+            reached(Point.CLAIMED)
+            granted = call.claimed.hint
+            if granted.wait_ms == 0 and not granted.waiting and self._took_s > SLOW_S:
+                self._ticks.ensure_drain()  # more is free than this drain will take in time
+            refreshed = self._refresher.refresh(call)
+        except DatabaseError:
+            raise  # of a call that has ended
+        except Exception as error:
+            if call.progress.unendable:
+                raise
+            refreshed = self._refresher.recover(call, error)
+            if isinstance(error, BaseTimeoutException):
+                raise  # RQ's, by a signal: the time of this tick is over
+        except BaseException as error:
+            self._refresher.recover(call, error)
+            raise
+        finally:
+            self._took_s = time.monotonic() - began_s
         if refreshed.plan_changed:
-            plan_changed(self._context, self._refresher.connection, self._capabilities)
-        self._took_s = time.monotonic() - started
+            connection = self._refresher.store.connection
+            plan_changed(self._context, connection, self._capabilities)
         return refreshed.hint
 
     def _wait(self, hint: Hint) -> str | None:
@@ -137,6 +154,8 @@ class Drain:
         if hint.wait_ms is None:
             return "empty"
         if hint.wait_ms == 0:
+            # What is due now is granted now. Where it is not, no circle.
+            self._stop.sleep(min(self._in_vain * IN_VAIN_S, LONGEST_IN_VAIN_S))
             return None
         if not hint.waiter:
             return "version" if hint.reason == "version" else "another"
@@ -182,7 +201,7 @@ class Drain:
         Asked just before the first claim: the answer also says that this drain may call from now.
         """
         self._known_active = True
-        providers = ProviderRepository(self._refresher.connection)
+        providers = ProviderRepository(self._refresher.store.connection)
         longest_s = JOB_TIMEOUT_S + self._context.queue.policy.horizon_ms / 1000
 
         def long(ago: timedelta | None) -> bool:

@@ -1,4 +1,20 @@
-"""What to do about an item when its refresh failed: pure rules, one place."""
+"""What to do when a call fails, by what it is that failed: pure rules, one page.
+
+| failed | told by | its items | everybody else |
+|---|---|---|---|
+| this item | 400, 404, no price, refused by a table | attempts, then a dead letter | go on |
+| this item or the provider | 5xx, time-out, garbage | alone: attempts; shared: split | breaker |
+| its market | not published yet | the day before, or later; no attempt | market waits |
+| its feed | not in the plan | the next feed at once; no attempt | feed is skipped |
+| the provider | 429, 401 | return unchanged; no attempt | everybody waits |
+| its row | another session holds it | attempts | go on |
+| the database | lost, read-only, full, no rights | return unchanged; no attempt | everybody waits |
+| this program | any other exception | alone: attempts; shared: split | go on |
+
+Waiting for quota, a plan's refusal and a call that was never sent are no fault of an item. A
+failure of a shared call says nothing about any one of its items: they are split until one of them
+fails alone, and none is charged with an attempt before.
+"""
 
 from dataclasses import dataclass
 
@@ -20,9 +36,12 @@ from market.quotes import Missing
 from queueing import Bury, Death, GiveBack, Item, Priority, Retry
 from worker.work import Kind, Work
 
+Failure = Retry | GiveBack | Bury
+"""How an item ends that was not refreshed."""
+
 PUBLISHED_LATER_MS = 30 * 60 * 1000
 NO_BARS_MS = 6 * 3600 * 1000
-"""A day without bars (a holiday) is asked for again so much later: a few calls a day."""
+"""The pause after a day without bars (a holiday): a few calls a day find out."""
 CONNECT_SLOW_MS = 1_000
 
 
@@ -40,16 +59,13 @@ def after_error(
     *,
     feed: Feed,
     rules: RetryRules,
-    shared: bool = False,
+    size: int = 1,
     day_before: bool = False,
-) -> Retry | GiveBack | Bury:
-    """The reaction to an error of the whole call, which may have been `shared` with other items.
-    `day_before`: it had asked for the day before the newest one.
+) -> Failure:
+    """The end of an item whose call of `size` items failed as a whole.
 
-    Waiting for quota, a plan's refusal and a call that was never sent are nobody's fault and
-    count no attempt. Where the newest day is not published yet, the day before it has a price; bars
-    have time. A 404 that is not final may only mean "unknown now", so it is tried again. A request
-    that is refused as malformed is the fault of one item: each goes alone then.
+    `day_before`: the call had asked for the day before the newest one. While the newest day is not
+    published the day before it has a price; bars have time.
     """
     item, text = work.item, str(error)
     match error:
@@ -61,18 +77,59 @@ def after_error(
             return GiveBack(item.symbol, error=text)
         case NotYetPublished():
             return GiveBack(item.symbol, delay_ms=PUBLISHED_LATER_MS, error=text)
-        case BadRequest() if shared:
-            return GiveBack(item.symbol, error=text, solo=True)
+        case _ if size > 1:
+            return split(item, text, size=size)
         case BadRequest() | InvalidTicker():
             return Bury(item.symbol, Death.INVALID, text)
         case NotFound() if feed.not_found_is_final and error.unknown_ticker:
             return Bury(item.symbol, Death.INVALID, text)
         case NotFound() if work.kind is Kind.BARS:
             return GiveBack(item.symbol, delay_ms=NO_BARS_MS, error=text)
-        case NotFound():
+        case NotFound():  # a snapshot may only mean "unknown now"
             return after_failure(item, text, rules=rules, kind=Death.INVALID)
         case _:
             return after_failure(item, text, rules=rules)
+
+
+def after_missing(work: Work, missing: Missing | None, *, rules: RetryRules) -> Failure:
+    """The end of an item without a usable price (or bars) in an answer that is good."""
+    item = work.item
+    reason = missing.reason if missing else "the answer does not mention it"
+    if missing and missing.permanent:
+        return Bury(item.symbol, Death.INVALID, reason)
+    if work.kind is Kind.BARS:
+        return GiveBack(item.symbol, delay_ms=NO_BARS_MS, error=reason)
+    return after_failure(item, reason, rules=rules)
+
+
+def after_refusal(item: Item, reason: str, *, busy: bool, rules: RetryRules) -> Failure:
+    """The end of an item that PostgreSQL did not store while it stored others. `busy`: another
+    session holds its row, so that trying again may succeed."""
+    if busy:
+        return after_failure(item, reason, rules=rules)
+    return Bury(item.symbol, Death.INVALID, reason)
+
+
+def after_defect(item: Item, error: BaseException, *, size: int, rules: RetryRules) -> Failure:
+    """The end of an item in whose call of `size` items this program failed."""
+    reason = f"internal error: {type(error).__name__}: {error}"
+    if size > 1:
+        return split(item, reason, size=size)
+    return after_failure(item, reason, rules=rules)
+
+
+def after_failure(
+    item: Item, error: str, *, rules: RetryRules, kind: Death = Death.TRANSIENT
+) -> Retry | Bury:
+    """Again at LOW after the delay, until the retries are spent."""
+    if item.attempts >= rules.max_attempts:
+        return Bury(item.symbol, kind, error)
+    return Retry(item.symbol, rules.delay_ms, Priority.LOW, error)
+
+
+def split(item: Item, error: str, *, size: int) -> GiveBack:
+    """Each goes alone next, which shows whose fault it is."""
+    return GiveBack(item.symbol, error=error, solo=True)
 
 
 def provider_failed(error: MarketError, took_ms: int) -> bool | None:
@@ -91,25 +148,3 @@ def provider_failed(error: MarketError, took_ms: int) -> bool | None:
             return None
         case _:
             return False
-
-
-def after_missing(
-    work: Work, missing: Missing | None, *, rules: RetryRules
-) -> Retry | GiveBack | Bury:
-    """The reaction to a ticker without a usable price (or bars) in an answer that is good."""
-    item = work.item
-    reason = missing.reason if missing else "the answer does not mention it"
-    if missing and missing.permanent:
-        return Bury(item.symbol, Death.INVALID, reason)
-    if work.kind is Kind.BARS:
-        return GiveBack(item.symbol, delay_ms=NO_BARS_MS, error=reason)
-    return after_failure(item, reason, rules=rules)
-
-
-def after_failure(
-    item: Item, error: str, *, rules: RetryRules, kind: Death = Death.TRANSIENT
-) -> Retry | Bury:
-    """Again at LOW after the delay, until the retries are spent."""
-    if item.attempts >= rules.max_attempts:
-        return Bury(item.symbol, kind, error)
-    return Retry(item.symbol, rules.delay_ms, Priority.LOW, error)

@@ -66,7 +66,6 @@ class TickSession:
                 self.ticks,
                 refresher,
                 self.capabilities,
-                self.connection,
                 name=own_name("drain"),
                 stop=stop,
                 slice_s=slice_s,
@@ -75,7 +74,7 @@ class TickSession:
             try:
                 return drain.run()
             finally:
-                refresher.close()
+                refresher.store.close()
 
 
 def open_database(settings: Settings) -> Connection:

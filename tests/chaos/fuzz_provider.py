@@ -21,7 +21,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -201,10 +201,7 @@ class Fuzz:
         deadline = SendDeadline.after(5)
         claimed = site.context.queue.claim(max_items=shape.feed.max_tickers)
         assert isinstance(claimed, Claimed), claimed
-        call = Call.of(
-            claimed, site.capabilities, shape.feed, deadline, drain="fuzz", max_wait_ms=1000
-        )
-        refresher.refresh(replace(call, feed=shape.feed))
+        refresher.refresh(Call(claimed, shape.feed, shape.feed, deadline, "fuzz", 1000))
         (outcome,) = site.outcomes() or ["no audit row"]
         self.findings.calls[outcome] += 1
         now = datetime.fromtimestamp(claimed.granted_at_ms / 1000, UTC)

@@ -335,7 +335,7 @@ CHANGES = {
 EXCEPT = {
     "remove_lock": "an end that does not come is the lock's end by time",
     "_write": "the store's: COMMIT_BEFORE lies in it, COMMITTED behind it",
-    "_write_singly": "a transaction per row: after a crash each row is old or new",
+    "_try_to_end": "END_BEFORE lies before it, ENDED behind it",
     "lost": "extend: a lease that is not prolonged ends earlier, no more",
     "ask_for_bars": "called by those that name points",
     "enqueue_secondary": "called between points; a part of a round is completed by the next",

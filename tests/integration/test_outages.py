@@ -56,20 +56,19 @@ def drained(site: Site, *, patience_s: float | None = None) -> None:
         stop=StopFlag(),
     )
     name, stop = "d", StopFlag()
-    first = refresher.connection
+    first = refresher.store.connection
     try:
         Drain(
             site.context,
             site.ticks,
             refresher,
             site.capabilities,
-            first,
             name=name,
             stop=stop,
             slice_s=1,
         ).run()
     finally:
-        refresher.close()
+        refresher.store.close()
         first.close()
 
 

@@ -27,7 +27,7 @@ from runtime.context import fingerprint
 from runtime.stopping import StopFlag
 from tests.kit import worker as worker_kit
 from tests.kit.worker import CRITICAL, KEY, OTHERS, Site, settings_for
-from worker.refresh import UNAUTHORIZED_BLOCK_MS
+from worker.provider_facts import UNAUTHORIZED_BLOCK_MS
 from worker.retry_policy import PUBLISHED_LATER_MS
 from worker.work import bars_request
 
@@ -312,7 +312,7 @@ def test_a_day_before_that_is_not_there_either_waits_without_an_attempt(
 
     site.capabilities.not_published("X:BTCUSD", datetime.now(UTC))
     site.ask("BTCUSD")
-    site.refresher.refresh(replace(site.claim(), feed=Never()))
+    site.refresher.refresh(replace(site.claim(), price_feed=Never()))
     assert site.delay_ms("BTCUSD") == pytest.approx(PUBLISHED_LATER_MS, abs=2000)
     assert site.item("BTCUSD").attempts == 0
 
@@ -498,13 +498,14 @@ def test_postgres_is_asked_before_every_claim(opened: OPEN, pg_server: Any) -> N
 def test_a_job_timeout_in_the_middle_of_a_transaction_leaves_nothing_behind(
     opened: OPEN, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """RQ's signal strikes at any line: the item comes back when its lease ends."""
+    """RQ's signal strikes at any line: the item ends as one in whose call this program failed."""
 
     site = opened("starter")
 
     def struck(*args: Any) -> None:
         insert_call(*args)
-        raise JobTimeoutException("Task exceeded maximum timeout value")
+        if args[2].call_id != "probe":
+            raise JobTimeoutException("Task exceeded maximum timeout value")
 
     monkeypatch.setattr("db.refresh.insert_call", struck)
     site.ask("EURUSD")
@@ -512,11 +513,12 @@ def test_a_job_timeout_in_the_middle_of_a_transaction_leaves_nothing_behind(
         site.drain().run()
     monkeypatch.undo()
     assert site.connection.closed
-    assert site.where("EURUSD") == "leases"
+    assert site.where("EURUSD") == "delayed"
+    assert "JobTimeoutException" in (site.item("EURUSD").last_error or "")
     assert site.events() == []
     again = opened("starter")
     assert again.one("SELECT count(*) FROM data_sources.api_calls") == 0
-    again.context.redis.zadd(again.context.keys.leases, {"EURUSD": 1})
+    again.context.redis.zadd(again.context.keys.delayed, {"EURUSD": 1})
     assert again.drain().run().calls == 1
     assert again.events() == ["EURUSD"]
 

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -125,7 +125,7 @@ class Site:
         deadline = SendDeadline.after(self.context.queue.policy.send_ms / 1000)
         claimed = self.context.queue.claim(who="test", max_items=max_items or feed.max_tickers)
         assert isinstance(claimed, Claimed), claimed
-        return Call.of(claimed, self.capabilities, feed, deadline, drain="test", max_wait_ms=1000)
+        return Call(claimed, feed, self.capabilities.bars_feed, deadline, "test", 1000)
 
     def refresh(self, *symbols: str, at: int = Priority.MEDIUM) -> Hint:
         """Asks for these and makes the one call that is then due."""
@@ -133,14 +133,23 @@ class Site:
         return self.refresher.refresh(self.claim()).hint
 
     def drain(
-        self, *, stop: StopFlag | None = None, slice_s: float = 5.0, name: str = "d"
+        self,
+        *,
+        stop: StopFlag | None = None,
+        slice_s: float = 5.0,
+        name: str = "d",
+        reconnecting: bool = False,
     ) -> Drain:
+        """`reconnecting`: opens PostgreSQL anew where its session is lost, as a worker does."""
+        reconnect = partial(connect, self.context.settings.database_url) if reconnecting else None
+        refresher = Refresher(
+            self.context, self.client, self.connection, self.capabilities, reconnect=reconnect
+        )
         return Drain(
             self.context,
             self.ticks,
-            self.refresher,
+            refresher,
             self.capabilities,
-            self.connection,
             name=name,
             stop=stop or StopFlag(),
             slice_s=slice_s,

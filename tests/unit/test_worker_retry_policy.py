@@ -97,7 +97,7 @@ def test_a_day_that_is_not_published_yet() -> None:
 
 def test_whose_fault_a_malformed_request_is_shows_when_each_goes_alone() -> None:
     error = errors.BadRequest("because")
-    reaction = after_error(work(), error, feed=V3, rules=RULES, shared=True)
+    reaction = after_error(work(), error, feed=V3, rules=RULES, size=3)
     assert reaction == GiveBack("EURUSD", error="because", solo=True)
     assert told(after_error(work(), error, feed=V3, rules=RULES)) == INVALID
 
