@@ -13,6 +13,7 @@ from health.causes import WAITS
 from queueing import Keys
 from runtime.redis_outage import _KNOWN as REFUSALS
 from tests.kit.rooms import FLOORS
+from worker import retry_policy
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
@@ -76,6 +77,13 @@ def test_every_wait_and_every_refusal_of_redis_is_explained() -> None:
     words = [*WAITS.values(), *(cause for cause, _ in REFUSALS.values())]
     assert len(words) > 15
     assert not [text for text in words if text.lower() not in page]
+
+
+def test_the_table_of_failures_is_that_of_the_rules() -> None:
+    page = (ROOT / "docs" / "internals.md").read_text("utf-8")
+    rows = [line for line in (retry_policy.__doc__ or "").splitlines() if line.startswith("|")]
+    assert len(rows) > 5
+    assert "\n".join(rows) in page
 
 
 @pytest.mark.parametrize("name", PICTURES)
