@@ -40,7 +40,7 @@ _HOME = """<!doctype html>
 
 
 def create_app(settings: Settings) -> Flask:
-    """The application; it opens its connections when the first request needs them."""
+    """Make the application; it opens its connections when the first request needs them."""
     app = Flask("web")
     app.json.sort_keys = False  # type: ignore[attr-defined]  # the order that people read in
     app.extensions[_OBSERVER] = Observer(settings)
@@ -58,12 +58,12 @@ def create_app(settings: Settings) -> Flask:
 
 
 def home() -> Response:
-    """GET /: where to look."""
+    """GET /: a list of the pages."""
     return Response(_HOME, mimetype="text/html")
 
 
 def healthz() -> Response:
-    """GET /healthz: this process answers; nothing else is asked."""
+    """GET /healthz: this process answers; nothing else is examined."""
     return jsonify(status="alive")
 
 
@@ -101,7 +101,7 @@ def _redis_away(error: RedisError) -> Response:
 
 
 def _defect(error: Exception) -> Response:
-    """Whatever nobody foresaw: the log has it, the answer does not."""
+    """Log an unforeseen error; the answer tells only that there was one."""
     trace = "".join(traceback.format_exception(error))[-4000:]
     log.error("web.defect", path=request.path, error=type(error).__name__, trace=trace)
     if request.path == HEALTH:

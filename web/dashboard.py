@@ -1,8 +1,8 @@
-"""rq-dashboard under /rq, behind the login: our ticks and workers as RQ's own books tell them.
+"""rq-dashboard under /rq, behind the login: ticks and workers as RQ's registries list them.
 
-As it comes it reads most jobs with pickle, which runs whatever code somebody wrote into Redis; it
-opens connections of its own from a URL that its pages then show; and it changes things when any
-page on the web asks the browser to. Here it reads JSON only, is given a connection and a URL
+As it comes, it reads most jobs with pickle, which runs whatever code an external writer put into
+Redis; it opens connections of its own from a URL that its pages show; and it changes things when
+any page on the web asks the browser to. Here it reads JSON only, is given a connection and a URL
 without a password, and changes things for its own pages alone.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import rq_dashboard.web as rq_dashboard
-from flask import Flask, Response, abort, current_app, g, request
+from flask import Flask, Request, Response, abort, current_app, g, request
 from pydantic import SecretStr
 from redis import Redis
 from rq import Queue, Worker
@@ -21,14 +21,14 @@ from rq.job import Job
 from runtime.redis_client import open_redis
 from settings import Settings
 from settings.urls import redacted_url
-from web.security import ask_for_login, from_elsewhere, logged_in, new_nonce
+from web.security import Throttle, ask_for_login, from_elsewhere, logged_in, new_nonce
 
 PREFIX = "/rq"
 SWITCHED_OFF = (
     "The RQ dashboard is switched off: set WEB_PASSWORD and restart the web process, then log in "
     "as admin.\n"
 )
-NOT_JSON = "(written by somebody else, not shown)"
+NOT_JSON = "(of an external writer, not shown)"
 TIMEOUT_S = 5.0
 _CONNECTION = "assetq_rq_redis"
 _POLICY = (
@@ -42,16 +42,16 @@ _INLINE_SCRIPT = re.compile(rb'<script type="text/javascript">')
 
 
 class ShownJson:
-    """Reads JSON and nothing else, whatever stands there; of the rest it says what it is."""
+    """A serializer that reads JSON only; the rest is replaced by a remark."""
 
     @staticmethod
     def dumps(*args: Any, **kwargs: Any) -> bytes:
-        """JSON as RQ writes it."""
+        """Write JSON as RQ does."""
         return json.dumps(*args, **kwargs).encode()
 
     @staticmethod
     def loads(data: bytes) -> Any:
-        """What stands there, or a remark that it cannot be shown."""
+        """Read JSON, or return a remark that it cannot be shown."""
         try:
             return json.loads(data)
         except ValueError:
@@ -59,7 +59,7 @@ class ShownJson:
 
 
 class ShownJob(Job):
-    """A job of anybody, read as JSON whoever asks."""
+    """A job of any origin, read as JSON whatever serializer is asked for."""
 
     def __init__(self, id: str | None = None, connection: Any = None, serializer: Any = None):
         super().__init__(id=id, connection=connection, serializer=ShownJson)
@@ -90,7 +90,7 @@ class ShownWorker(Worker):
 
 
 def mount(app: Flask, settings: Settings) -> None:
-    """/rq, or the sentence that tells how to have it."""
+    """Serve rq-dashboard under /rq, or a sentence that tells how to switch it on."""
     if settings.web_password is None:
         app.add_url_rule(PREFIX, "rq_off", _switched_off)
         app.add_url_rule(f"{PREFIX}/<path:rest>", "rq_off", _switched_off)
@@ -112,7 +112,7 @@ def _switched_off(rest: str = "") -> Response:
 
 
 def _replace_names() -> None:
-    """In its one module, where it looks its classes up; RQ itself stays as it is."""
+    """Replace classes in its one module, where it looks them up; RQ itself stays as it is."""
     ours = {
         "Job": ShownJob,
         "Queue": ShownQueue,
@@ -135,34 +135,46 @@ def _our_connection(url: str, **options: Any) -> tuple[None, Redis]:
 
 
 def _exists(view_args: dict[str, Any]) -> bool:
-    """It fails on these instead of saying so."""
+    """False for instances and registries on which rq-dashboard fails instead of refusing."""
     registry = view_args.get("registry_name", "queued")
     return view_args.get("instance_number", 0) == 0 and registry in _REGISTRIES
 
 
 def _guard(app: Flask, password: SecretStr) -> None:
-    """Everything under /rq, also what is not found there."""
+    """Guard everything under /rq, also what is not found there."""
+    throttle = Throttle()
 
     def check() -> Response | None:
         if not (request.path == PREFIX or request.path.startswith(f"{PREFIX}/")):
             return None
+        address = request.remote_addr or ""
+        if throttle.refuses(address):
+            return throttle.answer()
         if not logged_in(request, password):
+            if request.authorization:
+                throttle.failed(address)
             return ask_for_login()
-        if from_elsewhere(request):
-            abort(403, "A page of another site asked for this.")
-        if not _exists(request.view_args or {}):
-            abort(404, "There is no such page.")
-        if request.endpoint == "rq_dashboard.requeue_all" and request.method != "POST":
-            abort(405, "Ask with POST.")  # a link must not change anything
+        _check_request(request)
         g.nonce = new_nonce()
         return None
 
-    def finish(response: Response) -> Response:
-        if "nonce" in g and response.mimetype == "text/html" and not response.is_streamed:
-            mark = f'<script type="text/javascript" nonce="{g.nonce}">'.encode()
-            response.data = _INLINE_SCRIPT.sub(mark, response.data)
-            response.headers["Content-Security-Policy"] = _POLICY.format(nonce=g.nonce)
-        return response
-
     app.before_request(check)
-    app.after_request(finish)
+    app.after_request(_mark_scripts)
+
+
+def _check_request(asked: Request) -> None:
+    """Refuse what must not happen, and what rq-dashboard would fail on instead of refusing."""
+    if from_elsewhere(asked):
+        abort(403, "A page of another site asked for this, or the proxy changes the Host header.")
+    if not _exists(asked.view_args or {}):
+        abort(404, "There is no such page.")
+    if asked.endpoint == "rq_dashboard.requeue_all" and asked.method != "POST":
+        abort(405, "Ask with POST.")  # a link must not change anything
+
+
+def _mark_scripts(response: Response) -> Response:
+    if "nonce" in g and response.mimetype == "text/html" and not response.is_streamed:
+        mark = f'<script type="text/javascript" nonce="{g.nonce}">'.encode()
+        response.data = _INLINE_SCRIPT.sub(mark, response.data)
+        response.headers["Content-Security-Policy"] = _POLICY.format(nonce=g.nonce)
+    return response

@@ -21,10 +21,10 @@ except SettingsError as _error:
 
 
 class PathLogger(Logger):
-    """Logs paths as they were sent, so that no request can write a line of its own."""
+    """A logger of paths as they were sent, so that no request can write a line of its own."""
 
     def atoms(self, *args: Any) -> dict[str, Any]:
-        """What `access_log_format` may name."""
+        """Return the values that `access_log_format` may name."""
         found: dict[str, Any] = super().atoms(*args)
         return found | {"U": quote(found["U"] or "")}
 
@@ -33,22 +33,22 @@ class PathLogger(Logger):
 # PORT as well, on machines where nothing stands before it.
 _host = "0.0.0.0" if _settings.port and process_name() is None else "127.0.0.1"  # noqa: S104
 bind = f"{_host}:{_settings.port or 8000}"
-# One process: what it remembers (since when something is wrong) is then known to every request.
+# One process: what it remembers (since when a cause is seen) is then known to every request.
 workers = 1
-worker_class = "gthread"
-threads = 2
+worker_class = "web.serving.PollingWorker"
+threads = 24
 graceful_timeout = 20  # hosts kill 30 s after SIGTERM
 timeout = 60  # a page of the dashboard may wait for Redis
 keepalive = 5
-# The file by which a worker says that it lives must not wait for a disk.
+# The file that carries the worker's heartbeat to gunicorn must not wait for a disk.
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
 # Its socket lies in the home directory, where several of these would meet.
 control_socket_disable = True
-# Nothing here depends on the scheme or the client's address, so no proxy needs to be believed.
+# Only the throttle of logins looks at the client's address, so no proxy needs to be trusted.
 forwarded_allow_ips = os.environ.get("FORWARDED_ALLOW_IPS", "127.0.0.1,::1")
 accesslog = "-"
 errorlog = "-"
-# Without the query, the referer and the user's name: none of them is anybody's business.
+# Without the query, the referer and the user's name, which may be confidential.
 access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(b)s bytes %(M)s ms'
 logger_class = PathLogger
 proc_name = "assetq-web"

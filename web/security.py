@@ -2,6 +2,8 @@
 
 import hmac
 import secrets
+import time
+from collections import deque
 from urllib.parse import urlsplit
 
 from flask import Request, Response
@@ -10,10 +12,11 @@ from pydantic import SecretStr
 USER = "admin"
 STRICT_POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 _SAFE = {"GET", "HEAD", "OPTIONS"}
+_MOST_ADDRESSES = 1000
 
 
 def set_headers(response: Response) -> Response:
-    """What holds for every answer; a page with scripts brings a policy of its own."""
+    """Set what holds for every answer; a page with scripts brings a policy of its own."""
     headers = response.headers
     headers["X-Content-Type-Options"] = "nosniff"
     headers["X-Frame-Options"] = "DENY"
@@ -24,7 +27,7 @@ def set_headers(response: Response) -> Response:
 
 
 def logged_in(request: Request, password: SecretStr) -> bool:
-    """HTTP Basic. Takes the same time however much of it is right."""
+    """Check HTTP Basic, in the same time however much of it is right."""
     login = request.authorization
     given_user = login.username if login and login.type == "basic" else None
     given_password = login.password if login and login.type == "basic" else None
@@ -36,25 +39,57 @@ def logged_in(request: Request, password: SecretStr) -> bool:
 
 
 def ask_for_login() -> Response:
-    """401, which makes a browser ask."""
+    """Answer 401, which makes a browser ask."""
     headers = {"WWW-Authenticate": 'Basic realm="assetq", charset="UTF-8"'}
     return Response("Log in as admin with WEB_PASSWORD.\n", 401, headers, mimetype="text/plain")
 
 
-def from_elsewhere(request: Request) -> bool:
-    """Was this change asked for by a page of another site?
+class Throttle:
+    """Counts the wrong logins of each address; too many are refused unread for a while."""
 
-    A browser sends the login along with whatever any page asks of us. It also says where the page
-    came from; programs that are no browsers say nothing, and nobody can make them do things.
+    def __init__(self, *, allowed: int = 60, within_s: float = 60.0) -> None:
+        self._allowed, self._within_s = allowed, within_s
+        self._failed_at: dict[str, deque[float]] = {}
+
+    def refuses(self, address: str) -> bool:
+        """True while this address has used up its wrong logins."""
+        failed_at = self._failed_at.get(address, ())
+        since = time.monotonic() - self._within_s
+        return sum(at > since for at in failed_at) >= self._allowed
+
+    def failed(self, address: str) -> None:
+        """Count a wrong login."""
+        if address not in self._failed_at and len(self._failed_at) >= _MOST_ADDRESSES:
+            del self._failed_at[next(iter(self._failed_at))]
+        kept = self._failed_at.setdefault(address, deque(maxlen=self._allowed))
+        kept.append(time.monotonic())
+
+    def answer(self) -> Response:
+        """Answer 429."""
+        headers = {"Retry-After": f"{self._within_s:.0f}"}
+        text = f"Too many wrong logins. Wait {self._within_s:.0f} s.\n"
+        return Response(text, 429, headers, mimetype="text/plain")
+
+
+def from_elsewhere(request: Request) -> bool:
+    """True if a page of another site asks for this change.
+
+    A browser sends the login along with whatever any page asks of us, but also where that page came
+    from; other programs say nothing, and no page can make them do anything. Behind a proxy that
+    passes on another Host, what the browser says of itself must do: Sec-Fetch-Site, or a header
+    that scripts of other sites may not send.
     """
     if request.method in _SAFE:
         return False
-    if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
-        return True
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        return site not in ("same-origin", "none")
+    if request.headers.get("X-Requested-With") == "XMLHttpRequest":
+        return False
     origin = request.headers.get("Origin")
     return origin is not None and urlsplit(origin).netloc != request.host
 
 
 def new_nonce() -> str:
-    """Marks the scripts of one answer as ours."""
+    """Make the mark of the scripts of one answer."""
     return secrets.token_urlsafe(16)

@@ -227,6 +227,29 @@ def test_a_page_of_another_site_changes_nothing(
     assert not ticks.waiting("drain")
 
 
+@pytest.mark.parametrize(
+    "said", [{"Sec-Fetch-Site": "same-origin"}, {"X-Requested-With": "XMLHttpRequest"}]
+)
+def test_buttons_work_behind_a_proxy_that_changes_the_host(
+    client: FlaskClient, ticks: Ticks, said: dict[str, str]
+) -> None:
+    ticks.push("drain")
+    behind = {"Host": "127.0.0.1:8000", "Origin": "https://assets.example", **said}
+    empty = "/rq/queue/assetq-massive/queued/empty"
+    assert client.post(empty, headers={**LOGIN, **behind}).status_code == 200
+    assert not ticks.waiting("drain")
+
+
+def test_guessing_passwords_is_throttled(client: FlaskClient) -> None:
+    wrong = {"Authorization": "Basic " + b64encode(b"admin:guess").decode()}
+    assert {client.get("/rq/", headers=wrong).status_code for _ in range(60)} == {401}
+    refused = client.get("/rq/", headers=LOGIN)
+    assert (refused.status_code, refused.headers["Retry-After"]) == (429, "60")
+    elsewhere = client.get("/rq/", headers=LOGIN, environ_base={"REMOTE_ADDR": "10.0.0.9"})
+    assert elsewhere.status_code == 200
+    assert client.get("/healthz").status_code == 200
+
+
 def test_a_link_changes_nothing(client: FlaskClient) -> None:
     assert client.get("/rq/requeue/assetq-massive", headers=LOGIN).status_code == 405
 
