@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 import click
 
 from cli.exits import MEANINGS, CommandError, ExitCode
+from runtime.rq_environment import drop
 
 # Command → module and attribute. Loaded when it is called, so that --help does not wait for all.
 _COMMANDS = {
@@ -92,6 +93,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 def run(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    drop()
     try:
         code: Any = assetq.main(args=argv, prog_name="assetq", standalone_mode=False)
         sys.stdout.flush()

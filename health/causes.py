@@ -74,7 +74,8 @@ def database(problem: DatabaseProblem) -> Cause:
 def paused(outage: str) -> Cause:
     """The workers say that they cannot store answers."""
     text = f"Workers make no call ({outage})"
-    return Cause("outage", Level.DEGRADED, text, stops=True)
+    remedy = "`assetq doctor`, run where the workers run, names the cause."
+    return Cause("outage", Level.DEGRADED, text, remedy=remedy, stops=True)
 
 
 # --- processes
@@ -113,17 +114,19 @@ def missing_entries(ids: Sequence[str]) -> Cause:
 
 # --- rounds
 
+_BATCH = "The scheduler starts the next one; `assetq batch` runs one now."
+
 
 def no_batch_yet(level: Level, interval_ms: int, since_ms: int) -> Cause:
     """No batch is known at all."""
     text = f"No batch has run yet (one is due every {span(interval_ms / 1000)})"
-    return Cause("batch", level, text, since_ms)
+    return Cause("batch", level, text, since_ms, remedy=_BATCH)
 
 
 def old_batch(level: Level, interval_ms: int, planned_ms: int) -> Cause:
     """The last batch is too old."""
     text = f"No batch has run (one is due every {span(interval_ms / 1000)})"
-    return Cause("batch", level, text, planned_ms)
+    return Cause("batch", level, text, planned_ms, remedy=_BATCH)
 
 
 def first_batch_running(since_ms: int) -> Cause:
@@ -136,13 +139,17 @@ def batch_left(failed: Sequence[tuple[str, str]], since_ms: int) -> Cause:
     """The last batch left assets behind."""
     shown = names([f"{symbol} ({error[:200]})" for symbol, error in failed])
     text = f"The last batch did not refresh {shown}"
-    return Cause("last-batch", Level.DEGRADED, text, since_ms)
+    remedy = (
+        "`assetq queue list` and `assetq dead list` name the errors; the next batch asks again."
+    )
+    return Cause("last-batch", Level.DEGRADED, text, since_ms, remedy=remedy)
 
 
 def old_secondary(interval_ms: int, since_ms: int) -> Cause:
     """No secondary round has run for too long."""
     text = f"No secondary round has run (one is due every {span(interval_ms / 1000)})"
-    return Cause("secondary", Level.DEGRADED, text, since_ms)
+    remedy = "The log of the workers names what ended it."
+    return Cause("secondary", Level.DEGRADED, text, since_ms, remedy=remedy)
 
 
 # --- assets

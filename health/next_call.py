@@ -18,13 +18,18 @@ def next_call(facts: Facts, *, urgent: bool) -> Cause | None:
     stopped = next((cause for cause in judge(facts) if cause.stops), None)
     if stopped or facts.state is None:
         return stopped
-    quota = facts.state.quota
+    return next_permit(facts.state, urgent=urgent)
+
+
+def next_permit(state: State, *, urgent: bool) -> Cause | None:
+    """Return what keeps the quota from granting the next call; None: it is granted now."""
+    quota = state.quota
     at_ms, reason = quota.urgent if urgent else quota.background
     if at_ms <= quota.now_ms:
         return None
     match reason:
         case "blocked":
-            return causes.blocked(quota, facts.state.blocked_since_ms)
+            return causes.blocked(quota, state.blocked_since_ms)
         case "breaker":
             return causes.breaker(quota)
         case "hold":

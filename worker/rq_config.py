@@ -15,12 +15,20 @@ import worker.tasks  # noqa: F401 - imported before the fork, so that ticks star
 from queueing import Keys
 from runtime.logs import configure
 from runtime.redis_client import open_redis, sentinel_options
+from runtime.rq_environment import given
 from settings import Settings, SettingsError
 from settings.redis_url import SentinelUrl
 from worker.resilience import wait_for_redis
 from worker.rq_classes import TickWorker
 from worker.ticks import rq_queue
 
+if _names := given():
+    print(
+        f"assetq: {', '.join(_names)} would redirect this worker: unset it, or start the worker "
+        "with `assetq worker`, which ignores it.",
+        file=sys.stderr,
+    )
+    sys.exit(3)
 try:
     _settings = Settings.load()
     _settings.required_api_key()

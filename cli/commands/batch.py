@@ -10,9 +10,11 @@ import click
 from cli.exits import CommandError
 from cli.options import as_json
 from cli.session import load_settings
+from cli.show.causes import clause
 from cli.show.output import iso, note, print_json, print_table
-from cli.show.waits import call_wait
 from health.batches import SettledBatch, recent_batches
+from health.next_call import next_call, next_permit
+from health.observe import Observer
 from local.foreground import drain_for, open_session
 from runtime.heartbeat import living
 from worker.batch import begin
@@ -21,6 +23,7 @@ from worker.tasks import TickSession
 _LOOK_S = 0.3
 _SLICE_S = 1.0
 _TELL_S = 10.0
+_LOOK_AGAIN_S = 1.0
 
 
 @click.command()
@@ -57,13 +60,13 @@ def batch(timeout_s: float, json_: bool) -> None:
 def _await(session: TickSession, slot: str, timeout_s: float) -> SettledBatch:
     """Wait until every asset has an outcome, or the time is over. Raises CommandError if the record
     is gone (Redis was emptied)."""
-    end_s, told = time.monotonic() + timeout_s, _Told()
+    end_s, progress = time.monotonic() + timeout_s, _Progress(session)
     while True:
         found = _find(session, slot)
         left_s = end_s - time.monotonic()
         if found.known or left_s <= 0:
             return found
-        told.tell(session, _open(found))
+        progress.tell(_open(found))
         if living(session.context.redis, session.context.keys, "worker"):
             time.sleep(min(_LOOK_S, left_s))
             continue
@@ -88,21 +91,29 @@ def _open(found: SettledBatch) -> list[str]:
     return [symbol for symbol in found.record.assets if symbol not in found.outcomes]
 
 
-class _Told:
+class _Progress:
     """Prints what is awaited whenever that changes, and every ten seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, session: TickSession) -> None:
+        self._observer = Observer(session.context.settings, redis=session.context.redis)
         self._last: tuple[list[str], str | None] | None = None
-        self._at_s = 0.0
+        self._looked_s = self._said_s = float("-inf")
 
-    def tell(self, session: TickSession, symbols: list[str]) -> None:
-        wait = call_wait(session.context.limiter.status(), urgent=True)
-        what = (symbols, None if wait.over else wait.reason)
-        if what == self._last and time.monotonic() - self._at_s < _TELL_S:
+    def tell(self, symbols: list[str]) -> None:
+        """Look again at most once a second."""
+        if time.monotonic() - self._looked_s < _LOOK_AGAIN_S:
             return
-        self._last, self._at_s = what, time.monotonic()
-        held = "in work" if wait.over else f"waits for a call: {wait.text()}"
-        note(f"{', '.join(symbols)}: {held}")
+        self._looked_s = time.monotonic()
+        facts = self._observer.look()
+        cause = next_call(facts, urgent=True)
+        if cause and cause.key == "worker" and facts.state:  # this process works instead
+            cause = next_permit(facts.state, urgent=True)
+        what = (symbols, cause.key if cause else None)
+        if what == self._last and time.monotonic() - self._said_s < _TELL_S:
+            return
+        self._last, self._said_s = what, time.monotonic()
+        state = f"waits because {clause(cause, facts)}" if cause else "in work"
+        note(f"{', '.join(symbols)}: {state}")
 
 
 def _report(found: SettledBatch, json_: bool) -> None:

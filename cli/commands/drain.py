@@ -8,8 +8,8 @@ import click
 
 from cli.options import as_json
 from cli.session import load_settings
+from cli.show.causes import Wait, look
 from cli.show.output import note, print_json
-from cli.show.waits import next_wait
 from local.foreground import drain_for, drain_now, open_session
 
 
@@ -25,14 +25,13 @@ def drain(for_s: float | None, json_: bool) -> None:
     settings = load_settings(log_level=logging.INFO)
     with open_session(settings) as session:
         outcome = drain_now(session) if for_s is None else drain_for(session, for_s)
-        head = session.context.queue.peek(1)
-        wait = next_wait(session.context, head[0] if head else None)
+        wait = Wait.of_refresh(look(session.context))
         pending = session.context.queue.size
     if json_:
         print_json({"api_calls_used": outcome.calls, "total_items": pending, **wait.as_dict()})
     else:
         click.echo(f"calls made: {outcome.calls}, still pending: {pending}")
         if pending:
-            note(f"waits for {wait.text()}")
+            note(f"waits {wait.text()}")
     if outcome.signal is not None:
         raise click.exceptions.Exit(128 + outcome.signal)

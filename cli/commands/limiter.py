@@ -1,81 +1,85 @@
-"""`assetq limiter`: the calls of the window, and what else holds calls back."""
+"""`assetq limiter`: the permits of the window, and what else holds calls back."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import click
 
 from cli.options import as_json
 from cli.session import confirm, load_settings, open_context
+from cli.show.causes import Wait, look, state_of, told
 from cli.show.output import iso, print_facts, print_json
-from cli.show.waits import band_name, call_wait
+from cli.show.waits import band_name
+from health.facts import Facts
+from health.rules import judge
 from health.texts import clock
 from queueing import QuotaStatus
 
 _LONGEST_S = 24 * 3600
+_SHOWN_PERMITS = 20
+_HOLDS = ("blocked", "breaker", "hold")
 
 
 @click.group()
 def limiter() -> None:
-    """The calls of this window, and what holds calls back."""
+    """The quota: the permits of the window, and what holds calls back."""
 
 
 @limiter.command()
 @as_json
 def status(json_: bool) -> None:
-    """Each place of the window and until when it is taken, by whom; holds, blocks, counters."""
+    """What the next calls wait for, the permits in use, and counters since Redis was new."""
     with open_context() as context:
-        now = context.limiter.status()
-        raw: Any = context.redis.hgetall(context.keys.counters)
-    counters = {str(name): int(value) for name, value in sorted(raw.items())}
-    window_s = context.settings.rate_window_seconds
+        facts = look(context)
+    state, window_s = state_of(facts), context.settings.rate_window_seconds
+    counters = dict(sorted(state.counters.items()))
+    urgent, other = (Wait.of_call(facts, urgent=urgent) for urgent in (True, False))
     if json_:
-        print_json(_document(now, counters, window_s))
+        print_json(_document(state.quota, counters, window_s, urgent, other))
         return
+    now = state.quota
     limit = "no limit" if now.limit is None else f"{now.free} of {now.limit} in {window_s:g} s"
-    facts: list[tuple[str, object]] = [("calls free", limit)]
-    facts += [
-        (f"  permit {number}", f"until {clock(permit.until_ms, now.now_ms)}, {permit.who}")
-        for number, permit in enumerate(now.permits, 1)
+    print_facts(
+        [
+            ("calls free", limit),
+            *_permits(now),
+            ("next critical call", f"waits {urgent.text()}" if urgent.cause else "now"),
+            ("next other call", f"waits {other.text()}" if other.cause else "now"),
+            ("to do", urgent.cause and urgent.cause.remedy),
+            *_holds(facts, now),
+            ("urgent waits", f"{now.waits_last_hour} in the last hour (over 1 s)"),
+            *_counted(counters),
+        ]
+    )
+
+
+def _permits(now: QuotaStatus) -> list[tuple[str, object]]:
+    """The permits in use that end first; one line for those of one caller that end together."""
+    ends = Counter((clock(permit.until_ms, now.now_ms), permit.who) for permit in now.permits)
+    lines: list[tuple[str, object]] = [
+        (f"  {count} {'permit' if count == 1 else 'permits'}", f"until {end}, {who}")
+        for (end, who), count in list(ends.items())[:_SHOWN_PERMITS]
     ]
-    if (more := now.in_use - len(now.permits)) > 0:
-        facts.append(("  permits", f"{more} more, which end later"))
-    for name, urgent in (("critical", True), ("background", False)):
-        wait = call_wait(now, urgent=urgent)
-        facts.append((f"next {name} call", "now" if wait.over else wait.text()))
-    facts += _holds(now)
-    facts += [("urgent waits", f"{now.waits_last_hour} in the last hour (over 1 s)")]
-    print_facts([*facts, *_counted(counters)])
+    shown = sum(list(ends.values())[:_SHOWN_PERMITS])
+    if (more := now.in_use - shown) > 0:
+        lines.append((f"  {more} more", "which end later"))
+    return lines
 
 
-def _holds(now: QuotaStatus) -> list[tuple[str, object]]:
-    facts: list[tuple[str, object]] = []
+def _holds(facts: Facts, now: QuotaStatus) -> list[tuple[str, object]]:
+    """What holds calls back, whether or not it is what the next one waits for."""
+    rows: list[tuple[str, object]] = []
     if now.batch_calls and now.batch_at_ms:
         at = clock(now.batch_at_ms, now.now_ms)
-        facts.append(("kept for the batch", f"{now.batch_calls} calls at {at}"))
-    if now.blocked_until_ms > now.now_ms:
-        until = clock(now.blocked_until_ms, now.now_ms)
-        facts.append(("BLOCKED", f"until {until}: {now.blocked_reason or 'no reason given'}"))
-    facts += _breaker(now)
-    if now.hold_until_ms > now.now_ms:
-        until = clock(now.hold_until_ms, now.now_ms)
-        facts.append(("HELD", f"until {until}: Redis lost count of earlier calls"))
+        rows.append(("kept for the batch", f"{now.batch_calls} calls at {at}"))
+    rows += [(cause.key, told(cause, facts)) for cause in judge(facts) if cause.key in _HOLDS]
+    if now.breaker.failures:
+        rows.append(("failures in a row", now.breaker.failures))
     if not now.epoch_known:
-        facts.append(
-            ("window", "unknown (new or restarted Redis): the next claim checks, or holds")
-        )
-    return facts
-
-
-def _breaker(now: QuotaStatus) -> list[tuple[str, object]]:
-    breaker = now.breaker
-    if not breaker.open:
-        return [("failures in a row", breaker.failures)] if breaker.failures else []
-    since, probe = clock(breaker.since_ms, now.now_ms), clock(breaker.probe_at_ms, now.now_ms)
-    following = f"a probe runs, until {probe} at most" if breaker.probing else f"a probe at {probe}"
-    text = f"since {since}, {breaker.failures} failures in a row; {following}"
-    return [("PROVIDER FAILS", f"{text}: {breaker.reason or 'no reason given'}")]
+        rows.append(("window", "unknown (Redis is new, or was restarted): the next claim checks"))
+    return rows
 
 
 def _counted(counters: dict[str, int]) -> list[tuple[str, object]]:
@@ -101,10 +105,12 @@ def _counted(counters: dict[str, int]) -> list[tuple[str, object]]:
     ]
 
 
-def _document(now: QuotaStatus, counters: dict[str, int], window_s: float) -> dict[str, Any]:
-    def following(pair: tuple[int, str]) -> dict[str, Any]:
+def _document(
+    now: QuotaStatus, counters: dict[str, int], window_s: float, urgent: Wait, other: Wait
+) -> dict[str, Any]:
+    def following(pair: tuple[int, str], wait: Wait) -> dict[str, Any]:
         at_ms, reason = pair
-        return {"at": iso(max(at_ms, now.now_ms)), "reason": reason}
+        return {"at": iso(max(at_ms, now.now_ms)), "reason": reason, **wait.as_dict()}
 
     blocked = now.blocked_until_ms > now.now_ms
     return {
@@ -129,8 +135,8 @@ def _document(now: QuotaStatus, counters: dict[str, int], window_s: float) -> di
             "probing": now.breaker.probing,
             "reason": now.breaker.reason,
         },
-        "next_critical": following(now.urgent),
-        "next_background": following(now.background),
+        "next_critical": following(now.urgent, urgent),
+        "next_background": following(now.background, other),
         "waits_last_hour": now.waits_last_hour,
         "idle_slot_seconds": counters.get("idle_ms", 0) / 1000,
         "counters": counters,
@@ -144,18 +150,20 @@ def consume(count: int) -> None:
     with open_context() as context:
         taken = context.limiter.consume(count, who="by-hand")
         limit = context.settings.rate_limit
-    click.echo(
-        f"{taken} of {limit} permits are in use" if limit else "counted; the plan has no limit"
-    )
+    if limit is None:
+        click.echo("counted; the plan has no limit")
+        return
+    more = f", {taken - limit} more are counted" if taken > limit else ""
+    click.echo(f"{min(taken, limit)} of {limit} permits are in use{more}")
 
 
 @limiter.command()
 @click.argument("seconds", type=click.FloatRange(0, _LONGEST_S))
 @click.option("--reason", default="blocked by hand", show_default=True)
 def block(seconds: float, reason: str) -> None:
-    """Nobody calls the provider for SECONDS (at most a day); 0 lifts a block.
+    """Make no call to the provider for SECONDS (at most a day); 0 lifts a block.
 
-    A longer block that stands already stays.
+    A longer block stays.
     """
     with open_context() as context:
         until_ms = context.limiter.block(int(seconds * 1000), reason[:200], force=seconds == 0)
@@ -170,13 +178,11 @@ def block(seconds: float, reason: str) -> None:
 def reset(yes: bool) -> None:
     """Forget every counted call, block, hold and failure.
 
-    Only right if you know that nobody called the provider within the last window: otherwise it
+    Only right if you know that no call was made within the last window: otherwise the provider
     counts more calls than it allows.
     """
     settings = load_settings()
-    confirm(
-        f"Did nobody call the provider within the last {settings.rate_window_seconds:g} s?", yes=yes
-    )
+    confirm(f"Was no call made to the provider within {settings.rate_window_seconds:g} s?", yes=yes)
     with open_context(settings) as context:
         taken = context.limiter.reset()
         context.queue.wake()

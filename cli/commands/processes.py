@@ -13,6 +13,8 @@ from typing import NoReturn
 
 import click
 
+from runtime.rq_environment import dropped
+
 PASSED_ON = {"ignore_unknown_options": True}
 """Options of the program behind a command are left to it."""
 
@@ -34,6 +36,8 @@ def worker(options: tuple[str, ...]) -> NoReturn:
 
     from runtime.procfile import follow_shell
 
+    for name in dropped():
+        click.echo(f"assetq: {name} belongs to another program and is ignored", err=True)
     follow_shell()
     sys.exit(rq(args=["worker", *RQ_OPTIONS, *options], prog_name="rq"))
 

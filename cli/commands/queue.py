@@ -9,8 +9,9 @@ import click
 from cli.names import resolve
 from cli.options import as_json
 from cli.session import open_context
+from cli.show.causes import Wait, look
 from cli.show.output import cell, print_facts, print_json, print_table
-from cli.show.waits import Listed, band_name, listing, next_wait, waited_s
+from cli.show.waits import Listed, band_name, listing, waited_s
 from health.texts import span
 from runtime.context import Context
 
@@ -31,7 +32,7 @@ def stats(json_: bool) -> None:
     with open_context() as context:
         now = context.queue.stats()
         head = context.queue.peek(1)
-        wait = next_wait(context, head[0] if head else None)
+        wait = Wait.of_refresh(look(context))
     by_priority = {band.name: count for band, count in now.queued.items()}
     following = head[0].symbol if head else None
     if json_:
@@ -60,7 +61,8 @@ def stats(json_: bool) -> None:
             ("room left", max(0, context.settings.queue_max_size - now.pending)),
             ("oldest queued", span(now.oldest_item_age_seconds) if head else None),
             ("next", following),
-            ("waits for", wait.text()),
+            ("waits", wait.text()),
+            ("to do", wait.cause and wait.cause.remedy),
         ]
     )
 
@@ -118,21 +120,23 @@ def peek(json_: bool) -> None:
     """The next item to be claimed, and what holds it."""
     with open_context() as context:
         head = context.queue.peek(1)
-        wait = next_wait(context, head[0] if head else None)
+        wait = Wait.of_refresh(look(context))
+        now_ms = wait.facts.now_ms
     if json_:
-        item = Listed(head[0], "queued").as_dict(wait.now_ms) if head else None
+        item = Listed(head[0], "queued").as_dict(now_ms) if head else None
         print_json({"item": item, **wait.as_dict()})
     elif not head:
-        click.echo(f"nothing is queued; waits for {wait.text()}")
+        click.echo(f"nothing is queued; waits {wait.text()}")
     else:
         print_facts(
             [
                 ("next", head[0].symbol),
                 ("priority", band_name(head[0].priority)),
                 ("score", head[0].score),
-                ("waited", span(waited_s(head[0], wait.now_ms))),
+                ("waited", span(waited_s(head[0], now_ms))),
                 ("attempts", head[0].attempts),
                 ("last error", head[0].last_error),
-                ("waits for", wait.text()),
+                ("waits", wait.text()),
+                ("to do", wait.cause and wait.cause.remedy),
             ]
         )

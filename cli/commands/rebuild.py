@@ -12,8 +12,8 @@ from cli.commands.enqueue import start_work
 from cli.exits import CommandError, ExitCode
 from cli.options import as_json
 from cli.session import load_settings, open_context, open_database
+from cli.show.causes import Wait, look
 from cli.show.output import print_facts, print_json
-from cli.show.waits import call_wait
 from db.connection import Connection
 from db.symbols import SymbolRepository
 from queueing import Outcome, Priority
@@ -63,7 +63,7 @@ def rebuild(json_: bool) -> None:
         done = restore(context, connection)
         context.queue.wake()  # a drain may wait in a queue that was lost under it
         start_work(context)
-        pending, wait = context.queue.size, call_wait(context.limiter.status(), urgent=True)
+        pending, wait = context.queue.size, Wait.of_call(look(context), urgent=True)
         following = {row["id"]: row["next_run"] for row in schedule(context)}
     found = done.as_dict()
     if json_:
@@ -81,7 +81,7 @@ def rebuild(json_: bool) -> None:
                 ("dead, resting", _names(done.round.dead) if done.round.dead else None),
                 ("queue now", f"{pending} items"),
                 ("schedule", _schedule(missing, list(following))),
-                ("next call", f"waits for {wait.text()}"),
+                ("next call", f"waits {wait.text()}"),
                 ("not restored", LOST),
             ]
         )
@@ -115,7 +115,7 @@ def restore(context: Context, connection: Connection) -> Rebuilt:
 def _schedule(missing: list[str], entries: list[str]) -> str:
     if not missing:
         return f"stands: {', '.join(entries)}"
-    return f"{', '.join(missing)} missing; start a scheduler: bin/assetq scheduler"
+    return f"{', '.join(missing)} missing; start a scheduler: assetq scheduler"
 
 
 def _names(symbols: tuple[str, ...]) -> str:

@@ -36,7 +36,7 @@ def list_(json_: bool) -> None:
             empty="nothing is scheduled",
         )
     if not schedulers:
-        note("note: no scheduler is alive, so none of this runs. Start one: bin/assetq scheduler")
+        note("note: no scheduler is alive, so none of this runs. Start one: assetq scheduler")
 
 
 def _when(next_run: str | None, now_ms: int) -> str:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cli.show.output import iso
-from health.causes import WAITS
 from health.texts import clock
-from queueing import Item, Priority, QuotaStatus
+from queueing import Item, Priority
 from runtime.context import Context
 
 _AT_ONCE = 500
@@ -102,63 +101,3 @@ def band_name(priority: int) -> str:
 def waited_s(item: Item, now_ms: int) -> float:
     """How long ago an item was requested."""
     return max(0, now_ms - item.enqueued_at_ms) / 1000
-
-
-@dataclass(frozen=True)
-class Wait:
-    """What the next claim waits for."""
-
-    now_ms: int
-    at_ms: int | None
-    """None: no work is pending."""
-    reason: str | None
-    detail: str | None = None
-    """Why calls are blocked, or what the provider's last failure said."""
-
-    @property
-    def over(self) -> bool:
-        """True if nothing holds it."""
-        return self.at_ms is None or self.at_ms <= self.now_ms
-
-    def text(self) -> str:
-        """What holds it and until when, for people."""
-        if self.at_ms is None:
-            return "nothing: no work is pending"
-        if self.over:
-            return "nothing: a call is free now"
-        cause = WAITS.get(self.reason or "", "")
-        if self.detail:
-            cause = (
-                f"blocked: {self.detail}"
-                if self.reason == "blocked"
-                else f"{cause} ({self.detail})"
-            )
-        return f"{cause or self.reason}, until {clock(self.at_ms, self.now_ms)}"
-
-    def as_dict(self) -> dict[str, Any]:
-        """With stable keys, for --json; null where nothing holds it."""
-        at_ms = self.at_ms if not self.over else None
-        return {
-            "waits_for": self.reason if at_ms else None,
-            "why": self.text() if at_ms else None,
-            "until": iso(at_ms),
-            "wait_seconds": (at_ms - self.now_ms) / 1000 if at_ms else 0.0,
-        }
-
-
-def next_wait(context: Context, head: Item | None) -> Wait:
-    """What holds the item that is claimed next (`head`), or, where none is queued, the first that
-    comes back. The queue's own hint names the earliest event, which may be another item's."""
-    if head is None:
-        hint = context.queue.next_at()
-        return Wait(hint.now_ms, hint.next_at_ms, hint.reason)
-    return call_wait(context.limiter.status(), urgent=head.priority == Priority.CRITICAL)
-
-
-def call_wait(status: QuotaStatus, *, urgent: bool) -> Wait:
-    """What the next critical, or the next other, call waits for."""
-    at_ms, reason = status.urgent if urgent else status.background
-    detail = status.breaker.reason if reason == "breaker" else None
-    if reason == "blocked":
-        detail = status.blocked_reason or "no reason given"
-    return Wait(status.now_ms, at_ms, reason, detail)

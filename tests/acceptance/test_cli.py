@@ -14,6 +14,7 @@ import redis
 
 from local.sandbox import SandboxServer
 from queueing import Bury, Claimed, Death, Keys, Policy, PriorityQueue, QuotaLimiter, Request, Retry
+from runtime.heartbeat import beat
 from tests.kit.cli_runs import Cli
 from tests.kit.waiting import eventually
 
@@ -104,6 +105,7 @@ def test_enqueue_raises_keeps_and_tells_what_waits(cli: Cli, assets: None, r: re
 
 
 def test_each_state_of_an_item_and_each_wait_is_explained(cli: Cli, queue: PriorityQueue) -> None:
+    beat(queue.redis, queue.keys, "worker@here-1-abcd")
     queue.enqueue([Request(name) for name in ("LATER", "NOW", "NEXT")], 2)
     later = queue.claim(who="drain@here-1")
     assert isinstance(later, Claimed)
@@ -186,12 +188,23 @@ def test_the_limiter_by_hand(cli: Cli, redis_url: str) -> None:
     assert status["blocked_reason"] == "lunch"
     assert (status["next_critical"]["reason"], status["counters"]["blocks"]) == ("blocked", 1)
     text = cli.here("limiter", "status").out
-    assert "permit 3" in text
-    assert "blocked: lunch" in text
+    assert "  3 permits" in text
+    assert "Calls are blocked (lunch), until" in text
     assert cli.here("limiter", "block", "0").out == "not blocked\n"
     cli.here("limiter", "reset").failed(2, "--yes")
     assert cli.here("limiter", "reset", "--yes").out.startswith("forgot 3 calls")
     assert cli.here("limiter", "status", "--json").json["free"] == 5
+
+
+def test_many_calls_made_elsewhere_are_counted_and_told_in_one_line(cli: Cli) -> None:
+    assert cli.here("limiter", "consume", "99").out == (
+        "5 of 5 permits are in use, 94 more are counted\n"
+    )
+    text = cli.here("limiter", "status").out
+    assert "calls free          0 of 5" in text
+    assert sum("by-hand" in line for line in text.splitlines()) == 1
+    cli.here("limiter", "consume", "9901")  # no one is listed alone, however many there are
+    assert len(cli.here("limiter", "status").out.splitlines()) < 25
 
 
 def test_a_batch_without_workers_is_done_here_within_the_quota(
@@ -240,7 +253,7 @@ def test_a_wrong_key_is_named_and_nothing_is_lost(cli: Cli, assets: None) -> Non
         cli.env["POLYGON_BASE_URL"] = strict.url
         done = cli.here("batch", "--timeout", "3")
     done.failed(1, "XAUUSD, EURUSD, BTCUSD still pending")
-    assert "blocked: 401" in cli.here("limiter", "status").out
+    assert "The provider refuses the API key (401" in cli.here("limiter", "status").out
     report = cli.here("doctor", "--json").json
     (quota,) = (c for c in report["checks"] if c["check"] == "quota")
     assert quota["status"] == "fail"

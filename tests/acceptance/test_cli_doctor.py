@@ -69,7 +69,7 @@ def rq(*options: str) -> tuple[str, ...]:
 
 
 def test_the_worker_line_is_that_of_the_procfile(project_root: Path) -> None:
-    assert WORKER_LINE in (project_root / "Procfile").read_text()
+    assert f"bin/{WORKER_LINE}" in (project_root / "Procfile").read_text()
 
 
 def test_from_nothing_to_healthy(
@@ -85,7 +85,7 @@ def test_from_nothing_to_healthy(
     }
     assert before["symbols"]["remedy"] == "Run `assetq symbols import`."
     assert cli.here("symbols", "import").code == 0
-    worker, scheduler = WORKER_LINE.split(), ("bin/assetq", "scheduler")
+    worker, scheduler = ("bin/assetq", "worker"), ("bin/assetq", "scheduler")
     with process(cli, project_root, *worker), process(cli, project_root, *scheduler):
 
         def healthy() -> bool:

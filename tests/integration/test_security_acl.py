@@ -135,14 +135,14 @@ def test_a_missing_right_is_one_line_with_its_remedy(
 
 
 def test_the_docs_hold_the_line(project_root: Path) -> None:
-    text = (project_root / "docs" / "reliability.md").read_text()
+    text = (project_root / "docs" / "security.md").read_text()
     assert f"\n{acl_line('massive')}\n" in text
 
 
 def test_a_consumer_of_the_events_needs_as_little_as_the_docs_say(
     r: redis.Redis, project_root: Path
 ) -> None:
-    text = (project_root / "docs" / "reliability.md").read_text()
+    text = (project_root / "docs" / "security.md").read_text()
     [line] = re.findall(r"`(ACL SETUSER reader [^`]+)`", text)
     r.execute_command(line.replace(">…", f">{REDIS_PASSWORD}"))
     r.xadd(Keys().updates, {"event": "{}"})

@@ -72,7 +72,7 @@ def test_after_a_flush_all_that_is_stale_is_asked_for_the_stalest_first(
     assert site.item("XAUUSD").priority == Priority.CRITICAL
     assert "XAUUSD, BTCUSD stale, 2 newly asked" in done.out
     assert "newly asked, the stalest first" in done.out
-    assert "start a scheduler: bin/assetq scheduler" in done.out
+    assert "start a scheduler: assetq scheduler" in done.out
     assert "stream of events" in done.out
     assert site.ticks.waiting("drain")
     TickScheduler(site.context, site.ticks).run_once()

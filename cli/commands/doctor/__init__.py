@@ -12,13 +12,29 @@ from functools import partial
 
 import click
 
-from cli.commands.doctor import configuration, database, processes, provider, redis_server
+from cli.commands.doctor import (
+    configuration,
+    database,
+    processes,
+    provider,
+    redis_server,
+    work,
+)
 from cli.commands.doctor.finding import FAIL, OK, WARN, Finding, guarded
 from cli.options import as_json
-from cli.session import load_settings, masked, open_context
+from cli.session import load_settings, masked
+from cli.show.causes import look
 from cli.show.output import cell, print_json
+from health import causes
+from runtime.context import Context
+from runtime.redis_outage import OutageKind
 from settings import Settings, SettingsError
 
+_SILENT = (
+    *(OutageKind.UNREACHABLE, OutageKind.LOADING, OutageKind.CLIENTS),
+    *(OutageKind.LOGIN, OutageKind.PRIMARY),
+)
+"""Kinds of outage in which Redis tells nothing else."""
 _COLOURS = {OK: "green", WARN: "yellow", FAIL: "red"}
 
 
@@ -55,36 +71,40 @@ def examine() -> Iterator[Finding]:
         return
     yield from configuration.sources(settings)
     yield from configuration.key(settings)
-    yield from _with_redis(settings)
-    yield from _with_database(settings)
-    yield from _provider(settings)
-
-
-def _with_redis(settings: Settings) -> Iterator[Finding]:
-    def checks() -> Iterator[Finding]:
-        with open_context(settings) as context:
-            for name, check in (
-                ("redis", redis_server.server),
-                ("redis keys", redis_server.keys),
-                ("workers", processes.workers),
-                ("rq workers", processes.foreign_workers),
-                ("ticks", processes.failed_ticks),
-                ("scheduler", processes.scheduler),
-                ("schedule", processes.entries),
-                ("quota", provider.quota),
-                ("plan", provider.plan_memory),
-            ):
-                yield from guarded(name, partial(check, context))
-
-    yield from guarded("redis", checks)
-
-
-def _with_database(settings: Settings) -> Iterator[Finding]:
-    yield from guarded("postgresql", partial(database.examine, settings))
-
-
-def _provider(settings: Settings) -> Iterator[Finding]:
+    with Context.open(settings) as context:
+        yield from _system(settings, context)
     yield from guarded("provider", partial(provider.reachable, settings))
+
+
+def _system(settings: Settings, context: Context) -> Iterator[Finding]:
+    """Redis, the work, PostgreSQL. One look comes first: what it could not reach is told once."""
+    try:
+        facts = look(context)
+    except Exception as error:  # noqa: BLE001 - damaged keys; the checks below name them
+        yield from guarded("redis", partial(redis_server.server, context))
+        yield from guarded("redis keys", partial(redis_server.keys, context))
+        yield from guarded("work", partial(_raise, error))
+        yield from guarded("postgresql", partial(database.examine, settings))
+        return
+    if facts.redis is None or facts.redis.kind not in _SILENT:
+        yield from guarded("redis", partial(redis_server.server, context))
+        yield from guarded("redis keys", partial(redis_server.keys, context))
+    yield from work.findings(context, facts)
+    if facts.redis is None:
+        suspended = bool(facts.state and facts.state.suspended)
+        if not suspended:
+            yield from guarded("rq workers", partial(processes.foreign_workers, context))
+        yield from guarded("ticks", partial(processes.failed_ticks, context))
+        yield from guarded("plan", partial(provider.plan_memory, context))
+    if facts.database and facts.database.kind != "schema":  # migrations are told by name
+        cause = causes.database(facts.database)
+        yield work.finding(cause, facts, context)
+    if facts.database is None or facts.database.kind != "unreachable":
+        yield from guarded("postgresql", partial(database.examine, settings))
+
+
+def _raise(error: Exception) -> Iterator[Finding]:
+    raise error
 
 
 def _print(finding: Finding) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from dotenv import dotenv_values
 
 from cli.commands.doctor.finding import Finding, fail, ok, warn
+from runtime.rq_environment import dropped
 from settings import Settings
 from settings.files import read_yaml
 from settings.sources import variables
@@ -46,6 +47,13 @@ def sources(settings: Settings) -> Iterator[Finding]:
             "Remove one of the two if that is not meant.",
         )
     yield from _slips(environment.keys() | dotenv.keys(), known)
+    if ignored := dropped():
+        yield warn(
+            "settings",
+            f"{_names(set(ignored))} would redirect RQ to what another program uses; assetq "
+            "ignores it",
+            "Unset it. A worker that is started by `rq worker` itself refuses to start with it.",
+        )
 
 
 def _slips(given: set[str], known: set[str]) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""Workers, scheduler, ticks and schedule: which are alive, and which were started the wrong way."""
+"""Workers that were started the wrong way, and ticks that failed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,10 @@ from rq.worker_registration import get_keys
 from cli.commands.doctor.finding import Finding, fail, ok, warn
 from runtime.context import Context
 from runtime.heartbeat import living
-from scheduler.entries import schedule
 from worker.rq_classes import TickJob
 from worker.ticks import Ticks
 
-WORKER_LINE = "bin/assetq worker"
-_OVERDUE_S = 60
+WORKER_LINE = "assetq worker"
 _LOOK_AT = 100
 _DAY = timedelta(days=1)
 _LATELY = timedelta(minutes=1)
@@ -28,19 +26,6 @@ _WRONG_START = (
     ("DeserializationError", "a worker was started without `-S json`"),
     ("ForeignJob", "another program puts jobs into assetq's queue"),
 )
-
-
-def workers(context: Context) -> Iterator[Finding]:
-    """A worker is alive, and can work."""
-    found = living(context.redis, context.keys, "worker")
-    if not found:
-        yield fail("workers", "none is alive: nothing is refreshed", f"Start one: {WORKER_LINE}")
-        return
-    seen = ", ".join(f"{p.name} ({p.age_ms / 1000:.0f} s ago)" for p in found)
-    yield ok("workers", f"{len(found)} alive: {seen}")
-    outage: Any = context.redis.get(context.keys.outage)
-    if outage:
-        yield fail("workers", f"they cannot work: {outage}", "See the lines about PostgreSQL.")
 
 
 def foreign_workers(context: Context) -> Iterator[Finding]:
@@ -129,28 +114,3 @@ def _cause(trace: str) -> str:
             return text
     lines = [line.strip() for line in trace.strip().splitlines() if line.strip()]
     return lines[-1][:200] if lines else "no reason was kept"
-
-
-def scheduler(context: Context) -> Iterator[Finding]:
-    """A scheduler is alive."""
-    found = living(context.redis, context.keys, "scheduler")
-    if found:
-        yield ok("scheduler", f"alive: {', '.join(process.name for process in found)}")
-    else:
-        yield fail("scheduler", "none is alive: no batch starts", "Start one: bin/assetq scheduler")
-
-
-def entries(context: Context) -> Iterator[Finding]:
-    """Each entry is in the schedule, and its next run has not passed."""
-    now = datetime.fromtimestamp(context.redis_now_ms() / 1000, UTC)
-    rows = schedule(context)
-    for row in rows:
-        at = row["next_run"] and datetime.fromisoformat(row["next_run"])
-        if at is None:
-            text = f"{row['id']} is missing"
-            yield warn("schedule", text, "A living scheduler restores it within a second.")
-        elif (now - at).total_seconds() > _OVERDUE_S:
-            text = f"{row['id']} was due at {at:%H:%M:%S} UTC"
-            yield warn("schedule", text, "Start a scheduler: bin/assetq scheduler")
-        else:
-            yield ok("schedule", f"{row['id']} ({row['trigger']}) next at {at:%H:%M:%S} UTC")

@@ -14,31 +14,12 @@ from urllib.parse import unquote, urlsplit
 import certifi
 from requests.utils import get_environ_proxies, select_proxy
 
-from cli.commands.doctor.finding import Finding, fail, ok, warn
-from health.texts import clock
+from cli.commands.doctor.finding import Finding, fail, ok
 from runtime.context import Context
 from settings import Settings
 from worker.capabilities import Capabilities
 
 _TIMEOUT_S = 5.0
-
-
-def quota(context: Context) -> Iterator[Finding]:
-    """Calls are not blocked."""
-    now = context.limiter.status()
-    if now.blocked_until_ms > now.now_ms:
-        reason = now.blocked_reason or "no reason given"
-        text = f"blocked until {clock(now.blocked_until_ms, now.now_ms)}: {reason}"
-        if reason.startswith("401"):
-            yield fail("quota", text, "Correct MASSIVE_API_KEY; a new key lifts the block.")
-        else:
-            yield warn("quota", text, "Wait, or lift it with `assetq limiter block 0`.")
-    elif now.hold_until_ms > now.now_ms:
-        text = f"held until {clock(now.hold_until_ms, now.now_ms)}: Redis lost count of calls"
-        yield warn("quota", text, "Wait; `assetq limiter reset` if nobody called meanwhile.")
-    else:
-        free = "no limit" if now.limit is None else f"{now.free} of {now.limit} calls are free"
-        yield ok("quota", free)
 
 
 def plan_memory(context: Context) -> Iterator[Finding]:

@@ -18,8 +18,18 @@ _SKEW_S = 60
 _MOST_KEYS = 100_000
 _SHOWN = 5
 _TYPES = {
-    "zset": ("queue", "delayed", "leases", "dead", "window", "waits", "batches", "alive"),
-    "hash": ("items", "dead_items", "quota", "counters"),
+    "zset": (
+        "queue",
+        "delayed",
+        "leases",
+        "dead",
+        "window",
+        "waits",
+        "batches",
+        "heartbeats",
+        "marks",
+    ),
+    "hash": ("items", "dead_items", "quota", "counters", "batch_records"),
     "set": ("pending",),
     "list": ("wake",),
     "string": ("waiter", "outage", "secondary"),

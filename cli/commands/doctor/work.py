@@ -1,0 +1,128 @@
+"""Every cause of trouble that health knows, in its words; and what is as it should be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+from cli.commands.doctor.finding import FAIL, WARN, Finding, ok, warn
+from cli.session import redis_at
+from cli.show.causes import told
+from health.causes import Cause, Level
+from health.facts import Facts, State
+from health.rules import judge
+from health.texts import names
+from queueing import Death
+from runtime.context import Context, fingerprint
+
+_CHECKS = {
+    "worker": "workers",
+    "suspended": "workers",
+    "outage": "workers",
+    "blocked": "quota",
+    "breaker": "quota",
+    "hold": "quota",
+    "batch": "batches",
+    "last-batch": "batches",
+    "secondary": "rounds",
+    "poison": "assets",
+    "failing": "assets",
+}
+"""Key of a cause → the check under which doctor tells it, if it has another name."""
+_ALWAYS_FAILS = ("worker", "scheduler")
+"""Health forgives a system that has just been started; a doctor is asked for what is now."""
+_ROUNDS = ("worker", "batch", "last-batch", "secondary", "ticks")
+_SYMPTOMS = {"suspended": _ROUNDS, "worker": ("batch", "secondary", "outage"),
+             "scheduler": ("batch", "secondary", "schedule")}  # fmt: skip
+"""Cause → what follows from it and would be a wrong diagnosis beside it."""
+_OVERDUE_S = 60
+
+
+def troubles(facts: Facts) -> list[Cause]:
+    """The causes that hold, without those that follow from another one."""
+    found = judge(facts)
+    hidden = {symptom for cause in found for symptom in _SYMPTOMS.get(cause.key, ())}
+    return [cause for cause in found if cause.key not in hidden]
+
+
+def findings(context: Context, facts: Facts) -> Iterator[Finding]:
+    """What health says of Redis, processes, rounds, assets and calls; PostgreSQL is told later."""
+    found = [cause for cause in troubles(facts) if not cause.key.startswith("postgresql.")]
+    for cause in found:
+        yield finding(cause, facts, context)
+    if facts.state:
+        checks = {check_of(cause) for cause in found}
+        yield from _well(facts.state, checks)
+        yield from _dead(facts.state)
+
+
+def check_of(cause: Cause) -> str:
+    """The name of the check that a cause belongs to."""
+    return _CHECKS.get(cause.key, cause.key.partition(".")[0])
+
+
+def finding(cause: Cause, facts: Facts, context: Context) -> Finding:
+    """One cause as a line of the report."""
+    fails = cause.level is Level.UNHEALTHY or cause.key in _ALWAYS_FAILS
+    if cause.key == "blocked" and _of_another_key(facts, context):
+        return warn(
+            "quota",
+            f"{told(cause, facts)}; that was another API key than the one set here",
+            "Restart the workers with this key: the first one lifts the block.",
+        )
+    check, text, remedy = check_of(cause), told(cause, facts), cause.remedy
+    if check == "redis":
+        text += f", at {redis_at()}"
+        if remedy and "assetq doctor" in remedy:
+            remedy = "The lines about Redis and its keys name the cause."
+    return Finding(check, FAIL if fails else WARN, text, remedy)
+
+
+def _of_another_key(facts: Facts, context: Context) -> bool:
+    """True if the provider refused a key, and another one is set here."""
+    reason = (facts.state and facts.state.quota.blocked_reason) or ""
+    return reason.startswith("401") and fingerprint(context.settings.api_key) not in reason
+
+
+def _well(state: State, checks: set[str]) -> Iterator[Finding]:
+    """What is as it should be, by check."""
+    for role in ("worker", "scheduler"):
+        check = "workers" if role == "worker" else role
+        alive = [f"{p.name} ({p.age_ms / 1000:.0f} s ago)" for p in state.processes
+                 if p.role == role and p.alive]  # fmt: skip
+        if check not in checks and alive:
+            yield ok(check, f"{len(alive)} alive: {names(alive)}")
+    if "schedule" not in checks and "scheduler" not in checks and "workers" not in checks:
+        yield from _entries(state)
+    if "quota" not in checks:
+        now = state.quota
+        free = "no limit" if now.limit is None else f"{now.free} of {now.limit} calls are free"
+        yield ok("quota", free)
+    if "assets" not in checks and not state.dead:
+        yield ok("assets", "none fails")
+
+
+def _entries(state: State) -> Iterator[Finding]:
+    """Each entry of the schedule, and whether its next run has passed."""
+    now = datetime.fromtimestamp(state.quota.now_ms / 1000, UTC)
+    for row in state.jobs:
+        if row["next_run"] is None:
+            continue
+        at = datetime.fromisoformat(row["next_run"])
+        if (now - at).total_seconds() > _OVERDUE_S:
+            text = f"{row['id']} was due at {at:%H:%M:%S} UTC"
+            yield warn("schedule", text, "The scheduler is stuck: look at its log, restart it.")
+        else:
+            yield ok("schedule", f"{row['id']} ({row['trigger']}) next at {at:%H:%M:%S} UTC")
+
+
+def _dead(state: State) -> Iterator[Finding]:
+    """Dead letters that health does not count: assets that the provider does not know."""
+    invalid = [letter for letter in state.dead if letter.kind is Death.INVALID]
+    if invalid:
+        shown: Sequence[str] = [f"{x.symbol} ({x.reason[:100]})" for x in invalid]
+        yield warn(
+            "assets",
+            f"{len(invalid)} given up as invalid for a day: {names(shown)}",
+            "Correct polygon_ticker in trading.symbols, then `assetq dead retry`.",
+        )
