@@ -6,15 +6,13 @@ their names in assetq.migrations: a crash leaves nothing behind, and any pooler 
 
 from __future__ import annotations
 
-from importlib import resources
-
 import structlog
 from psycopg import errors
 
 from db.compatibility import problems
 from db.connection import Connection, Limits, connect, unit_of_work
 from db.errors import DatabaseError, IncompatibleSchema, MigrationMissing, MigrationRunning
-from db.queries import sql
+from db.queries import migration, migrations, sql
 from db.translation import first_line
 from db.warnings import VIEWS, warnings
 
@@ -82,7 +80,7 @@ def _lock(connection: Connection) -> None:
 def _pending(connection: Connection) -> list[str]:
     row = connection.execute(sql("migrations_exist")).fetchone()
     applied = set(connection.execute(sql("applied_migrations"))) if row and row[0] else set()
-    return [name for name in _files() if (name,) not in applied]
+    return [name for name in migrations() if (name,) not in applied]
 
 
 def _lost_views(connection: Connection) -> list[str]:
@@ -101,10 +99,9 @@ def _check(connection: Connection) -> None:
 
 def _apply(connection: Connection, names: list[str]) -> None:
     connection.execute(sql("create_migrations"))
-    files = _files()
     for name in names:
         try:
-            connection.execute(files[name])
+            connection.execute(migration(name))
         except (errors.DataError, errors.IntegrityError, errors.ProgrammingError) as error:
             if isinstance(error, errors.InsufficientPrivilege):
                 raise
@@ -113,10 +110,3 @@ def _apply(connection: Connection, names: list[str]) -> None:
                 sqlstate=error.sqlstate,
             ) from error
         connection.execute(sql("insert_migration"), {"name": name})
-
-
-def _files() -> dict[str, str]:
-    """Name → SQL, in order."""
-    folder = resources.files("db").joinpath("migrations")
-    files = sorted((file.name, file) for file in folder.iterdir() if file.name.endswith(".sql"))
-    return {name.removesuffix(".sql"): file.read_text(encoding="utf-8") for name, file in files}

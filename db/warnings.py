@@ -5,15 +5,20 @@ Nothing here stops a migration: rows that a table refuses fail alone (`db.refres
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from decimal import Decimal
 
 import psycopg
-from psycopg.sql import SQL, Identifier
 
 from db.connection import Connection, unit_of_work
+from db.errors import DatabaseError, DatabaseUnavailable
 from db.queries import sql
+from db.refresh import PROVIDER
+from db.rows import CallAudit, SymbolRefresh, WriteResult
+from db.translation import translated
+from db.writing import Write
 
 _BARS = ("market_data.ohlcv_5m", "market_data.ohlcv_1d")
 _RELATIONS = (
@@ -30,6 +35,7 @@ _BAR_VIEWS = (
     "market_data.ohlcv_1d_utc",
 )
 VIEWS = ("market_data.coverage", *_BAR_VIEWS, "trading.latest_prices")
+_TOO_NARROW = ("(22003).", "(22001).")  # told by column
 _PRICES = ("open", "high", "low", "close", "vwap")
 
 # SHIBUSD trades at 0.00000812, BTCIDR at 1,600,000,000; a day of SHIB has volumes of 10^13.
@@ -51,55 +57,49 @@ _LENGTHS: Mapping[tuple[str, str], int] = {
     ("data_sources.api_calls", "error"): 500,
 }
 
-_TIME = "2026-01-05T12:00:00+00:00"
-_BAR = {"ts": _TIME, "vwap": None, "trades": 0, "source": "feed", "observed_at_ms": 1}
-_CALL = {"call_id": "probe", "provider": "polygon", "endpoint": "feed", "feed": "feed"}
 
-# Rows as assetq writes them, to evaluate CHECK constraints with.
-_SAMPLES: Mapping[str, Sequence[Mapping[str, Any]]] = {
-    "trading.symbols": (
-        {"metadata": {"last_update": {"last_price": 1.1, "as_of": _TIME}}, "updated_at": _TIME},
-    ),
-    **{
-        bars: (
-            {**_BAR, "open": "0.00000812", "high": 1, "low": "0.000001", "close": 1, "volume": 0},
-            {
-                **_BAR,
-                "open": 64000,
-                "high": 70000,
-                "low": 60000,
-                "close": 1,
-                "volume": "12000000000",
-            },
-        )
-        for bars in _BARS
-    },
-    "data_sources.data_sync_status": (
-        {
-            "sync_status": "success",
-            "error": None,
-            "observed_at_ms": 1,
-            "last_sync_timestamp": _TIME,
-        },
-        {"sync_status": "error", "error": "no data", "observed_at_ms": 1},
-    ),
-    "data_sources.api_calls": (
-        {**_CALL, "status": 200, "outcome": "ok", "latency_ms": 0, "tickers": ["C:EURUSD"]},
-        {**_CALL, "status": None, "outcome": "NotFound", "latency_ms": 60000, "error": "no data"},
-    ),
-}
+@dataclass(frozen=True)
+class _Price:
+    as_of: datetime
+    last: Decimal = Decimal("1.1")
+    bid: Decimal | None = None
+    ask: Decimal | None = None
+    daily_open: Decimal | None = None
+    daily_high: Decimal | None = None
+    daily_low: Decimal | None = None
+    daily_close: Decimal | None = None
+    source: str = "feed"
+    delay: str = "real_time"
+
+
+@dataclass(frozen=True)
+class _Bar:
+    """Of a coin that costs little and trades a lot."""
+
+    start: datetime
+    open: Decimal = Decimal("0.00000812")
+    high: Decimal = Decimal("0.00000812")
+    low: Decimal = Decimal("0.00000812")
+    close: Decimal = Decimal("0.00000812")
+    volume: Decimal = Decimal("12000000000")
+    vwap: Decimal | None = None
+    trades: int | None = None
 
 
 def warnings(connection: Connection) -> list[str]:
     """One sentence per rule or type that will refuse or change what assetq writes, with a remedy
-    after the semicolon. Reads only; tables that do not exist yet have none."""
+    after the semicolon.
+
+    Types are read; rules of any kind are met by writing as a worker does, in a transaction that is
+    rolled back. Tables that do not exist yet have none. Raises DatabaseError.
+    """
     with unit_of_work(connection):
         parameters = {"relations": list(_RELATIONS), "views": list(VIEWS)}
         secured = connection.execute(sql("secured_tables"), parameters).fetchall()
         foreign = connection.execute(sql("foreign_views"), parameters).fetchall()
         return [
             *_narrow_columns(connection),
-            *_constraints(connection),
+            *_refusals(connection),
             *(
                 f"{name} has row-level security for this user: rows that it hides count as absent; "
                 "give the user a policy for all rows, or BYPASSRLS"
@@ -135,27 +135,39 @@ def _narrow_number(column: str, name: str, precision: int, scale: int) -> Iterat
         yield f"{column}: volumes of 10^{digits} and more are refused; {_WIDEN}"
 
 
-def _constraints(connection: Connection) -> Iterator[str]:
-    for relation, samples in _SAMPLES.items():
-        checks = connection.execute(sql("check_constraints"), {"relation": relation}).fetchall()
-        for name, expression, columns in checks:
-            for sample in samples:
-                if _refuses(connection, relation, expression, sample):
-                    shown = ", ".join(f"{key} {sample[key]}" for key in columns if key in sample)
-                    yield f"the constraint {name!r} of {relation} refuses {shown}; widen it"
-
-
-def _refuses(
-    connection: Connection, relation: str, expression: str, sample: Mapping[str, Any]
-) -> bool:
-    """Whether a CHECK, as the server prints it, is false for a row."""
-    query = SQL("SELECT ({check}) FROM jsonb_populate_record(NULL::{relation}, %s::jsonb)").format(
-        check=SQL(expression),
-        relation=Identifier(*relation.split(".")),
-    )
+def _refusals(connection: Connection) -> Iterator[str]:
+    """What the writer meets if it stores a price, bars and both outcomes of one symbol."""
+    results: list[WriteResult] = []
     try:
         with connection.transaction(force_rollback=True):
-            row = connection.execute(query, (json.dumps(sample),)).fetchone()
-    except (psycopg.DataError, psycopg.ProgrammingError, psycopg.InternalError):
-        return False  # the sample does not fit the columns, which their types tell
-    return row is not None and row[0] is False
+            results += _try_writing(connection)
+    except psycopg.Error as error:
+        _ignore_what_others_tell(translated(error, connection.target, lost=connection.closed))
+    except DatabaseError as error:
+        _ignore_what_others_tell(error)
+    for result in results:
+        for note in (*result.notes, *(f"{s}: {why}" for s, why in result.refused.items())):
+            if not note.endswith(_TOO_NARROW):
+                yield f"{note.rstrip('.')}; change that rule, or such rows will be left out"
+
+
+def _ignore_what_others_tell(error: DatabaseError) -> None:
+    """A schema that is not prepared, and a server or a role that takes no writes."""
+    if isinstance(error, DatabaseUnavailable):
+        raise error
+
+
+def _try_writing(connection: Connection) -> Iterator[WriteResult]:
+    """One answer that brings a price and bars of one symbol, and one that brings an error."""
+    row = connection.execute(sql("any_symbol")).fetchone()
+    if row is None:
+        return
+    symbol, now = row[0], datetime.now(UTC)
+    bars = [_Bar(now.replace(minute=0, second=0, microsecond=0))]
+    item = SymbolRefresh(symbol, _Price(now), bars, daily=bars)
+    call = CallAudit("probe", "feed", "feed", ("X:PROBE",), 200, "ok", now, 100)
+    observed_at_ms = int(now.timestamp() * 1000)
+    yield Write(connection, PROVIDER, observed_at_ms, alone=True).run(call, {symbol: item}, {})
+    failed = replace(call, call_id="probe 2", status=None, outcome="NotFound", error="no data")
+    write = Write(connection, PROVIDER, observed_at_ms + 1, alone=True)
+    yield write.run(failed, {}, {symbol: "no data"})

@@ -54,6 +54,7 @@ BEGIN
     FROM pg_attribute
     WHERE attrelid = 'market_data.ohlcv_5m'::regclass AND attname = 'ts';
 
+    -- LATERAL: a query for one symbol reads the bars of that symbol only.
     FOR wanted IN
         SELECT * FROM (VALUES
             ('ohlcv_15m', 900), ('ohlcv_1h', 3600), ('ohlcv_4h', 14400), ('ohlcv_1d_utc', 86400)
@@ -64,9 +65,9 @@ BEGIN
             CREATE VIEW market_data.%1$I AS
             SELECT s.symbol::text AS symbol, b.*,
                    b.parts = %2$s OR coalesce(c.whole AND c.refused = 0, false) AS complete
-            FROM (
-                SELECT bar.symbol_id,
-                       to_timestamp(floor(extract(epoch FROM %3$s) / %4$s) * %4$s) AS ts,
+            FROM trading.symbols AS s
+            CROSS JOIN LATERAL (
+                SELECT to_timestamp(floor(extract(epoch FROM %3$s) / %4$s) * %4$s) AS ts,
                        (array_agg(bar.open ORDER BY bar.ts))[1] AS open,
                        max(bar.high) AS high,
                        min(bar.low) AS low,
@@ -75,11 +76,11 @@ BEGIN
                        sum(bar.trades) AS trades,
                        count(*)::integer AS parts
                 FROM market_data.ohlcv_5m AS bar
-                GROUP BY 1, 2
+                WHERE bar.symbol_id = s.id
+                GROUP BY 1
             ) AS b
-            JOIN trading.symbols AS s ON s.id = b.symbol_id
             LEFT JOIN market_data.coverage_days AS c
-                ON c.symbol_id = b.symbol_id AND c.timeframe = '5m'
+                ON c.symbol_id = s.id AND c.timeframe = '5m'
                 AND c.day = (b.ts AT TIME ZONE 'UTC')::date
             $view$, wanted.name, wanted.seconds / 300, instant, wanted.seconds);
         EXECUTE format('COMMENT ON VIEW market_data.%I IS %L', wanted.name,

@@ -16,6 +16,7 @@ import redis
 from cli.commands.doctor.processes import WORKER_LINE
 from local.sandbox import SandboxServer
 from tests.kit.cli_runs import Cli
+from tests.kit.db_data import run
 from tests.kit.waiting import eventually
 
 PROXY_PASSWORD = "planted-proxy-password"
@@ -176,3 +177,28 @@ def test_slips_in_names_and_overruled_values_are_told(cli: Cli) -> None:
     assert "Did you mean POLYGON_RATE_LIMIT?" in text
     assert "overrules .env for MASSIVE_API_KEY" in text
     assert "the-other-key" not in text
+
+
+def test_rules_of_the_users_tables_are_named(cli: Cli, migrated_url: str) -> None:
+    run(
+        migrated_url,
+        """
+        INSERT INTO trading.symbols (symbol) VALUES ('SHIBUSD');
+        ALTER TABLE data_sources.data_sync_status
+            ADD CONSTRAINT known CHECK (sync_status IN ('pending', 'success', 'failed'));
+        """,
+    )
+    found = checks(cli)
+    assert found["writes"]["status"] == "ok"
+    assert found["tables"]["status"] == "warn"
+    assert 'violates check constraint "known"' in found["tables"]["text"]
+
+
+def test_writes_that_would_be_refused_are_named(cli: Cli, migrated_url: str) -> None:
+    name = migrated_url.rpartition("/")[2]
+    run(migrated_url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    found = checks(cli)
+    assert found["postgresql"]["status"] == "ok"
+    assert found["writes"]["status"] == "fail"
+    assert "read-only" in found["writes"]["text"]
+    assert "primary" in found["writes"]["remedy"]

@@ -164,9 +164,7 @@ def test_an_idle_cut_is_no_outage(migrated_url: str) -> None:
         with connect(migrated_url) as other:
             gone = "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = %s)"
             eventually(lambda: one(other, gone, pid))
-        began = time.monotonic()
         fresh = living(connection, reconnect)
-        assert time.monotonic() - began < 1
         assert [fresh] == made
         assert connection.closed
         ping(fresh)

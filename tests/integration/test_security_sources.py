@@ -26,8 +26,11 @@ def is_fixed(node: ast.expr) -> bool:
         return isinstance(node.value, str | bytes)
     if not isinstance(node, ast.Call):
         return False
-    if name_of(node.func) in ("sql", "sql.SQL"):
+    if name_of(node.func) in ("sql", "migration"):
         return len(node.args) == 1 and is_fixed_name(node.args[0])
+    if name_of(node.func) in ("SQL", "sql.SQL"):
+        [text] = node.args
+        return is_fixed_name(text) or is_fixed(text)
     composed = isinstance(node.func, ast.Attribute) and node.func.attr == "format"
     return composed and is_fixed(node.func.value) and "SQL" in ast.dump(node.func)  # type: ignore[attr-defined]
 
@@ -95,6 +98,8 @@ def test_nothing_unpickles_and_nothing_runs_texts(project_root: Path) -> None:
         "cursor.executemany(query, rows)",
         'c.execute(sql("a" + x))',
         "c.execute(sql.SQL(f'{x}'))",
+        "c.execute(SQL(x + y).format(z))",
+        "c.execute(migration(f'{x}'))",
     ],
 )
 def test_the_check_finds_planted_sql(planted: str) -> None:

@@ -507,7 +507,7 @@ def test_a_job_timeout_in_the_middle_of_a_transaction_leaves_nothing_behind(
         if args[2].call_id != "probe":
             raise JobTimeoutException("Task exceeded maximum timeout value")
 
-    monkeypatch.setattr("db.refresh.insert_call", struck)
+    monkeypatch.setattr("db.writing.insert_call", struck)
     site.ask("EURUSD")
     with pytest.raises(JobTimeoutException):
         site.drain().run()

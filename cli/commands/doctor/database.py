@@ -8,7 +8,9 @@ from cli.commands.doctor.finding import Finding, fail, ok, warn
 from db.compatibility import problems
 from db.connection import connect, server_version, unit_of_work
 from db.migrate import MINIMUM_SERVER, pending_on
+from db.probe import can_store
 from db.symbols import StoredAsset, SymbolRepository
+from db.warnings import warnings
 from settings import Settings
 from worker.work import unusable
 
@@ -29,15 +31,27 @@ def examine(settings: Settings) -> Iterator[Finding]:
         with unit_of_work(connection):
             obstacles = problems(connection)
         for obstacle in obstacles:
-            text, _, remedy = obstacle.partition("; ")
-            yield fail("tables", text, f"{remedy or 'Change that'}.".capitalize())
+            yield fail("tables", *_split(obstacle))
         missing = pending_on(connection)
         if missing:
             text = f"missing: {', '.join(missing)}"
             yield fail("migrations", text, "Run `assetq migrate`.")
             return
         yield ok("migrations", "all applied")
+        for caution in warnings(connection):
+            yield warn("tables", *_split(caution))
         yield from _symbols(settings, SymbolRepository(connection))
+        if refusal := can_store(connection):  # the last: it may close the connection
+            yield fail("writes", refusal.message.rstrip("."), refusal.remedy or "Look at its log.")
+        else:
+            yield ok("writes", "an answer could be stored")
+
+
+def _split(sentence: str) -> tuple[str, str]:
+    """What is wrong, and what to do about it."""
+    text, _, remedy = sentence.partition("; ")
+    remedy = remedy or "change that"
+    return text, f"{remedy[:1].upper()}{remedy[1:]}."
 
 
 def _malformed(assets: Sequence[StoredAsset]) -> Iterator[Finding]:

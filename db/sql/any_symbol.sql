@@ -1,0 +1,1 @@
+SELECT symbol::text FROM trading.symbols ORDER BY symbol LIMIT 1;
