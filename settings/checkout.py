@@ -1,5 +1,6 @@
 """Where this checkout lies: assetq runs from it, and its own files are found here only."""
 
+import tomllib
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -12,3 +13,9 @@ CATALOGUE: Final = ROOT / "config" / "catalogue.csv"
 
 DATA: Final = ROOT / ".data"
 """What a local run keeps: servers' files and logs."""
+
+
+def version() -> str:
+    """The version of this checkout, whether or not it is installed anywhere."""
+    text = (ROOT / "pyproject.toml").read_text("utf-8")
+    return str(tomllib.loads(text)["project"]["version"])

@@ -1,10 +1,10 @@
 -- A role that may do what workers, scheduler and web need, and nothing else. Run it after each
--- `assetq migrate`, as an owner of the tables who may create roles (CREATEROLE, or a superuser; or
--- let one create it beforehand: CREATE ROLE assetq_worker NOLOGIN):
+-- `assetq migrate`, as the owner of the tables. Only the first time it creates the role, which needs
+-- CREATEROLE: an administrator may do that beforehand, CREATE ROLE assetq_worker NOLOGIN.
 --
---     psql "$DATABASE_URL" -f grants.sql
+--     psql "$DATABASE_URL" -1 -v ON_ERROR_STOP=1 -f db/sql/grants.sql
 --
--- then put the program's login into the role: GRANT assetq_worker TO the_login;
+-- Then let the administrator put the program's login into it: GRANT assetq_worker TO the_login;
 -- `assetq migrate` and `assetq symbols import` stay with the owner.
 
 DO $assetq$
@@ -12,6 +12,11 @@ BEGIN
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'assetq_worker') THEN
         CREATE ROLE assetq_worker NOLOGIN;
     END IF;
+EXCEPTION WHEN insufficient_privilege THEN
+    RAISE insufficient_privilege USING
+        MESSAGE = format('%I may not create the role assetq_worker', current_user),
+        HINT = 'Let an administrator run CREATE ROLE assetq_worker NOLOGIN once, then run this '
+            'file again as the owner of the tables.';
 END
 $assetq$;
 

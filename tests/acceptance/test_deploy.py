@@ -127,6 +127,7 @@ def test_deploy_as_pasted(
     install, start, *_ = deploy_blocks(clone)
     pasted(install)
     assert (clone / ".env").stat().st_mode & 0o077 == 0
+    assert pasted("bin/assetq --version").startswith("assetq ")
     edited(
         clone,
         MASSIVE_API_KEY="some-key",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -11,7 +12,7 @@ import pytest
 from db.calls import CallLog
 from db.connection import Connection, connect
 from db.errors import PermissionMissing
-from db.migrate import pending_on
+from db.migrate import migrate, pending_on
 from db.providers import ProviderRepository
 from db.queries import sql
 from db.refresh import RefreshWriter
@@ -67,3 +68,25 @@ def test_it_may_not_do_more(worker: Connection, forbidden: str) -> None:
 def test_an_import_is_refused_with_a_remedy(worker: Connection) -> None:
     with pytest.raises(PermissionMissing, match=r"permission denied.*grants\.sql"):
         SymbolRepository(worker).upsert_many([ETH])
+
+
+def test_an_owner_who_may_not_create_roles_is_told_what_to_ask_for(database_url: str) -> None:
+    parts = urlsplit(database_url)
+    name = parts.path[1:]
+    run(database_url, "CREATE ROLE plain_owner LOGIN PASSWORD 'plain'")
+    run(database_url, f"ALTER DATABASE {name} OWNER TO plain_owner")
+    url = f"postgresql://plain_owner:plain@{parts.hostname}:{parts.port}/{name}"
+    try:
+        migrate(url)
+        with pytest.raises(
+            psycopg.errors.InsufficientPrivilege, match="plain_owner may not"
+        ) as info:
+            run(url, sql("grants"))
+        hint = info.value.diag.message_hint
+        assert hint
+        run(database_url, re.findall(r"CREATE ROLE assetq_worker NOLOGIN", hint)[0])
+        run(url, sql("grants"))
+    finally:
+        run(database_url, f"ALTER DATABASE {name} OWNER TO CURRENT_USER")
+        run(database_url, "DROP OWNED BY plain_owner CASCADE; DROP ROLE plain_owner")
+        run(database_url, "DROP OWNED BY assetq_worker; DROP ROLE assetq_worker")
