@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 
 class MarketError(Exception):
     """The market data provider could not be asked."""
@@ -51,6 +53,14 @@ class NotEntitled(MarketError):
 
 class NotYetPublished(MarketError):
     """The provider publishes this day later: ask again then, nothing is wrong."""
+
+
+class NoTrading(MarketError):
+    """The market did not trade on this day: the day before it is the newest."""
+
+    def __init__(self, message: str = "", *, day: date, status: int = 200) -> None:
+        super().__init__(message, status=status)
+        self.day = day
 
 
 class OutsidePlan(MarketError):

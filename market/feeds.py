@@ -2,8 +2,9 @@
 
 1. `snapshot_v3`: up to 250 tickers of any market in one call, live. Paid plans.
 2. `snapshot`: one ticker, live.
-3. `aggregates`: five-minute bars of one ticker. On an end-of-day plan those of the newest completed
-   day, and the last of them is the newest price that such a plan can give.
+3. `grouped`: the daily bars of a whole market, forex or crypto. End-of-day plans.
+4. `aggregates`: five-minute bars of one ticker, up to the newest completed day on an end-of-day
+   plan, and the last of them is the newest price that such a plan can give.
 
 Bars: only `aggregates` brings any. The minute inside a snapshot covers one minute of five, and a
 day's figures cover more, so neither is ever passed off as a five-minute bar; assets that are
@@ -18,70 +19,33 @@ and a price without a time is not used: nobody could tell whether it is newer th
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
-from typing import Final, Protocol
+from typing import Final
 
 from market.aggregates import Aggregates
-from market.client import MarketClient
-from market.deadline import SendDeadline
-from market.quotes import Answer, Delay
+from market.feed import Feed
+from market.grouped import Grouped
 from market.snapshots import Snapshot, SnapshotV3
 from market.tiers import Plan
 
+__all__ = ["FEEDS", "Aggregates", "Feed", "feeds_for", "price_feeds"]
 
-class Feed(Protocol):
-    """A way to ask for prices, with the facts that decide how it is used.
-
-    max_tickers         how many tickers one call takes.
-    delay               how far behind the market its prices are.
-    brings_bars         five-minute bars come with the prices.
-    not_found_is_final  a 404 for a ticker means that the provider will not know it later either.
-    last_resort         there is nothing to fall back to where the plan refuses it.
-    """
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def max_tickers(self) -> int: ...
-    @property
-    def delay(self) -> Delay: ...
-    @property
-    def brings_bars(self) -> bool: ...
-    @property
-    def not_found_is_final(self) -> bool: ...
-    @property
-    def last_resort(self) -> bool: ...
-
-    def fetch(
-        self,
-        client: MarketClient,
-        tickers: Sequence[str],
-        *,
-        now: datetime,
-        deadline: SendDeadline,
-    ) -> Answer:
-        """One HTTP request for 1 to `max_tickers` tickers; `now` is the instant of its grant.
-
-        Raises MarketError where the call as a whole failed, InvalidTicker (nothing was sent)
-        where no ticker could be asked for; what concerns one ticker of several is a Missing in
-        the answer."""
-        ...
-
-
-FEEDS: Final[tuple[Feed, ...]] = (SnapshotV3(), Snapshot(), Aggregates())
+FEEDS: Final[tuple[Feed, ...]] = (SnapshotV3(), Snapshot(), Grouped(), Aggregates())
 """All feeds, the best first, for a plan of which nothing is known."""
 
 
 def feeds_for(plan: Plan) -> tuple[Feed, ...]:
-    """The feeds in order of worth; a plan that is not end-of-day may ask for today's bars too."""
-    return (SnapshotV3(), Snapshot(), Aggregates(end_of_day=plan.end_of_day))
+    """The feeds in order of worth. A plan that is not end-of-day may ask for today's bars too, and
+    has no use for the day before of a whole market."""
+    if plan.end_of_day:
+        return FEEDS
+    return (SnapshotV3(), Snapshot(), Aggregates(end_of_day=False))
 
 
-def price_feed(refused: Collection[str], feeds: Sequence[Feed] = FEEDS) -> Feed:
-    """The first feed whose name is not among those refused; if all are, the last resort."""
-    return next(feed for feed in feeds if feed.name not in refused or feed.last_resort)
+def price_feeds(refused: Collection[str], feeds: Sequence[Feed] = FEEDS) -> list[Feed]:
+    """The feeds that are not refused, the best first; if all are, the last resort alone."""
+    return [feed for feed in feeds if feed.name not in refused or feed.last_resort]
 
 
-def bars_feed(feeds: Sequence[Feed] = FEEDS) -> Feed:
-    """The first feed that brings five-minute bars."""
-    return next(feed for feed in feeds if feed.brings_bars)
+def bars_feed(feeds: Sequence[Feed] = FEEDS) -> Aggregates:
+    """The feed that brings five-minute bars."""
+    return next(feed for feed in feeds if isinstance(feed, Aggregates))

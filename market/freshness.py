@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final, Protocol
 
-from market.hours import is_open, last_close, last_trading_day
+from market.hours import is_open, last_close, last_trading_day, sessions_on
 from market.quotes import Delay
 from market.tickers import AssetKind, asset_kind
 
@@ -38,21 +38,24 @@ def day_before(now: datetime) -> datetime:
 def nothing_newer(
     ticker: str,
     stored_as_of: datetime | None,
-    stored_source: str | None,
     feed: Source,
     now: datetime,
     *,
     observed_at: datetime | None = None,
+    day_settled: bool = False,
 ) -> bool:
     """Whether the stored price is already the newest that this feed can give at `now`.
 
     True where the market is closed and its last price is stored, and on end-of-day data where the
-    newest allowed day is stored. `observed_at`, when the stored price was fetched, settles the
-    case of a thinly traded asset whose last price is much older than the close."""
+    close of the newest allowed day is. What settles the case of a thinly traded asset, whose last
+    price is much older than the close: `observed_at`, when the stored price was fetched, or
+    `day_settled`, that the newest day's bars need no call."""
     if stored_as_of is None:
         return False
     if feed.delay is Delay.END_OF_DAY:
-        return _has_newest_day(ticker, stored_as_of, stored_source == feed.name, now)
+        newest = newest_allowed_day(now, asset_kind(ticker))
+        _, ended_at = sessions_on(asset_kind(ticker), newest)[-1]
+        return day_settled or stored_as_of >= ended_at - CLOSE_SLACK
     if is_open(ticker, now):
         return False
     closed_at = last_close(ticker, now)
@@ -60,14 +63,3 @@ def nothing_newer(
         return False
     fetched_after = observed_at is not None and observed_at >= closed_at + CLOSE_SLACK
     return fetched_after or stored_as_of >= closed_at - CLOSE_SLACK
-
-
-def _has_newest_day(ticker: str, as_of: datetime, same_source: bool, now: datetime) -> bool:
-    """A completed day never changes, so one bar of it proves that all of it was fetched; a price
-    from another source proves only its own instant."""
-    newest = newest_allowed_day(now, asset_kind(ticker))
-    if same_source:  # a bar that ends at midnight belongs to the day before
-        return (as_of.astimezone(UTC) - timedelta(microseconds=1)).date() >= newest
-    end = datetime.combine(newest, time.min, UTC) + timedelta(days=1)
-    closed_at = None if is_open(ticker, end) else last_close(ticker, end)
-    return as_of >= (closed_at or end) - CLOSE_SLACK

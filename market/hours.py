@@ -39,11 +39,17 @@ def last_close(ticker: str, at: datetime) -> datetime | None:
 def trades_on(kind: AssetKind, day: date) -> bool:
     """Whether the market trades at any time of that UTC day (forex: not on Saturdays, and on
     Sundays only in the last hours)."""
-    if kind is AssetKind.CRYPTO:
-        return True
+    return bool(sessions_on(kind, day))
+
+
+def sessions_on(kind: AssetKind, day: date) -> tuple[tuple[datetime, datetime], ...]:
+    """When the market trades on that UTC day: openings and closings, cut at midnight, in order."""
     start = datetime.combine(day, time.min, UTC)
     end = start + timedelta(days=1)
-    return any(o < end and start < c for o, c in _sessions(kind, start))
+    if kind is AssetKind.CRYPTO:
+        return ((start, end),)
+    overlaps = ((max(o, start), min(c, end)) for o, c in _sessions(kind, start))
+    return tuple(sorted({(o, c) for o, c in overlaps if o < c}))
 
 
 def last_trading_day(kind: AssetKind, before: date) -> date:

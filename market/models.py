@@ -12,7 +12,14 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Final
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
 _NUMERIC: Final = re.compile(
     r"[+-]?(\d{1,50}(\.\d{0,50})?|\.\d{1,50})([eE][+-]?\d{1,4})?", re.ASCII
@@ -101,14 +108,6 @@ class WireBar(Wire):
     start: Instant = Field(default=None, validation_alias=AliasChoices("t"))
     last_updated: Instant = None
 
-    @property
-    def ohlc(self) -> tuple[Decimal, Decimal, Decimal, Decimal] | None:
-        """Open, high, low and close if all four are there and can be true of the same time."""
-        if self.open is None or self.high is None or self.low is None or self.close is None:
-            return None
-        prices = (self.open, self.high, self.low, self.close)
-        return prices if self.low == min(prices) and self.high == max(prices) else None
-
 
 class WireQuote(Wire):
     """The last quote: v2 writes a, b, t and v3 writes words."""
@@ -125,22 +124,25 @@ class WireQuote(Wire):
             return None
         return (self.bid + self.ask) / 2
 
-    @property
-    def is_crossed(self) -> bool:
-        return self.bid is not None and self.ask is not None and self.ask < self.bid
+
+_TRADE_TIMES: Final = ("t", "participant_timestamp", "sip_timestamp", "last_updated", "timestamp")
 
 
 class WireTrade(Wire):
-    """The last trade: v2 writes p, t and v3 writes words, with one of several times."""
+    """The last trade: v2 writes p, t and v3 writes words, with one or several of its times."""
 
     price: Price = Field(default=None, validation_alias=AliasChoices("p", "price"))
-    at: Instant = Field(
-        default=None,
-        validation_alias=AliasChoices(
-            "t", "participant_timestamp", "sip_timestamp", "last_updated", "timestamp"
-        ),
-    )
+    at: Instant = None
     timeframe: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_time(cls, data: Any) -> Any:
+        """The first time that is there: null and 0 stand where the provider has none."""
+        if not isinstance(data, dict):
+            return data
+        times = (data.get(name) for name in _TRADE_TIMES)
+        return data | {"at": next((at for at in times if at not in (None, 0, "", "0")), None)}
 
 
 class WireSession(WireBar):
@@ -186,3 +188,4 @@ class Envelope(Wire):
     ticker: Any = None
     results: list[Any] | None = None
     next_url: str | None = None
+    query_count: Any = Field(default=None, validation_alias=AliasChoices("queryCount"))

@@ -6,9 +6,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from enum import StrEnum
+
+
+class Basis(StrEnum):
+    """The figure of an answer that a price was taken from."""
+
+    QUOTE = "quote"  # halfway between bid and ask
+    TRADE = "trade"
+    MINUTE = "minute"  # close of the last minute
+    SESSION = "session"  # close of the day so far
+    BAR = "bar"  # close of the newest five-minute bar
 
 
 class Delay(StrEnum):
@@ -33,6 +43,10 @@ class Price:
     daily_high: Decimal | None = None
     daily_low: Decimal | None = None
     daily_close: Decimal | None = None
+    basis: Basis = Basis.QUOTE
+    supported: bool = True
+    """Something else in the answer says the same. A price that stands alone and is far from the one
+    that is stored is suspect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +64,37 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
+class Dropped:
+    """A row of an answer that is no bar. `start` names it where that much can be read."""
+
+    start: datetime | None
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.start.isoformat() if self.start else 'a row'}: {self.why}"
+
+
+@dataclass(frozen=True, slots=True)
+class DaysAsked:
+    """The UTC days of which all bars were asked for. `cut`: the answer ended before they did, and
+    holds the oldest ones."""
+
+    first: date
+    last: date
+    cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
-    """What one call learned about one ticker; bars are in order of time, and often none."""
+    """What one call learned about one ticker. Bars are in order of time, and often none."""
 
     ticker: str
     price: Price
     bars: tuple[Bar, ...] = ()
+    dropped: tuple[Dropped, ...] = ()
+    daily: tuple[Bar, ...] = ()
+    """Bars of UTC days, each from its first instant on."""
+    asked: DaysAsked | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +102,17 @@ class Missing:
     """A ticker without a usable price inside an answer that is otherwise good.
 
     permanent: the provider says that it does not know the ticker; asking again soon is useless.
-    not_entitled: this feed is not in the plan for this ticker, another feed may be."""
+    not_entitled: this feed is not in the plan for this ticker, another feed may be.
+    elsewhere: this feed never has the ticker, another one may.
+    asked: the days of which no bar came."""
 
     ticker: str
     reason: str
     permanent: bool = False
     not_entitled: bool = False
+    elsewhere: bool = False
+    asked: DaysAsked | None = None
+    dropped: tuple[Dropped, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

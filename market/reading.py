@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
@@ -13,24 +12,17 @@ from pydantic import ValidationError
 
 from market.errors import BadAnswer
 from market.models import Envelope, WireBar, WireQuote, WireTrade
-from market.quotes import Answer, Bar, Delay, Missing, Observation, Price
+from market.plausibility import Candidate, Range, weigh
+from market.quotes import Answer, Bar, Basis, Delay, Dropped, Missing, Observation, Price
 from market.tickers import AssetKind, asset_kind, check_ticker
 
 log = structlog.get_logger(__name__)
 
 _MINUTE: Final = timedelta(minutes=1)
 _BAR: Final = timedelta(minutes=5)
-_CLOCK_SLACK: Final = timedelta(minutes=2)
-"""A price from further ahead than this is refused: no later price could ever replace it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A price that might be the latest, with its own time."""
-
-    price: Decimal | None
-    at: datetime | None
-    timeframe: str | None = None
+_ROUNDING: Final = Decimal("1e-6")
+"""How far, as a part of itself, a high may lie below the open or close of its bar (and a low above
+them) where the provider has only rounded them differently."""
 
 
 def malformed(exc: ValidationError) -> str:
@@ -40,72 +32,118 @@ def malformed(exc: ValidationError) -> str:
     return f"malformed: {place}: {first['msg']}"
 
 
-def quote_and_trade(ticker: str, quote: WireQuote, trade: WireTrade) -> tuple[Candidate, Candidate]:
-    """Quote and trade in the order in which they make a price for this kind of asset."""
-    quoted = Candidate(quote.mid, quote.at, quote.timeframe)
-    traded = Candidate(trade.price, trade.at, trade.timeframe)
-    if asset_kind(ticker) is AssetKind.CRYPTO:
-        return traded, quoted
-    return quoted, traded
-
-
-def end_of_minute(minute: WireBar, now: datetime) -> datetime | None:
-    """As of when a minute's close is true; a minute that still runs is true until now."""
-    return min(minute.start + _MINUTE, now) if minute.start else None
+def candidates_of(
+    ticker: str,
+    quote: WireQuote,
+    trade: WireTrade,
+    minute: WireBar,
+    session: Candidate,
+    now: datetime,
+) -> tuple[Candidate, ...]:
+    """The figures of a snapshot in the order in which they make a price for this kind of asset."""
+    quoted = Candidate(
+        Basis.QUOTE, quote.mid, quote.at, quote.timeframe == "DELAYED", quote.bid, quote.ask
+    )
+    traded = Candidate(Basis.TRADE, trade.price, trade.at, trade.timeframe == "DELAYED")
+    ended_at = min(minute.start + _MINUTE, now) if minute.start else None
+    last_minute = Candidate(Basis.MINUTE, minute.close, minute.last_updated or ended_at)
+    crypto = asset_kind(ticker) is AssetKind.CRYPTO
+    first, second = (traded, quoted) if crypto else (quoted, traded)
+    return first, second, last_minute, session
 
 
 def observe(
     ticker: str,
-    candidates: Iterable[Candidate],
-    quote: WireQuote,
+    candidates: Sequence[Candidate],
     day: WireBar,
+    minute: WireBar,
     *,
     source: str,
     delay: Delay,
     now: datetime,
 ) -> Observation | Missing:
-    """The first candidate that has a price and a time, with the quote and the day around it."""
-    if quote.is_crossed:
-        return Missing(ticker, "crossed quote: the ask is below the bid")
-    for candidate in candidates:
-        if candidate.price is None or candidate.at is None:
-            continue
-        if candidate.at > now + _CLOCK_SLACK:
-            return Missing(ticker, f"a price from the future: {candidate.at.isoformat()}")
-        price = Price(
-            last=candidate.price,
-            as_of=candidate.at,
-            source=source,
-            delay=Delay.DELAYED if candidate.timeframe == "DELAYED" else delay,
-            bid=quote.bid,
-            ask=quote.ask,
-            daily_open=day.open,
-            daily_high=day.high,
-            daily_low=day.low,
-            daily_close=day.close,
-        )
-        return Observation(ticker, price)
-    return Missing(ticker, "no price with a time in the answer")
+    """The figure that the answer as a whole supports as price, with the quote and the day."""
+    verdict = weigh(ticker, candidates, [*_ranges(day, minute)], now)
+    if verdict.chosen is None or verdict.chosen.price is None or verdict.as_of is None:
+        return Missing(ticker, "; ".join(("no price in the answer", *verdict.fallen)))
+    if verdict.fallen:
+        log.warning("price.figures_refused", ticker=ticker, refused=verdict.fallen)
+    price = Price(
+        last=verdict.chosen.price,
+        as_of=verdict.as_of,
+        source=source,
+        delay=Delay.DELAYED if verdict.chosen.delayed else delay,
+        bid=verdict.quote.bid if verdict.quote else None,
+        ask=verdict.quote.ask if verdict.quote else None,
+        daily_open=day.open,
+        daily_high=day.high,
+        daily_low=day.low,
+        daily_close=day.close,
+        basis=verdict.chosen.basis,
+        supported=verdict.supported,
+    )
+    return Observation(ticker, price)
 
 
-def read_bars(ticker: str, rows: Iterable[Any], now: datetime) -> tuple[Bar, ...]:
-    """Completed, well-formed five-minute bars in order of time, each start once.
+def _ranges(*bars: WireBar) -> Iterable[Range]:
+    for bar in bars:
+        if bar.low is not None and bar.high is not None and bar.low <= bar.high:
+            yield Range(bar.low, bar.high)
 
-    A row of the wrong types makes the answer bad; one whose prices cannot be true (a zero, a high
-    below its low) is dropped with a log line, since it comes back the same on every call."""
+
+def read_bars(
+    ticker: str, rows: Iterable[Any], now: datetime
+) -> tuple[tuple[Bar, ...], tuple[Dropped, ...]]:
+    """Completed five-minute bars in order of time, each start once; and the rows that are none.
+
+    A row that cannot be true (a zero, a high far below the close, a negative count) costs itself
+    alone, since it comes back the same on every call. BadAnswer where not one row can be read."""
     bars: dict[datetime, Bar] = {}
+    dropped, rows = [], list(rows)
     for row in rows:
-        try:
-            bar = WireBar.model_validate(row)
-        except ValidationError as exc:
-            raise BadAnswer(malformed(exc), status=200) from None
-        start, ohlc = bar.start, bar.ohlc
-        if start is None or ohlc is None or int(start.timestamp()) % _BAR.seconds:
-            log.warning("bar.dropped", ticker=ticker, start=str(start))
-        elif start + _BAR <= now:
-            volume = max(bar.volume or Decimal(0), Decimal(0))
-            bars[start] = Bar(start, *ohlc, volume, bar.vwap, bar.trades)
-    return tuple(bars[start] for start in sorted(bars))
+        found = _read_bar(row)
+        if isinstance(found, Dropped):
+            dropped.append(found)
+        elif found.start + _BAR <= now:
+            bars[found.start] = found
+    if dropped:
+        log.warning("bars.dropped", ticker=ticker, bars=[str(d) for d in dropped[:10]])
+    if rows and all(d.start is None for d in dropped) and len(dropped) == len(rows):
+        raise BadAnswer(dropped[0].why, status=200)
+    return tuple(bars[start] for start in sorted(bars)), tuple(dropped)
+
+
+def _read_bar(row: Any) -> Bar | Dropped:
+    try:
+        bar = WireBar.model_validate(row)
+    except ValidationError as exc:
+        return Dropped(_start_of(row), malformed(exc))
+    if bar.start is None or int(bar.start.timestamp()) % _BAR.seconds:
+        return Dropped(bar.start, "does not begin at a full five minutes")
+    ohlc = ohlc_of(bar)
+    if ohlc is None:
+        return Dropped(bar.start, "its prices cannot be of the same five minutes")
+    volume = max(bar.volume or Decimal(0), Decimal(0))
+    return Bar(bar.start, *ohlc, volume, bar.vwap, bar.trades)
+
+
+def _start_of(row: Any) -> datetime | None:
+    """The time of a row that is no bar, to name it by."""
+    try:
+        return WireBar.model_validate({"t": row.get("t")}).start
+    except (AttributeError, ValidationError):
+        return None
+
+
+def ohlc_of(bar: WireBar) -> tuple[Decimal, Decimal, Decimal, Decimal] | None:
+    """Open, high, low and close if all can be true of the same time. A high and a low that differ
+    from them by a rounding error are widened."""
+    if bar.open is None or bar.high is None or bar.low is None or bar.close is None:
+        return None
+    low, high = min(bar.open, bar.close), max(bar.open, bar.close)
+    if bar.low > low * (1 + _ROUNDING) or bar.high < high * (1 - _ROUNDING):
+        return None
+    return bar.open, max(high, bar.high), min(low, bar.low), bar.close
 
 
 def price_of(bars: Sequence[Bar], source: str, delay: Delay) -> Price:
@@ -121,7 +159,14 @@ def price_of(bars: Sequence[Bar], source: str, delay: Delay) -> Price:
         daily_high=max(bar.high for bar in day),
         daily_low=min(bar.low for bar in day),
         daily_close=last.close,
+        basis=Basis.BAR,
+        supported=any(_overlap(last, bar) for bar in bars[:-1]),
     )
+
+
+def _overlap(one: Bar, other: Bar) -> bool:
+    """Two bars tell of the same market: their ranges, widened by half, meet."""
+    return one.low <= other.high * Decimal("1.5") and other.low <= one.high * Decimal("1.5")
 
 
 def only_ticker(tickers: Sequence[str]) -> str:

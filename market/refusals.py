@@ -30,6 +30,8 @@ _BY_TEXT: Final[tuple[tuple[str, type[MarketError]], ...]] = (
     ("data timeframe", OutsidePlan),
     ("not entitled", NotEntitled),
     ("maximum requests", RateLimited),
+    ("not_authorized", NotEntitled),  # a code where others have a sentence
+    ("not_entitled", NotEntitled),
     ("api key", Unauthorized),
 )
 

@@ -11,32 +11,32 @@ from pydantic import ValidationError
 from market.client import MarketClient
 from market.deadline import SendDeadline
 from market.errors import BadAnswer, InvalidTicker, NotEntitled
+from market.feed import Feed
 from market.models import SnapshotItem, TickerSnapshot
-from market.quotes import Answer, Delay, Missing, Observation
+from market.plausibility import Candidate
+from market.quotes import Answer, Basis, Delay, Missing, Observation
 from market.reading import (
-    Candidate,
     answer_of,
-    end_of_minute,
+    candidates_of,
     malformed,
     observe,
     only_ticker,
-    quote_and_trade,
     read_envelope,
     said_status,
 )
 from market.tickers import check_ticker, market_of
 
 
-class SnapshotV3:
+class SnapshotV3(Feed):
     """`/v3/snapshot`: many tickers in one call. A ticker unknown to the provider is permanently
     missing; one that is silently left out is not."""
 
     name: ClassVar[str] = "snapshot_v3"
     max_tickers: ClassVar[int] = 250
-    delay: ClassVar[Delay] = Delay.REAL_TIME
-    brings_bars: ClassVar[bool] = False
-    not_found_is_final: ClassVar[bool] = False
-    last_resort: ClassVar[bool] = False
+
+    @property
+    def delay(self) -> Delay:
+        return Delay.REAL_TIME
 
     def fetch(
         self,
@@ -92,33 +92,29 @@ class SnapshotV3:
                 not_entitled=item.error in ("NOT_ENTITLED", "NOT_AUTHORIZED"),
             )
         session, minute = item.session, item.last_minute
-        candidates = (
-            *quote_and_trade(ticker, item.last_quote, item.last_trade),
-            Candidate(minute.close, minute.last_updated or end_of_minute(minute, now)),
-            Candidate(session.price or session.close, session.last_updated),
-        )
+        close = session.price or session.close
+        so_far = Candidate(Basis.SESSION, close, session.last_updated, approximate=True)
         return observe(
             ticker,
-            candidates,
-            item.last_quote,
+            candidates_of(ticker, item.last_quote, item.last_trade, minute, so_far, now),
             session,
+            minute,
             source=self.name,
             delay=self.delay,
             now=now,
         )
 
 
-class Snapshot:
+class Snapshot(Feed):
     """The v2 snapshot of one forex or crypto ticker.
 
     A 404 only means "nothing now": the provider clears its snapshots every night."""
 
     name: ClassVar[str] = "snapshot"
-    max_tickers: ClassVar[int] = 1
-    delay: ClassVar[Delay] = Delay.REAL_TIME
-    brings_bars: ClassVar[bool] = False
-    not_found_is_final: ClassVar[bool] = False
-    last_resort: ClassVar[bool] = False
+
+    @property
+    def delay(self) -> Delay:
+        return Delay.REAL_TIME
 
     def fetch(
         self,
@@ -137,16 +133,13 @@ class Snapshot:
             raise BadAnswer(malformed(exc), status=200) from None
         if snapshot.ticker != ticker:
             raise BadAnswer("the answer is about another ticker", status=200)
-        candidates = (
-            *quote_and_trade(ticker, snapshot.last_quote, snapshot.last_trade),
-            Candidate(snapshot.minute.close, end_of_minute(snapshot.minute, now)),
-            Candidate(snapshot.day.close, snapshot.updated),
-        )
+        quote, trade, minute = snapshot.last_quote, snapshot.last_trade, snapshot.minute
+        so_far = Candidate(Basis.SESSION, snapshot.day.close, snapshot.updated, approximate=True)
         found = observe(
             ticker,
-            candidates,
-            snapshot.last_quote,
+            candidates_of(ticker, quote, trade, minute, so_far, now),
             snapshot.day,
+            minute,
             source=self.name,
             delay=Delay.DELAYED if said_status(body) == "DELAYED" else self.delay,
             now=now,

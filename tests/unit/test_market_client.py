@@ -82,6 +82,8 @@ def said(status: str, **texts: str) -> dict[str, Any]:
         (403, said(REFUSED, message=ENTITLED), errors.NotEntitled),
         (403, said("ERROR", error=ENTITLED), errors.NotEntitled),
         (403, said(REFUSED, message="Something new"), errors.NotEntitled),
+        (403, said("ERROR", error="NOT_AUTHORIZED"), errors.NotEntitled),
+        (403, said("ERROR", message="not_entitled"), errors.NotEntitled),
         (403, said(REFUSED, message=END_OF_DAY), errors.NotYetPublished),
         (403, said(REFUSED, message=TIMEFRAME), errors.OutsidePlan),
         (403, b"<html>blocked by a firewall</html>", errors.BadAnswer),

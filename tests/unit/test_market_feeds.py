@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, cast
 
@@ -14,9 +14,19 @@ from hypothesis import strategies as st
 from market.aggregates import Aggregates
 from market.client import JsonDict, MarketClient
 from market.deadline import SendDeadline
-from market.errors import BadAnswer, InvalidTicker, MarketError, NotEntitled, NotFound
-from market.feeds import FEEDS, Feed, bars_feed, feeds_for, price_feed
-from market.quotes import Answer, Delay
+from market.errors import (
+    BadAnswer,
+    InvalidTicker,
+    MarketError,
+    NotEntitled,
+    NotFound,
+    NoTrading,
+    NotYetPublished,
+    OutsidePlan,
+)
+from market.feeds import FEEDS, Feed, bars_feed, feeds_for, price_feeds
+from market.grouped import Grouped
+from market.quotes import Answer, Basis, DaysAsked, Delay
 from market.snapshots import Snapshot, SnapshotV3
 from market.tiers import TIERS, Tier
 
@@ -105,7 +115,7 @@ def test_one_call_reads_both_markets() -> None:
 
 
 def test_delayed_is_said_by_the_item() -> None:
-    quote = {"ask": 2, "bid": 1, "last_updated": ns(NOW), "timeframe": "DELAYED"}
+    quote = {"ask": 1.161, "bid": 1.16, "last_updated": ns(NOW), "timeframe": "DELAYED"}
     answer = fetch(SnapshotV3(), v3(fx_item(last_quote=quote)), EUR)
     assert answer.observations[EUR].price.delay is Delay.DELAYED
 
@@ -142,8 +152,13 @@ NO_PRICES = {"open": 0, "high": 0, "low": 0, "close": 0, "last_updated": ns(NOW)
         (fx_item(last_quote={"ask": 1, "bid": 2, "last_updated": ns(NOW)}), "crossed", False),
         (fx_item(last_quote={"ask": 1, "bid": -2, "last_updated": ns(NOW)}), "malformed", False),
         (fx_item(last_quote={"ask": "x", "bid": 1}), "malformed: last_quote.ask", False),
-        (fx_item(last_quote={"ask": 2, "bid": 1}), "no price with a time", False),
-        (fx_item(last_quote=None, session=NO_PRICES), "no price with a time", False),
+        (fx_item(last_quote={"ask": 1.161, "bid": 1.16}), "quote: no time of its own", False),
+        (fx_item(last_quote=None, session=NO_PRICES), "no price in the answer", False),
+        (
+            fx_item(last_quote={"ask": 1.15, "bid": 0.0001, "last_updated": ns(NOW)}),
+            "quote: a spread from 0.0001 to 1.15",
+            False,
+        ),
         (
             fx_item(last_quote={"ask": 2, "bid": 1, "last_updated": ns(NOW + timedelta(hours=1))}),
             "future",
@@ -225,7 +240,8 @@ def test_single_forex_snapshot() -> None:
 
 def test_single_crypto_snapshot_and_its_delay() -> None:
     trade = {"p": "98765.43", "s": 0.1, "t": ms(NOW), "x": 1, "c": [2], "i": 17}
-    canned = Canned(v2(BTC, status="DELAYED", lastTrade=trade))
+    day = {"o": 97000, "h": 99000, "l": 96000, "c": 98000}
+    canned = Canned(v2(BTC, status="DELAYED", lastTrade=trade, day=day))
     price = fetch(Snapshot(), canned, BTC).observations[BTC].price
     assert "/crypto/" in canned.asked[0][0]
     assert (price.last, price.delay) == (Decimal("98765.43"), Delay.DELAYED)
@@ -279,8 +295,8 @@ def aggs(*rows: Any, status: str = "DELAYED") -> dict[str, Any]:
 def test_aggregates_of_the_newest_day() -> None:
     canned = Canned(aggs(row(1435, Decimal("1.161")), row(1430, h=1.18), row(1425, l=1.13)))
     (seen,) = fetch(Aggregates(), canned, EUR).observations.values()
-    path = f"/v2/aggs/ticker/{EUR}/range/5/minute/2026-11-23/2026-11-23"
-    assert canned.asked == [(path, {"adjusted": "true", "sort": "desc", "limit": "50000"})]
+    path = f"/v2/aggs/ticker/{EUR}/range/5/minute/2026-11-19/2026-11-23"
+    assert canned.asked == [(path, {"adjusted": "true", "sort": "asc", "limit": "50000"})]
     assert [bar.start.minute for bar in seen.bars] == [45, 50, 55]
     assert (seen.bars[0].vwap, seen.bars[0].trades) == (Decimal("1.155"), 12)
     price = seen.price
@@ -317,10 +333,62 @@ def test_rows_that_are_no_completed_bar_are_left_out(bad: dict[str, Any]) -> Non
     assert [bar.start for bar in seen.bars] == [DAY]
 
 
-@pytest.mark.parametrize("bad", [row(5, "x"), row(5, -1), "row", row(5, t="noon")])
-def test_rows_of_the_wrong_type_are_a_bad_answer(bad: Any) -> None:
+@pytest.mark.parametrize(
+    "bad", [row(5, "x"), row(5, -1), row(5, n=-1), row(5, v="NaN"), "row", row(5, t="noon"), None]
+)
+def test_a_row_that_cannot_be_read_costs_itself_alone(bad: Any) -> None:
+    (seen,) = fetch(Aggregates(), aggs(row(0), bad, row(10)), EUR).observations.values()
+    assert [bar.start.minute for bar in seen.bars] == [0, 10]
+    (dropped,) = seen.dropped
+    assert "malformed" in str(dropped)
+    if isinstance(bad, dict) and bad["t"] != "noon":
+        assert dropped.start == DAY + timedelta(minutes=5)
+
+
+def test_an_answer_of_such_rows_only_is_a_bad_answer() -> None:
     with pytest.raises(BadAnswer, match="malformed"):
-        fetch(Aggregates(), aggs(row(0), bad), EUR)
+        fetch(Aggregates(), aggs("row", row(5, t="noon")), EUR)
+
+
+@pytest.mark.parametrize(
+    ("changes", "high", "low"),
+    [
+        ({"h": Decimal("1.1599999"), "o": Decimal("1.15")}, "1.16", "1.14"),
+        ({"l": Decimal("1.1500001")}, "1.17", "1.15"),
+    ],
+)
+def test_a_rounding_error_is_mended(changes: dict[str, Any], high: str, low: str) -> None:
+    only = row(5, Decimal("1.16"), o=Decimal("1.15")) | changes
+    (seen,) = fetch(Aggregates(), aggs(row(0), only), EUR).observations.values()
+    assert (seen.bars[1].high, seen.bars[1].low) == (Decimal(high), Decimal(low))
+    assert seen.dropped == ()
+
+
+def test_the_last_bar_needs_another_that_tells_of_the_same_market() -> None:
+    (alone,) = fetch(Aggregates(), aggs(row(0)), EUR).observations.values()
+    (two,) = fetch(Aggregates(), aggs(row(0), row(5)), EUR).observations.values()
+    odd = row(5, 116, o=115, h=117, l=114)
+    (odd_one,) = fetch(Aggregates(), aggs(row(0), odd), EUR).observations.values()
+    supported = [seen.price.supported for seen in (alone, two, odd_one)]
+    assert supported == [False, True, False]
+
+
+@pytest.mark.parametrize(
+    "text", ["before end of day", "Your plan doesn't include this data timeframe."]
+)
+def test_an_unpublished_day_may_be_refused_as_one_outside_the_plan(text: str) -> None:
+    refused = NotYetPublished if "end of day" in text else OutsidePlan
+    with pytest.raises(NotYetPublished):
+        fetch(Aggregates(), refused(text, status=403), EUR)
+
+
+def test_a_snapshot_takes_the_next_figure_where_one_cannot_be_true() -> None:
+    crossed = {"bid": 68010, "ask": 68000, "last_updated": ns(NOW)}
+    trade = {"price": 68005, "participant_timestamp": None, "last_updated": ns(NOW)}
+    item = crypto_item(last_quote=crossed, last_trade=trade, session={})
+    price = fetch(SnapshotV3(), v3(item), BTC).observations[BTC].price
+    assert (price.last, price.bid, price.basis) == (Decimal(68005), None, Basis.TRADE)
+    assert price.as_of == NOW
 
 
 @pytest.mark.parametrize("body", [aggs(), aggs() | {"results": None}, aggs(row(5, 0))])
@@ -340,36 +408,111 @@ def test_paid_plans_ask_up_to_now_and_say_what_the_provider_says() -> None:
         canned = Canned(aggs(row(2150), row(0), status=status))
         feed = feeds_for(TIERS[Tier.STARTER])[-1]
         (seen,) = fetch(feed, canned, EUR).observations.values()
-        assert canned.asked[0][0].endswith("/2026-11-23/2026-11-24")
+        assert canned.asked[0][0].endswith("/2026-11-20/2026-11-24")
         assert seen.price.delay is delay
         assert seen.price.as_of == DAY + timedelta(minutes=2155)
 
 
-def test_a_forex_sunday_is_asked_together_with_friday() -> None:
+def test_a_price_is_asked_with_the_days_before_it() -> None:
+    """Where the newest day was a holiday the session before it is the price."""
     monday = datetime(2026, 11, 23, 12, tzinfo=UTC)
-    for ticker, days in (
-        (EUR, "2026-11-20/2026-11-22"),
-        ("C:XAUUSD", "2026-11-20/2026-11-22"),
-        (BTC, "2026-11-22/2026-11-22"),
-    ):
+    for ticker in (EUR, "C:XAUUSD", BTC):
         canned = Canned({"ticker": ticker, "status": "OK"})
         Aggregates().fetch(cast(MarketClient, canned), [ticker], now=monday, deadline=DEADLINE)
-        assert canned.asked[0][0].endswith(days)
+        assert canned.asked[0][0].endswith("2026-11-18/2026-11-22")
+
+
+def test_bars_of_many_days_in_one_call() -> None:
+    first, last = date(2026, 10, 20), date(2026, 11, 22)
+    for more, cut in (
+        ({}, False),
+        ({"queryCount": 49_999}, False),
+        ({"queryCount": 50_000}, True),
+        ({"next_url": "https://x/y?cursor=z"}, True),
+    ):
+        canned = Canned(aggs(row(-1440)) | more)
+        client = cast(MarketClient, canned)
+        answer = Aggregates().fetch_days(client, EUR, first, last, now=NOW, deadline=DEADLINE)
+        assert canned.asked[0][0].endswith("/2026-10-20/2026-11-22")
+        assert answer.observations[EUR].asked == DaysAsked(first, last, cut)
+        empty = Canned({"ticker": EUR, "status": "OK"} | more)
+        answer = Aggregates().fetch_days(
+            cast(MarketClient, empty), EUR, first, last, now=NOW, deadline=DEADLINE
+        )
+        assert answer.missing[EUR].asked == DaysAsked(first, last, cut)
+
+
+def test_history_that_the_plan_does_not_hold_is_no_newest_day() -> None:
+    client = cast(MarketClient, Canned(OutsidePlan("x", status=403)))
+    for last, error in ((date(2026, 11, 23), NotYetPublished), (date(2024, 1, 5), OutsidePlan)):
+        with pytest.raises(error):
+            Aggregates().fetch_days(client, EUR, date(2024, 1, 1), last, now=NOW, deadline=DEADLINE)
+
+
+GROUPED = {
+    "status": "OK",
+    "results": [
+        {"T": EUR, "o": 1.15, "h": 1.17, "l": 1.14, "c": 1.16, "v": 9, "t": 1},
+        {"T": BTC, "o": 90000, "h": 91000, "l": 89000, "c": 90500, "v": 9, "t": 1},
+        {"T": "C:GBPUSD", "o": 1.3, "h": 1.2, "l": 1.4, "c": 1.3, "t": 1},
+        {"T": 5},
+        "row",
+    ],
+}
+
+
+def test_a_whole_markets_day() -> None:
+    canned = Canned(GROUPED)
+    answer = fetch(Grouped(), canned, EUR, "C:GBPUSD", BTC, "C:USDJPY")
+    path = "/v2/aggs/grouped/locale/global/market/fx/2026-11-23"
+    assert canned.asked == [(path, {"adjusted": "true"})]
+    price = answer.observations[EUR].price
+    assert (price.last, price.daily_high, price.delay) == (
+        Decimal("1.16"),
+        Decimal("1.17"),
+        Delay.END_OF_DAY,
+    )
+    assert (price.as_of, price.source, price.bid) == (DAY + timedelta(days=1), "grouped", None)
+    assert set(answer.missing) == {"C:GBPUSD", "C:USDJPY"}
+    assert all(missing.elsewhere for missing in answer.missing.values())
+    assert answer.cut_short  # BTC is of the other market
+    friday = datetime(2026, 11, 21, 12, tzinfo=UTC)
+    (seen,) = (
+        Grouped()
+        .fetch(cast(MarketClient, canned), [EUR], now=friday, deadline=DEADLINE)
+        .observations.values()
+    )
+    assert seen.price.as_of == datetime(2026, 11, 20, 22, tzinfo=UTC)
+
+
+def test_a_market_without_rows_is_not_published_yet_or_had_a_holiday() -> None:
+    for hour, error in ((2, NotYetPublished), (7, NoTrading)):
+        at = datetime(2026, 11, 24, hour, tzinfo=UTC)
+        client = cast(MarketClient, Canned({"status": "OK", "resultsCount": 0}))
+        with pytest.raises(error) as caught:
+            Grouped().fetch(client, [EUR], now=at, deadline=DEADLINE)
+        assert getattr(caught.value, "day", date(2026, 11, 23)) == date(2026, 11, 23)
+
+
+def test_a_sunday_of_forex_is_another_feeds() -> None:
+    monday = datetime(2026, 11, 23, 12, tzinfo=UTC)
+    assert [Grouped().serves(t, monday) for t in (EUR, "C:XAUUSD", BTC)] == [False, False, True]
+    assert all(Grouped().serves(ticker, NOW) for ticker in (EUR, BTC))
 
 
 def test_feeds_in_order_of_worth() -> None:
-    assert [feed.name for feed in FEEDS] == ["snapshot_v3", "snapshot", "aggregates"]
-    assert [feed.max_tickers for feed in FEEDS] == [250, 1, 1]
+    assert [feed.name for feed in FEEDS] == ["snapshot_v3", "snapshot", "grouped", "aggregates"]
+    assert [feed.max_tickers for feed in FEEDS] == [250, 1, 500, 1]
     assert FEEDS[-1].delay is Delay.END_OF_DAY
-    assert price_feed([]).name == "snapshot_v3"
-    assert price_feed({"snapshot_v3"}).name == "snapshot"
-    assert price_feed({"snapshot_v3", "snapshot"}).name == "aggregates"
-    assert price_feed({"snapshot_v3", "snapshot", "aggregates"}).name == "aggregates"
+    names = [feed.name for feed in FEEDS]
+    for refused in range(len(names) + 1):
+        left = [feed.name for feed in price_feeds(names[:refused])]
+        assert left == (names[refused:] or ["aggregates"])
 
 
 def test_the_facts_of_each_feed() -> None:
     facts = [(f.brings_bars, f.not_found_is_final, f.last_resort) for f in FEEDS]
-    assert facts == [(False, False, False), (False, False, False), (True, True, True)]
+    assert facts == [*[(False, False, False)] * 3, (True, True, True)]
     assert bars_feed().name == "aggregates"
 
 
@@ -381,7 +524,7 @@ def test_nothing_is_asked_for_a_malformed_ticker(feed: Feed) -> None:
     with pytest.raises(ValueError, match="tickers"):
         fetch(feed, canned)
     with pytest.raises(ValueError, match="tickers"):
-        fetch(feed, canned, *[EUR] * 251)
+        fetch(feed, canned, *[EUR] * (feed.max_tickers + 1))
     assert canned.asked == []
 
 

@@ -98,47 +98,44 @@ LIVE, DAILY = SnapshotV3(), Aggregates()
 
 
 @pytest.mark.parametrize(
-    ("ticker", "stored", "source", "now", "expected"),
+    ("ticker", "stored", "now", "expected"),
     [
-        (EUR, None, None, "11-21 12:00", False),
-        (EUR, "11-20 21:58", "snapshot_v3", "11-20 21:59", False),  # open
-        (EUR, "11-20 21:58", "snapshot_v3", "11-21 12:00", True),
-        (EUR, "11-20 19:00", "snapshot_v3", "11-21 12:00", False),
-        (EUR, "11-20 21:58", "snapshot_v3", "11-22 22:01", False),  # open again
-        (GOLD, "11-24 21:59", "snapshot", "11-24 22:30", True),  # the daily pause
-        (BTC, "11-21 11:59", "snapshot", "11-21 12:00", False),
+        (EUR, None, "11-21 12:00", False),
+        (EUR, "11-20 21:58", "11-20 21:59", False),  # open
+        (EUR, "11-20 21:58", "11-21 12:00", True),
+        (EUR, "11-20 19:00", "11-21 12:00", False),
+        (EUR, "11-20 21:58", "11-22 22:01", False),  # open again
+        (GOLD, "11-24 21:59", "11-24 22:30", True),  # the daily pause
+        (BTC, "11-21 11:59", "11-21 12:00", False),
     ],
 )
-def test_nothing_newer_live(
-    ticker: str, stored: str | None, source: str | None, now: str, expected: bool
-) -> None:
-    assert nothing_newer(ticker, at(stored) if stored else None, source, LIVE, at(now)) is expected
+def test_nothing_newer_live(ticker: str, stored: str | None, now: str, expected: bool) -> None:
+    assert nothing_newer(ticker, at(stored) if stored else None, LIVE, at(now)) is expected
 
 
 def test_a_thin_market_is_settled_by_when_it_was_asked() -> None:
     stored, now = at("11-20 19:00"), at("11-21 12:00")
     asked_late, asked_early = at("11-20 22:30"), at("11-20 21:00")
-    assert nothing_newer(EUR, stored, "snapshot", LIVE, now, observed_at=asked_late)
-    assert not nothing_newer(EUR, stored, "snapshot", LIVE, now, observed_at=asked_early)
+    assert nothing_newer(EUR, stored, LIVE, now, observed_at=asked_late)
+    assert not nothing_newer(EUR, stored, LIVE, now, observed_at=asked_early)
 
 
 @pytest.mark.parametrize(
-    ("ticker", "stored", "source", "now", "expected"),
+    ("ticker", "stored", "now", "expected"),
     [
-        (BTC, "11-24 00:00", "aggregates", "11-24 00:10", True),  # the bar that ends at midnight
-        (BTC, "11-24 00:00", "aggregates", "11-25 00:10", False),
-        (BTC, "11-23 15:00", "aggregates", "11-24 12:00", True),  # thin, but of that day
-        (BTC, "11-23 15:00", "snapshot", "11-24 12:00", False),  # the rest of that day is newer
-        (BTC, "11-24 03:00", "snapshot", "11-24 12:00", True),
-        (EUR, "11-20 22:00", "aggregates", "11-21 12:00", True),
-        (EUR, "11-20 22:00", "aggregates", "11-22 12:00", True),
-        (EUR, "11-20 22:00", "aggregates", "11-23 12:00", False),  # Sunday's last hours
-        (EUR, "11-23 00:00", "aggregates", "11-23 12:00", True),
-        (EUR, "11-20 21:58", "snapshot", "11-21 12:00", True),
-        (EUR, "11-19 21:58", "snapshot", "11-21 12:00", False),
+        (BTC, "11-24 00:00", "11-24 00:10", True),  # the bar that ends at midnight
+        (BTC, "11-24 00:00", "11-25 00:10", False),
+        (BTC, "11-23 15:00", "11-24 12:00", False),  # one bar proves itself, not its day
+        (BTC, "11-24 03:00", "11-24 12:00", True),
+        (EUR, "11-20 22:00", "11-21 12:00", True),
+        (EUR, "11-20 22:00", "11-22 12:00", True),
+        (EUR, "11-20 22:00", "11-23 12:00", False),  # Sunday's last hours
+        (EUR, "11-23 00:00", "11-23 12:00", True),
+        (EUR, "11-20 21:58", "11-21 12:00", True),
+        (EUR, "11-19 21:58", "11-21 12:00", False),
     ],
 )
-def test_nothing_newer_end_of_day(
-    ticker: str, stored: str, source: str, now: str, expected: bool
-) -> None:
-    assert nothing_newer(ticker, at(stored), source, DAILY, at(now)) is expected
+def test_nothing_newer_end_of_day(ticker: str, stored: str, now: str, expected: bool) -> None:
+    assert nothing_newer(ticker, at(stored), DAILY, at(now)) is expected
+    assert nothing_newer(ticker, at(stored), DAILY, at(now), day_settled=True)
+    assert not nothing_newer(ticker, None, DAILY, at(now), day_settled=True)

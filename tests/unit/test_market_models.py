@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market.errors import InvalidTicker, MarketError, default_message
-from market.models import SnapshotItem, WireBar, to_instant, to_number, to_price
+from market.errors import InvalidTicker, MarketError, NoTrading, default_message
+from market.models import SnapshotItem, to_instant, to_number, to_price
 from market.tickers import AssetKind, asset_kind, bare, check_symbol, check_ticker, market_of
 from market.tiers import TIERS, Tier
 
@@ -66,16 +66,6 @@ def test_nanoseconds_are_cut_and_no_time_is_none() -> None:
     for wrong in (-1, 5, 10**23):
         with pytest.raises(ValueError, match="time"):
             to_instant(wrong)
-
-
-@pytest.mark.parametrize(
-    ("ohlc", "sound"),
-    [((2, 3, 1, 2), True), ((2, 2, 2, 2), True), ((2, 3, 0, 2), False), ((2, 1, 3, 2), False),
-     ((4, 3, 1, 2), False)],
-)  # fmt: skip
-def test_a_bar_must_be_possible(ohlc: tuple[int, ...], sound: bool) -> None:
-    bar = WireBar.model_validate(dict(zip("ohlc", ohlc, strict=True)))
-    assert (bar.ohlc is not None) is sound
 
 
 def test_absent_null_and_unknown_fields_do_no_harm() -> None:
@@ -146,5 +136,8 @@ def test_plans() -> None:
 
 def test_every_error_has_a_message_of_its_own() -> None:
     classes = MarketError.__subclasses__()
-    assert len(classes) == 11
-    assert all(str(error()) == default_message(error) != "" for error in classes)
+    assert len(classes) == 12
+    plain = [error for error in classes if error is not NoTrading]
+    assert all(str(error()) == default_message(error) != "" for error in plain)
+    day = date(2026, 12, 25)
+    assert str(NoTrading(day=day)) == f"{default_message(NoTrading)} (HTTP 200)"

@@ -1,0 +1,32 @@
+"""How much one call brings of a series of five-minute bars, and how much a day has: plain facts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+from typing import Final
+
+from market.hours import sessions_on
+from market.tickers import AssetKind
+
+BAR: Final = timedelta(minutes=5)
+CALL_MINUTES: Final = 50_000
+"""What one call gives, counted in minutes that the market trades."""
+PUBLISHED_BY: Final = timedelta(hours=6)
+"""By when an end-of-day plan has published a day: an empty one before that may still come."""
+
+
+def days_per_call(kind: AssetKind) -> int:
+    """How many days one call can bring, whatever weekday it begins on."""
+    return 34 if kind is AssetKind.CRYPTO else 46
+
+
+def bars_of_day(kind: AssetKind, day: date) -> int:
+    """How many five-minute bars a UTC day has, if each of them has a tick; 0: no session."""
+    return int(sum((closes - opens) / BAR for opens, closes in sessions_on(kind, day)))
+
+
+def days_between(first: date, last: date) -> Iterator[date]:
+    """The days from `first` to `last`, both inclusive."""
+    for n in range((last - first).days + 1):
+        yield first + timedelta(days=n)

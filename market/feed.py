@@ -1,0 +1,54 @@
+"""What every feed is: a way to ask for prices, with the facts that decide how it is used."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from datetime import datetime
+from typing import ClassVar
+
+from market.client import MarketClient
+from market.deadline import SendDeadline
+from market.quotes import Answer, Delay
+
+
+class Feed(ABC):
+    """A way to ask for prices, each call exactly one HTTP request."""
+
+    name: ClassVar[str]
+    max_tickers: ClassVar[int] = 1
+    """How many tickers one call takes."""
+    brings_bars: ClassVar[bool] = False
+    """Five-minute bars come with the prices."""
+    not_found_is_final: ClassVar[bool] = False
+    """A 404 for a ticker means that the provider will not know it later either."""
+    last_resort: ClassVar[bool] = False
+    """There is nothing to fall back to where the plan refuses it."""
+
+    @property
+    @abstractmethod
+    def delay(self) -> Delay:
+        """How far behind the market its prices are."""
+
+    @abstractmethod
+    def fetch(
+        self,
+        client: MarketClient,
+        tickers: Sequence[str],
+        *,
+        now: datetime,
+        deadline: SendDeadline,
+    ) -> Answer:
+        """One HTTP request for 1 to `max_tickers` tickers; `now` is the instant of its grant.
+
+        Raises MarketError where the call as a whole failed, InvalidTicker (nothing was sent)
+        where no ticker could be asked for; what concerns one ticker of several is a Missing in
+        the answer."""
+
+    def serves(self, ticker: str, now: datetime) -> bool:
+        """Whether the newest price of this ticker can be had here at `now`."""
+        return True
+
+    def calls_for(self, tickers: Sequence[str]) -> int:
+        """How many calls the tickers take."""
+        return -(-len(tickers) // self.max_tickers)

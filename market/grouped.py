@@ -1,0 +1,111 @@
+"""The feed of a whole market's day: the prices of an end-of-day plan in one call a market."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any, ClassVar, Final
+
+from pydantic import ValidationError
+
+from market.client import MarketClient
+from market.coverage import PUBLISHED_BY
+from market.deadline import SendDeadline
+from market.errors import NoTrading, NotYetPublished, OutsidePlan
+from market.feed import Feed
+from market.freshness import newest_allowed_day
+from market.hours import sessions_on
+from market.models import WireBar
+from market.quotes import Answer, Bar, Basis, Delay, Missing, Observation, Price
+from market.reading import answer_of, malformed, ohlc_of, read_envelope
+from market.tickers import asset_kind, check_ticker, market_of
+
+_SUNDAY: Final = 6
+_MARKETS: Final = {"forex": "fx", "crypto": "crypto"}
+
+
+class Grouped(Feed):
+    """`/v2/aggs/grouped`: the daily bar of every ticker of one market, forex or crypto.
+
+    One call takes tickers of both markets and answers for the first one's; the others are left for
+    a call of their own. The price is the day's close, as of the end of its last session. A day that
+    is refused is not published yet; one without any row was a holiday. Sundays, which are a
+    few hours of forex, have no rows: `serves` says so."""
+
+    name: ClassVar[str] = "grouped"
+    max_tickers: ClassVar[int] = 500
+
+    @property
+    def delay(self) -> Delay:
+        return Delay.END_OF_DAY
+
+    def serves(self, ticker: str, now: datetime) -> bool:
+        """Whether the newest day of this ticker can be had here."""
+        kind = asset_kind(ticker)
+        return market_of(ticker) == "crypto" or newest_allowed_day(now, kind).weekday() != _SUNDAY
+
+    def calls_for(self, tickers: Sequence[str]) -> int:
+        """One for each market."""
+        return len({market_of(ticker) for ticker in tickers})
+
+    def fetch(
+        self,
+        client: MarketClient,
+        tickers: Sequence[str],
+        *,
+        now: datetime,
+        deadline: SendDeadline,
+    ) -> Answer:
+        if not 1 <= len(tickers) <= self.max_tickers:
+            raise ValueError(f"{len(tickers)} tickers for a call that takes {self.max_tickers}")
+        market = market_of(check_ticker(tickers[0]))
+        mine = [ticker for ticker in tickers if market_of(ticker) == market]
+        day = newest_allowed_day(now, asset_kind(mine[0]))
+        path = f"/v2/aggs/grouped/locale/global/market/{_MARKETS[market]}/{day}"
+        try:
+            body = client.get(path, {"adjusted": "true"}, deadline=deadline)
+        except OutsidePlan as exc:  # the newest day is in every plan, once it is published
+            raise NotYetPublished(exc.message, status=exc.status) from None
+        rows = {
+            row["T"]: row
+            for row in read_envelope(body).results or ()
+            if isinstance(row, dict) and isinstance(row.get("T"), str)
+        }
+        if not rows:
+            midnight = datetime.combine(day + timedelta(days=1), time.min, UTC)
+            if now < midnight + PUBLISHED_BY:
+                raise NotYetPublished(f"{market} has no rows of {day} yet", status=200)
+            raise NoTrading(f"{market} did not trade on {day}", day=day)
+        found = [_read(ticker, rows.get(ticker), day) for ticker in mine]
+        return answer_of(found, cut_short=len(mine) < len(tickers))
+
+
+def _read(ticker: str, row: Any, day: date) -> Observation | Missing:
+    if row is None:
+        return Missing(ticker, f"not among the rows of {day}", elsewhere=True)
+    try:
+        # Its time is none of the day's: the last trade's, the day's end, or odd.
+        bar = WireBar.model_validate({k: v for k, v in row.items() if k != "t"})
+    except ValidationError as exc:
+        return Missing(ticker, malformed(exc), elsewhere=True)
+    ohlc = ohlc_of(bar)
+    if ohlc is None:
+        return Missing(ticker, f"its bar of {day} cannot be true", elsewhere=True)
+    open_, high, low, close = ohlc
+    _, closes = sessions_on(asset_kind(ticker), day)[-1]
+    price = Price(
+        last=close,
+        as_of=closes,
+        source=Grouped.name,
+        delay=Delay.END_OF_DAY,
+        daily_open=open_,
+        daily_high=high,
+        daily_low=low,
+        daily_close=close,
+        basis=Basis.SESSION,
+    )
+    starts = datetime.combine(day, time.min, UTC)
+    volume = max(bar.volume or Decimal(0), Decimal(0))
+    daily = Bar(starts, open_, high, low, close, volume, bar.vwap, bar.trades)
+    return Observation(ticker, price, daily=(daily,))
