@@ -8,8 +8,8 @@ import click
 
 from queueing import Priority
 
-_BANDS = {**Priority.__members__, **{str(int(band)): band for band in Priority}}
-"""By name and by number."""
+_BANDS = Priority.by_name()
+_ALLOWED = "|".join(_BANDS)
 
 as_json = click.option("--json", "json_", is_flag=True, help="One JSON document with stable keys.")
 
@@ -20,13 +20,12 @@ class PriorityType(click.ParamType[int]):
     name = "priority"
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
-        return "|".join([*Priority.__members__, f"1…{max(Priority)}"])
+        return _ALLOWED
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         text = str(value).strip().upper()
         if text not in _BANDS:
-            allowed = f"use {', '.join(Priority.__members__)} or 1 to {max(Priority)}"
-            self.fail(f"{value!r} is not a priority: {allowed}", param, ctx)
+            self.fail(f"{value!r} is not a priority: use {', '.join(_BANDS)}", param, ctx)
         return int(_BANDS[text])
 
 

@@ -28,6 +28,10 @@ SETTLED = timedelta(days=3)
 FRESH = timedelta(days=1)
 """So long after its end a day with gaps may be half published, and is looked at again soon."""
 SOON = timedelta(hours=4)
+DENSE = 0.8
+"""Bars until the last one of a day that was cut off, in relation to the slots until then; a quiet
+market has fewer."""
+NEXT_BAR = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,13 @@ def covered_days(
     asked: Asked, stored: Iterable[datetime], refused: Iterable[datetime], asked_at: datetime
 ) -> list[CoveredDay]:
     """The days that an answer says something about. `stored` and `refused` are starts of bars."""
-    came, lost = (Counter(at.astimezone(UTC).date() for at in bars) for bars in (stored, refused))
+    stored = [at.astimezone(UTC) for at in stored]
+    came = Counter(at.date() for at in stored)
+    lost = Counter(at.astimezone(UTC).date() for at in refused)
+    reach: dict[date, timedelta] = {}
+    for at in stored:
+        since_midnight = at - datetime.combine(at.date(), time.min, UTC)
+        reach[at.date()] = max(since_midnight, reach.get(at.date(), timedelta()))
     speaks_to = min(asked.end, asked.answered_to or asked.end, asked_at)
     found = []
     day = asked.start.astimezone(UTC).date()
@@ -97,23 +107,30 @@ def covered_days(
         ends = begins + timedelta(days=1)
         whole = asked.start <= begins and ends <= speaks_to
         expected = asked.expected.get(day, FULL_DAY[asked.timeframe])
-        again = look_again_at(ends, asked_at, came[day], expected) if whole else None
+        again = None
+        if whole:
+            slots = reach.get(day, timedelta()) / NEXT_BAR + 1
+            thin = 0 < came[day] < DENSE * slots
+            again = look_again_at(ends, asked_at, came[day], expected, thin=thin)
+        elif asked_at < ends:  # the day goes on
+            again = asked_at + NEXT_BAR
         found.append(CoveredDay(day, whole, came[day], lost[day], expected, again))
         day += timedelta(days=1)
     return found
 
 
 def look_again_at(
-    day_end: datetime, asked_at: datetime, bars: int, expected: int
+    day_end: datetime, asked_at: datetime, bars: int, expected: int, *, thin: bool = False
 ) -> datetime | None:
     """When a day that was asked for as a whole is to be asked for once more; None: never.
 
-    Every day once, when the vendor's repairs are over; one with gaps sooner as long as it may be
-    half published. So a day costs two calls, or some eight where it stays empty.
+    Every day once, when the vendor's repairs are over; one that is empty or stops early sooner, as
+    long as it may be half published. So a day costs two calls, or some eight where it stays empty.
+    `thin`: it has gaps throughout, as a quiet market has, and none of the calls would fill them.
     """
     if expected == 0 or asked_at >= day_end + SETTLED:
         return None
-    if bars < COMPLETE_SHARE * expected and asked_at < day_end + FRESH:
+    if bars < COMPLETE_SHARE * expected and not thin and asked_at < day_end + FRESH:
         return asked_at + SOON
     return day_end + SETTLED
 
@@ -136,8 +153,9 @@ class CoverageRepository:
     ) -> dict[str, Hole]:
         """The newest hole of each series within the days, both inclusive; absent: it has none.
 
-        A hole is a day that no answer speaks for as a whole, or else one that is to be looked at
-        again by `now`. Reads one row per series and day of the range.
+        A hole is a day that was not asked for, that the answer did not reach, or that is to be
+        looked at again by `now`: a day that is not over five minutes later. Reads one row per
+        series and day of the range.
         """
         parameters = {
             "symbols": list(symbols),

@@ -89,8 +89,10 @@ def _duration_ms(record: BatchRecord) -> int | None:
 
 
 def secondary_size(stats: Stats) -> int:
-    """Number of assets that are queued, delayed or leased, without queued critical ones."""
-    return max(0, stats.pending - stats.queued[Priority.CRITICAL])
+    """Number of assets that are queued, delayed or leased, without queued critical ones and
+    history that waits for calls to spare."""
+    others = stats.queued[Priority.CRITICAL] + stats.queued[Priority.BACKFILL]
+    return max(0, stats.pending - others)
 
 
 def of_the_last_hour(

@@ -4,6 +4,7 @@ from queueing.errors import InvalidRequest, LeaseLost, QueueingError
 from queueing.keys import Keys
 from queueing.limiter import Breaker, Grant, Permit, QuotaLimiter, QuotaStatus
 from queueing.models import (
+    Again,
     Batch,
     BatchOutcome,
     BatchRecord,
@@ -29,6 +30,7 @@ from queueing.queue import PriorityQueue
 from queueing.waiting import wake_drain
 
 __all__ = [
+    "Again",
     "Batch",
     "BatchOutcome",
     "BatchRecord",

@@ -8,12 +8,21 @@ from typing import Any
 
 
 class Priority(IntEnum):
-    """The four bands; a lower number goes first."""
+    """The bands; a lower number goes first."""
 
     CRITICAL = 1
     HIGH = 2
     MEDIUM = 3
     LOW = 4
+    BACKFILL = 5
+    """Takes the calls that no other band needs: waiting does not raise it."""
+
+    @classmethod
+    def by_name(cls) -> Mapping[str, "Priority"]:
+        """The bands that people may ask for, by name and by number."""
+        bands = [band for band in cls if band is not cls.BACKFILL]
+        named = {band.name: band for band in bands}
+        return named | {str(int(band)): band for band in bands}
 
 
 class Outcome(StrEnum):
@@ -246,6 +255,17 @@ class Retry:
 
 
 @dataclass(frozen=True)
+class Again:
+    """A part of the item's work is done and more remains: it goes behind all that waits in the
+    band `priority`, with attempts and crashes forgotten. The event is published."""
+
+    symbol: str
+    priority: int
+    channel: str | None = None
+    event: str | None = None
+
+
+@dataclass(frozen=True)
 class GiveBack:
     """Returns with its score as it was, counting no attempt."""
 
@@ -265,7 +285,7 @@ class Bury:
     error: str
 
 
-Verdict = Done | Retry | GiveBack | Bury
+Verdict = Done | Again | Retry | GiveBack | Bury
 """How one item of a call ends."""
 
 

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from queueing.errors import InvalidRequest
 from queueing.models import (
+    Again,
     Batch,
     Bury,
     DeadLetter,
@@ -101,6 +102,14 @@ def verdict_args(verdict: Verdict) -> dict[str, Any]:
     match verdict:
         case Done(symbol, channel, event):
             row = {"symbol": symbol, "verb": "done", "channel": channel, "event": event}
+        case Again(symbol, priority, channel, event):
+            row = {
+                "symbol": symbol,
+                "verb": "again",
+                "priority": checked_priority(priority),
+                "channel": channel,
+                "event": event,
+            }
         case Retry(symbol, delay_ms, priority, error):
             row = {
                 "symbol": symbol,

@@ -86,11 +86,9 @@ class _Row(BaseModel):
     @classmethod
     def _band(cls, value: Any) -> Priority:
         text = str(value).strip().upper()
-        names = {**Priority.__members__, **{str(int(band)): band for band in Priority}}
+        names = Priority.by_name()
         if text not in names:
-            raise ValueError(
-                f"{value!r}: use {', '.join(b.name for b in Priority)} or 1 to {max(Priority)}"
-            )
+            raise ValueError(f"{value!r}: use {', '.join(names)}")
         return names[text]
 
     @field_validator("*", mode="before")

@@ -48,6 +48,7 @@ COUNTERS = {
     "refused": ("refused", None, "Requests that were refused because the queue was full."),
     "cancelled": ("cancelled", None, "Requests that were taken back."),
     "completed": ("completed", None, "Items that were refreshed."),
+    "continued": ("continued", None, "Items of which a part was done and more remained."),
     "retried": ("retried", None, "Items that failed and were delayed for a retry."),
     "given_back": ("given_back", None, "Items that returned to the queue without an attempt."),
     "buried": ("buried", "kind", "Items that became dead letters."),

@@ -1,5 +1,6 @@
 """The batch: the critical assets, in their order, on every slot."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -12,8 +13,9 @@ from queueing import Batch, BatchOutcome, Enqueued, Priority
 from runtime.context import Context
 from runtime.failpoints import Point, reached
 from worker.capabilities import Capabilities
-from worker.selection import calls_for, is_current, lacking_bars, utc_from_ms
-from worker.work import bars_request, is_bars, price_request, unusable, usable
+from worker.selection import ask_for_series, calls_for, utc_from_ms
+from worker.series import SeriesNeed, pairs_of, series_needs
+from worker.work import price_request, unusable, usable
 
 log = structlog.get_logger(__name__)
 
@@ -41,8 +43,8 @@ def begin(
     slot = f"{planned_ms // 1000}" if not by_hand else f"{now_ms}-by-hand"
     wanted = list(settings.priority_assets)
     known = SymbolRepository(connection).get_many(wanted)
-    feed = capabilities.price_feed()
     found = usable(known[symbol] for symbol in wanted if symbol in known)
+    gives_bars = capabilities.gives_bars()
     now, then = utc_from_ms(now_ms), utc_from_ms(planned_ms + interval_ms)
     outcomes = {symbol: BatchOutcome("failed", UNKNOWN) for symbol in wanted if symbol not in known}
     outcomes |= {
@@ -50,17 +52,20 @@ def begin(
         for asset in known.values()
         if (why := unusable(asset.symbol, asset.polygon_ticker))
     }
+    needs = (
+        series_needs(pairs_of(found), connection, settings, capabilities, now) if gives_bars else {}
+    )
     outcomes |= {
         asset.symbol: BatchOutcome("current", CURRENT)
         for asset in found
-        if is_current(asset, feed, capabilities.seen_at(asset.polygon_ticker, feed, now))
+        if not calls_for([asset], capabilities, now, needs)
     }
     batch = Batch(
         slot=slot,
         planned_at_ms=planned_ms if not by_hand else now_ms,
         next_at_ms=planned_ms + interval_ms,
         interval_ms=interval_ms,
-        next_calls=_next_calls(found, outcomes, capabilities, then),
+        next_calls=_next_calls(found, outcomes, capabilities, then, needs),
         assets=tuple(wanted),
         outcomes=outcomes,
     )
@@ -69,27 +74,20 @@ def begin(
     requests = [price_request(asset) for asset in found if asset.symbol not in outcomes]
     result = context.queue.enqueue(requests, Priority.CRITICAL, batch=batch)
     reached(Point.BATCH_BEFORE_BARS)
-    if capabilities.gives_bars() and (lacking := lacking_bars(found, connection, feed, now)):
-        # Not CRITICAL, which would cut short the delay of bars that are not published yet.
-        context.queue.enqueue(map(bars_request, lacking), Priority.HIGH)
+    ask_for_series(context.queue, found, needs, Priority.HIGH)  # behind all critical prices
     _log(slot, planned_ms, now_ms, result, outcomes)
     return slot
 
 
 def plan_changed(context: Context, connection: Connection, capabilities: Capabilities) -> None:
-    """The plan turned out to be another one: what was reckoned with the former feed is put right.
-
-    Bars that now come with the prices are not asked for, and the right number of calls is kept
-    free for the next batch.
-    """
-    feed = capabilities.price_feed()
-    if feed.brings_bars:
-        context.queue.cancel(name for name in context.queue.pending() if is_bars(name))
+    """The plan turned out to be another one: the right number of calls is kept free for the next
+    batch."""
+    capabilities.refused()
     status = context.limiter.status()
     if not status.batch_at_ms:
         return
     known = SymbolRepository(connection).get_many(list(context.settings.priority_assets))
-    calls = calls_for(usable(known.values()), feed, utc_from_ms(status.batch_at_ms))
+    calls = calls_for(usable(known.values()), capabilities, utc_from_ms(status.batch_at_ms), {})
     interval_ms = context.settings.batch_interval_minutes * 60_000
     context.limiter.plan_batch(status.batch_at_ms, interval_ms, calls)
 
@@ -99,12 +97,13 @@ def _next_calls(
     outcomes: dict[str, BatchOutcome],
     capabilities: Capabilities,
     then: datetime,
+    needs: Mapping[str, SeriesNeed],
 ) -> int:
     """The calls to keep free for the next batch, as if this one left everything fresh."""
-    feed = capabilities.price_feed()
-    if feed.delay is Delay.END_OF_DAY:  # after this batch only a new day brings anything
-        return calls_for([a for a in found if a.symbol in outcomes], feed, then)
-    return calls_for(found, feed, then)
+    if capabilities.price_feed().delay is Delay.END_OF_DAY:
+        # After this batch only a new day brings anything.
+        found = [asset for asset in found if asset.symbol in outcomes]
+    return calls_for(found, capabilities, then, needs)
 
 
 def _as_reserved(context: Context, batch: Batch) -> Batch:

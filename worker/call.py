@@ -1,6 +1,6 @@
 """One granted call: what it asks for, and what becomes of it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
@@ -9,9 +9,9 @@ from typing import Self
 from db.rows import SymbolRefresh, WriteResult
 from market.errors import MarketError
 from market.feeds import Feed
-from market.quotes import Answer
+from market.quotes import Answer, Delay, Observation
 from market.transport import SendDeadline
-from queueing import Bury, Claimed, Death, Done, GiveBack, Verdict
+from queueing import Again, Bury, Claimed, Death, Done, GiveBack, Verdict
 from worker.events import AssetUpdated, channel
 from worker.retry_policy import (
     RetryRules,
@@ -22,6 +22,7 @@ from worker.retry_policy import (
     provider_failed,
 )
 from worker.selection import utc_from_ms
+from worker.series import asked_for, daily_asked
 from worker.work import Kind, Malformed, Work, is_bars, parse
 
 
@@ -41,7 +42,7 @@ class Outcome:
         return [
             (name, verdict.error or "")
             for name, verdict in self.verdicts.items()
-            if not isinstance(verdict, Done | GiveBack) and not is_bars(name)
+            if not isinstance(verdict, Done | Again | GiveBack) and not is_bars(name)
         ]
 
     def without(self, lost: frozenset[str]) -> Self:
@@ -81,7 +82,8 @@ class Call:
 
     claimed: Claimed
     price_feed: Feed
-    bars_feed: Feed
+    feed_of: Callable[[Work, datetime], Feed]
+    """The feed that has what is asked for, at an instant."""
     deadline: SendDeadline
     drain: str
     max_wait_ms: int
@@ -93,20 +95,31 @@ class Call:
         return [parse(item) for item in self.claimed.items]
 
     @cached_property
+    def _sound(self) -> list[Work]:
+        return [one for one in self._parsed if isinstance(one, Work)]
+
+    @cached_property
+    def feed(self) -> Feed:
+        """The feed of the first item; what another feed has is left for a call of its own."""
+        first = next(iter(self._sound), None)
+        return self.feed_of(first, self.granted_at) if first else self.price_feed
+
+    @cached_property
     def work(self) -> tuple[Work, ...]:
-        """The items that can be asked for, parsed once."""
-        return tuple(one for one in self._parsed if isinstance(one, Work))
+        """The items that are asked for, parsed once."""
+        at, feed = self.granted_at, self.feed
+        mine = [work for work in self._sound if self.feed_of(work, at) is feed]
+        return tuple(mine[: feed.max_tickers])
+
+    @cached_property
+    def returned(self) -> tuple[Work, ...]:
+        """The items that were claimed along and are another call's to ask for."""
+        return tuple(work for work in self._sound if work not in self.work)
 
     @cached_property
     def malformed(self) -> tuple[Malformed, ...]:
         """The items that cannot be asked for."""
         return tuple(one for one in self._parsed if isinstance(one, Malformed))
-
-    @property
-    def feed(self) -> Feed:
-        """The feed that brings what is asked for; bars never share a call with prices."""
-        bars = bool(self.work) and self.work[0].kind is Kind.BARS
-        return self.bars_feed if bars else self.price_feed
 
     @property
     def tickers(self) -> tuple[str, ...]:
@@ -121,35 +134,53 @@ class Call:
     @property
     def size(self) -> int:
         """How many items depend on this one call."""
-        return len(self.claimed.items)
+        return len(self.work) + len(self.malformed)
 
-    def buried(self) -> dict[str, Verdict]:
-        """The verdict on each malformed item."""
-        return {m.item.symbol: Bury(m.item.symbol, Death.INVALID, m.why) for m in self.malformed}
+    def not_asked(self) -> dict[str, Verdict]:
+        """The verdicts on the items of which the provider is not asked in this call."""
+        found: dict[str, Verdict] = {
+            m.item.symbol: Bury(m.item.symbol, Death.INVALID, m.why) for m in self.malformed
+        }
+        return found | {w.item.symbol: GiveBack(w.item.symbol) for w in self.returned}
 
 
 def outcome_of_answer(call: Call, answer: Answer, rules: RetryRules) -> Outcome:
     """A good answer: each item has its price, or the reason why there is none."""
-    verdicts, rows = call.buried(), {}
+    verdicts, rows = call.not_asked(), {}
     for work in call.work:
         name = work.item.symbol
         if seen := answer.observations.get(work.ticker):
             event = AssetUpdated.of(work.symbol, work.item, call.claimed, seen.price)
-            rows[name] = SymbolRefresh(
-                work.symbol, seen.price, seen.bars, bars_only=work.kind is Kind.BARS
-            )
+            rows[name] = _row(call, work, seen)
             verdicts[name] = Done(name, channel(work.symbol), event.model_dump_json())
-        elif work.ticker not in answer.missing and answer.cut_short:
+            continue
+        missing = answer.missing.get(work.ticker)
+        if missing is None and answer.cut_short:
             verdicts[name] = GiveBack(name)
-        else:
-            verdicts[name] = after_missing(work, answer.missing.get(work.ticker), rules=rules)
+            continue
+        verdicts[name] = after_missing(work, missing, rules=rules)
+        if missing is not None and missing.asked is not None:
+            asked = asked_for(work.ticker, missing.asked, None)
+            rows[name] = SymbolRefresh(work.symbol, None, asked=asked)
     return Outcome(verdicts, rows)
+
+
+def _row(call: Call, work: Work, seen: Observation) -> SymbolRefresh:
+    """What is to be stored of one asset. The bars of an end-of-day plan are its newest prices."""
+    return SymbolRefresh(
+        work.symbol,
+        seen.price,
+        seen.bars,
+        bars_only=work.kind is Kind.BARS and call.feed.delay is not Delay.END_OF_DAY,
+        daily=seen.daily,
+        asked=(asked_for(work.ticker, seen.asked, seen) if seen.asked else daily_asked(seen.daily)),
+    )
 
 
 def outcome_of_error(call: Call, error: MarketError, rules: RetryRules) -> Outcome:
     """A call that failed as a whole."""
     day_before = call.progress.day_before
-    verdicts = call.buried() | {
+    verdicts = call.not_asked() | {
         work.item.symbol: after_error(
             work, error, feed=call.feed, rules=rules, size=call.size, day_before=day_before
         )
@@ -190,6 +221,6 @@ def outcome_of_write(
         if why := written.refused.get(symbol):
             busy = symbol in written.busy
             verdicts[name] = after_refusal(work.item, why, busy=busy, rules=rules)
-        elif symbol not in written.changed:
+        elif symbol not in written.changed and isinstance(verdicts[name], Done):
             verdicts[name] = Done(name)
     return replace(outcome, verdicts=verdicts)

@@ -1,74 +1,184 @@
 """What this API key may do, learned from the provider's answers and remembered for a while."""
 
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time
+from typing import Final
 
-from market.feeds import Feed, bars_feed, feeds_for, price_feed
-from market.freshness import day_before
+from pydantic import SecretStr
+
+from market.feeds import Aggregates, Feed, bars_feed, feeds_for, price_feeds
+from market.freshness import day_before, newest_allowed_day
 from market.quotes import Delay
-from market.tickers import market_of
+from market.tickers import asset_kind, market_of
 from runtime.context import Context, fingerprint
+from settings import Settings
+from worker.work import Kind, Work
 
 REMEMBER_S = 24 * 3600
 UNPUBLISHED_MS = 35 * 60 * 1000
 """How long a market's newest day is not asked for again once it was found not to be published.
 A little more than a secondary round, so that the few critical assets find out when it is."""
-_UNPUBLISHED = "unpublished:"
+_UNPUBLISHED, _PUBLISHED, _NO_TRADING = "unpublished:", "published:", "no-trading:"
+_ABSENT: Final = "absent:"
+_FACTS: Final = (_UNPUBLISHED, _PUBLISHED, _NO_TRADING, _ABSENT)
+
+
+@dataclass
+class _Known:
+    """What Redis remembers, as of the last look."""
+
+    refused: dict[str, str] = field(default_factory=dict)
+    unpublished_until_ms: dict[str, int] = field(default_factory=dict)
+    published: dict[str, date] = field(default_factory=dict)
+    no_trading: dict[str, date] = field(default_factory=dict)
+    absent: set[tuple[str, str]] = field(default_factory=set)
+    """Feed and ticker."""
+
+    @classmethod
+    def read(cls, raw: dict[str, str]) -> "_Known":
+        known = cls({k: v for k, v in raw.items() if not k.startswith(_FACTS)})
+        for name, value in raw.items():
+            kind, _, what = name.partition(":")
+            match f"{kind}:":
+                case "unpublished:" if value.isdecimal():
+                    known.unpublished_until_ms[what] = int(value)
+                case "published:" if day := _day(value):
+                    known.published[what] = day
+                case "no-trading:" if day := _day(value):
+                    known.no_trading[what] = day
+                case "absent:":
+                    feed, _, ticker = what.partition(":")
+                    known.absent.add((feed, ticker))
+        return known
+
+
+def _day(text: str) -> date | None:
+    """None for what was not written here."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def _identity(settings: Settings) -> str:
+    """What a lesson is about: this key, at this address, with this tier."""
+    key = settings.api_key.get_secret_value() if settings.api_key else ""
+    return fingerprint(SecretStr(f"{key} {settings.base_url} {settings.polygon_tier}"))
 
 
 class Capabilities:
-    """The feeds that this key may use. A refusal costs one call a day, not one per asset."""
+    """The feeds that this key may use. A refusal costs one call a day, not one per asset.
+
+    Questions are answered as of the last look at Redis, which `refused` and `price_feed` take.
+    """
 
     def __init__(self, context: Context) -> None:
         self._redis = context.redis
-        feeds = feeds_for(context.settings.plan)
-        self._feeds = feeds
-        self.bars_feed = bars_feed(feeds)
-        """The feed of five-minute bars."""
-        self._key = context.keys.capabilities(fingerprint(context.settings.api_key))
-        self._unpublished_until_ms: dict[str, int] = {}
+        self._feeds = feeds_for(context.settings.plan)
+        self._bars_feed = bars_feed(self._feeds)
+        self._key = context.keys.capabilities(_identity(context.settings))
+        self._known = _Known()
 
     def refused(self) -> dict[str, str]:
         """feed → the provider's words."""
-        found = {str(k): str(v) for k, v in self._redis.hgetall(self._key).items()}
-        self._unpublished_until_ms = {
-            name.removeprefix(_UNPUBLISHED): int(value)
-            for name, value in found.items()
-            if name.startswith(_UNPUBLISHED) and value.isdecimal()
-        }
-        return {k: v for k, v in found.items() if not k.startswith(_UNPUBLISHED)}
+        self._known = _Known.read(
+            {str(k): str(v) for k, v in self._redis.hgetall(self._key).items()}
+        )
+        return self._known.refused
 
     def price_feed(self) -> Feed:
         """The best feed of prices that was not refused."""
-        return price_feed(self.refused(), self._feeds)
+        return price_feeds(self.refused(), self._feeds)[0]
 
     def gives_bars(self) -> bool:
         """False if the key may not even ask for bars."""
-        return self.bars_feed.name not in self.refused()
+        return self._bars_feed.name not in self.refused()
+
+    @property
+    def bars_feed(self) -> Aggregates:
+        """The feed of five-minute bars."""
+        return self._bars_feed
+
+    def feed_for(self, work: Work, now: datetime) -> Feed:
+        """The feed that a call for this work uses."""
+        return self._bars_feed if work.kind is Kind.BARS else self.price_feed_for(work.ticker, now)
+
+    def price_feed_for(self, ticker: str, now: datetime) -> Feed:
+        """The best feed that has the newest price of this ticker at `now`."""
+
+        def has(feed: Feed) -> bool:
+            absent = (feed.name, ticker) in self._known.absent
+            return not absent and feed.serves(ticker, self.seen_at(ticker, feed, now))
+
+        allowed = price_feeds(self._known.refused, self._feeds)
+        return next(feed for feed in allowed if feed.last_resort or has(feed))
 
     def seen_at(self, ticker: str, feed: Feed, now: datetime) -> datetime:
-        """`now` for what this feed can give: while the newest completed day of a market is not
-        published, it is still the day before. As it was known at the last look at `refused`."""
-        until_ms = self._unpublished_until_ms.get(market_of(ticker), 0)
-        if feed.delay is Delay.END_OF_DAY and now.timestamp() * 1000 < until_ms:
-            return day_before(now)
+        """`now` for what this feed can give. On an end-of-day plan it is still the day before while
+        the market's newest day is not published, or was a holiday."""
+        if feed.delay is not Delay.END_OF_DAY:
+            return now
+        market = market_of(ticker)
+        if now.timestamp() * 1000 < self._known.unpublished_until_ms.get(market, 0):
+            now = day_before(now)
+        closed = self._known.no_trading.get(market)
+        if closed and newest_allowed_day(now, asset_kind(ticker)) == closed:
+            return datetime.combine(closed, time(12), UTC)
         return now
 
     def unpublished(self) -> dict[str, int]:
-        """Market → until when (ms) its newest day is not asked for, as of the last `refused`."""
-        return dict(self._unpublished_until_ms)
+        """Market → until when (ms) its newest day is not asked for, as of the last look."""
+        return dict(self._known.unpublished_until_ms)
+
+    def newest_bars_day(self, ticker: str, now: datetime) -> date:
+        """The newest UTC day of which bars are worth a call.
+
+        Where prices are those of a day as well, their call finds out whether it is published; until
+        then the day before is the newest.
+        """
+        feed = self._bars_feed
+        newest = feed.newest_day(ticker, self.seen_at(ticker, feed, now))
+        if self.price_feed_for(ticker, now).delay is not Delay.END_OF_DAY:
+            return newest
+        published = self._known.published.get(market_of(ticker))
+        if published is not None and published >= newest:
+            return newest
+        midnight = datetime.combine(newest, time.min, UTC)
+        return newest_allowed_day(midnight, asset_kind(ticker))
 
     def not_published(self, ticker: str, now: datetime) -> None:
         """Remembers that the newest day of this ticker's market is still to come."""
         until_ms = int(now.timestamp() * 1000) + UNPUBLISHED_MS
-        self._unpublished_until_ms[market_of(ticker)] = until_ms
-        self._remember(f"{_UNPUBLISHED}{market_of(ticker)}", str(until_ms))
+        self._known.unpublished_until_ms[market_of(ticker)] = until_ms
+        self._remember({f"{_UNPUBLISHED}{market_of(ticker)}": str(until_ms)})
+
+    def published(self, ticker: str, day: date) -> None:
+        """Remembers that this day of the ticker's market can be had."""
+        market = market_of(ticker)
+        if (known := self._known.published.get(market)) is None or known < day:
+            self._known.published[market] = day
+            self._remember({f"{_PUBLISHED}{market}": day.isoformat()})
+
+    def no_trading(self, ticker: str, day: date) -> None:
+        """Remembers that the ticker's market was closed on this day."""
+        self._known.no_trading[market_of(ticker)] = day
+        self._remember({f"{_NO_TRADING}{market_of(ticker)}": day.isoformat()})
+
+    def absent(self, feed: str, tickers: list[str]) -> None:
+        """Remembers that this feed does not have these tickers."""
+        self._known.absent |= {(feed, ticker) for ticker in tickers}
+        self._remember({f"{_ABSENT}{feed}:{ticker}": "1" for ticker in tickers})
 
     def refuse(self, feed: str, message: str) -> None:
         """Remembers a refusal; after a day everything is tried again, as plans change."""
-        self._remember(feed, message[:300])
+        self._known.refused[feed] = message[:300]
+        self._remember({feed: message[:300]})
 
-    def _remember(self, name: str, what: str) -> None:
+    def _remember(self, facts: dict[str, str]) -> None:
+        if not facts:
+            return
         pipe = self._redis.pipeline(transaction=True)  # never a key without its end
-        pipe.hset(self._key, name, what)
+        for name, value in facts.items():
+            pipe.hset(self._key, name, value)
         pipe.expire(self._key, REMEMBER_S, nx=True)
         pipe.execute()

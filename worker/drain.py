@@ -118,8 +118,8 @@ class Drain:
                 return replace(answer.hint, next_at_ms=answer.hint.now_ms)
             return answer.hint
         self._in_vain = 0
-        bars_feed = self._capabilities.bars_feed
-        return self._make(Call(answer, feed, bars_feed, deadline, self._name, self._left_ms()))
+        feed_of = self._capabilities.feed_for
+        return self._make(Call(answer, feed, feed_of, deadline, self._name, self._left_ms()))
 
     def _make(self, call: Call) -> Hint:
         """Makes a granted call. It ends as what it is, whatever is raised on the way."""

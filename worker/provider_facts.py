@@ -1,6 +1,13 @@
 """What one call learns for every worker: a block, a feed that the plan refuses, a day to come."""
 
-from market.errors import MarketError, NotEntitled, NotYetPublished, RateLimited, Unauthorized
+from market.errors import (
+    MarketError,
+    NotEntitled,
+    NoTrading,
+    NotYetPublished,
+    RateLimited,
+    Unauthorized,
+)
 from runtime.context import Context, fingerprint
 from worker.call import Call
 from worker.capabilities import Capabilities
@@ -26,6 +33,8 @@ def tell_everybody(
             capabilities.refuse(call.feed.name, str(error))
         case NotYetPublished():
             capabilities.not_published(call.work[0].ticker, call.granted_at)
+        case NoTrading():
+            capabilities.no_trading(call.work[0].ticker, error.day)
     call.progress.told = True
 
 

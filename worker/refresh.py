@@ -6,11 +6,13 @@ concerns every worker, then each item as what it is. So only a process that died
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import timedelta
 
 import structlog
 
 from db.connection import Connection
+from db.coverage import Hole
 from db.errors import DatabaseError
 from db.rows import CallAudit
 from market.client import MarketClient
@@ -19,7 +21,9 @@ from market.errors import (
     MarketError,
     NotEntitled,
 )
-from queueing import Done, Hint
+from market.feeds import Aggregates
+from market.quotes import Answer, Delay
+from queueing import Again, Done, Hint, Verdict
 from runtime.context import Context
 from runtime.failpoints import Point, reached
 from runtime.stopping import STOP, StopFlag
@@ -37,6 +41,7 @@ from worker.ending import end_call
 from worker.lease import Lease
 from worker.provider_facts import tell_everybody
 from worker.retry_policy import RetryRules
+from worker.series import SeriesNeed, series_needs
 from worker.store import Store
 from worker.told import tell_failures
 from worker.work import Kind
@@ -92,9 +97,15 @@ class Refresher:
         began_s = time.monotonic()
         try:
             outcome = self._fetch(call)
+        except DatabaseError as error:  # what the call should ask for could not be read
+            unsent = Outcome({}, answered=False, sent=False, failed=None)
+            self._store_away(call, unsent, error)
+            raise
         except MarketError as error:
             progress.error, progress.took_ms = error, _since_ms(began_s)
             outcome = self._failed(call, error)
+        if not outcome.sent and progress.error is None:
+            return Refreshed(self._end(call, outcome))
         audit = _audit(call, _since_ms(began_s))
         outcome, bars = self._write(call, audit, outcome, lease)
         hint = self._end(call, outcome)
@@ -126,15 +137,60 @@ class Refresher:
         reached(Point.SEND_BEFORE)
         if not call.work:
             raise InvalidTicker("no item of this call can be asked for")
-        progress, first, now = call.progress, call.work[0], call.granted_at
-        if first.kind is Kind.PRICE:  # bars are wanted of the newest day and no other
-            now = self._capabilities.seen_at(first.ticker, call.feed, now)
-            progress.day_before = now < call.granted_at
+        progress, first = call.progress, call.work[0]
+        hole = None
+        if first.kind is Kind.BARS:
+            hole = self._need(call).lacks
+            if hole is None:  # nothing is lacking any more, and nothing need be sent
+                done: dict[str, Verdict] = {first.item.symbol: Done(first.item.symbol)}
+                return Outcome(call.not_asked() | done, answered=False, sent=False, failed=None)
         progress.sending = True
-        answer = call.feed.fetch(self._client, call.tickers, now=now, deadline=call.deadline)
+        answer = self._ask(call, hole)
         progress.answered = True
         reached(Point.ANSWERED)
+        self._learn(call, answer)
         return outcome_of_answer(call, answer, self._rules)
+
+    def _ask(self, call: Call, hole: Hole | None) -> Answer:
+        """Asks for the newest prices, or for the days of a hole."""
+        feed, now, ticker = call.feed, call.granted_at, call.work[0].ticker
+        if hole is not None and isinstance(feed, Aggregates):
+            days = (hole.oldest, hole.newest)
+            return feed.fetch_days(self._client, ticker, *days, now=now, deadline=call.deadline)
+        seen_at = self._capabilities.seen_at(ticker, feed, now)
+        call.progress.day_before = seen_at < now
+        return feed.fetch(self._client, call.tickers, now=seen_at, deadline=call.deadline)
+
+    def _need(self, call: Call) -> SeriesNeed:
+        """What the series of a call for bars lacks. Raises DatabaseError."""
+        work, settings = call.work[0], self._context.settings
+        asset = (work.symbol, work.ticker)
+        connection = self.store.connection
+        needs = series_needs([asset], connection, settings, self._capabilities, call.granted_at)
+        return needs[work.symbol]
+
+    def _learn(self, call: Call, answer: Answer) -> None:
+        """What a good answer tells about its feed."""
+        elsewhere = [one.ticker for one in answer.missing.values() if one.elsewhere]
+        self._capabilities.absent(call.feed.name, elsewhere)
+        if call.feed.delay is Delay.END_OF_DAY:
+            for seen in answer.observations.values():
+                day = (seen.price.as_of - timedelta(microseconds=1)).date()  # may end it
+                self._capabilities.published(seen.ticker, day)
+
+    def _goes_on(self, call: Call, outcome: Outcome) -> Outcome:
+        """A series that lacks more goes back behind the others."""
+        if not call.work or call.work[0].kind is not Kind.BARS:
+            return outcome
+        name = call.work[0].item.symbol
+        verdict = outcome.verdicts.get(name)
+        if not isinstance(verdict, Done):
+            return outcome
+        need = self._need(call)
+        if need.lacks is None:
+            return outcome
+        again = Again(name, need.urgency(), verdict.channel, verdict.event)
+        return replace(outcome, verdicts={**outcome.verdicts, name: again})
 
     def _failed(self, call: Call, error: MarketError) -> Outcome:
         """What concerns every worker is told first, before the items return."""
@@ -166,14 +222,19 @@ class Refresher:
             outcome = outcome_of_write(call, outcome, written, self._rules)
             call.progress.outcome = outcome
             reached(Point.COMMITTED)
+            outcome = call.progress.outcome = self._goes_on(call, outcome)
         except DatabaseError as error:
-            call.progress.outcome = outcome_of_outage(
-                call, outcome, str(error), delay_ms=DATABASE_PAUSE_MS
-            )
-            log.error("database.lost", detail=str(error))
-            self._end(call, call.progress.outcome)
+            self._store_away(call, outcome, error)
             raise
         return outcome, written.bars_written
+
+    def _store_away(self, call: Call, outcome: Outcome, error: DatabaseError) -> None:
+        """Gives every item back, as PostgreSQL is away; `outcome` tells how the call went."""
+        call.progress.outcome = outcome_of_outage(
+            call, outcome, str(error), delay_ms=DATABASE_PAUSE_MS
+        )
+        log.error("database.lost", detail=str(error))
+        self._end(call, call.progress.outcome)
 
     def _end(self, call: Call, outcome: Outcome) -> Hint:
         """Ends every item with its verdict, in one step."""

@@ -4,7 +4,7 @@
 |---|---|---|---|
 | this item | 400, 404, no price, refused by a table | attempts, then a dead letter | go on |
 | this item or the provider | 5xx, time-out, garbage | alone: attempts; shared: split | breaker |
-| its market | not published yet | the day before, or later; no attempt | market waits |
+| its market | not published yet, a holiday | the day before, or later; no attempt | market waits |
 | its feed | not in the plan | the next feed at once; no attempt | feed is skipped |
 | the provider | 429, 401 | return unchanged; no attempt | everybody waits |
 | its row | another session holds it | attempts | go on |
@@ -25,6 +25,7 @@ from market.errors import (
     MarketError,
     NotEntitled,
     NotFound,
+    NoTrading,
     NotYetPublished,
     ProviderDown,
     RateLimited,
@@ -33,7 +34,7 @@ from market.errors import (
 )
 from market.feeds import Feed
 from market.quotes import Missing
-from queueing import Bury, Death, GiveBack, Item, Priority, Retry
+from queueing import Bury, Death, Done, GiveBack, Item, Priority, Retry
 from worker.work import Kind, Work
 
 Failure = Retry | GiveBack | Bury
@@ -77,6 +78,8 @@ def after_error(
             return GiveBack(item.symbol, error=text)
         case NotYetPublished():
             return GiveBack(item.symbol, delay_ms=PUBLISHED_LATER_MS, error=text)
+        case NoTrading():  # the day before it is the newest
+            return GiveBack(item.symbol, error=text)
         case _ if size > 1:
             return split(item, text, size=size)
         case BadRequest() | InvalidTicker():
@@ -91,14 +94,17 @@ def after_error(
             return after_failure(item, text, rules=rules)
 
 
-def after_missing(work: Work, missing: Missing | None, *, rules: RetryRules) -> Failure:
-    """The end of an item without a usable price (or bars) in an answer that is good."""
+def after_missing(work: Work, missing: Missing | None, *, rules: RetryRules) -> Failure | Done:
+    """The end of an item without a usable price (or bars) in an answer that is good. Days without
+    bars are knowledge: their coverage says when to look again."""
     item = work.item
     reason = missing.reason if missing else "the answer does not mention it"
     if missing and missing.permanent:
         return Bury(item.symbol, Death.INVALID, reason)
+    if missing and missing.elsewhere:  # the next feed may have it
+        return GiveBack(item.symbol, error=reason)
     if work.kind is Kind.BARS:
-        return GiveBack(item.symbol, delay_ms=NO_BARS_MS, error=reason)
+        return Done(item.symbol)
     return after_failure(item, reason, rules=rules)
 
 

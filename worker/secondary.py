@@ -1,7 +1,8 @@
 """The secondary round: everything else, the stalest first, into the queue."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import groupby
 
 import structlog
@@ -11,8 +12,9 @@ from db.symbols import StoredAsset, SymbolRepository
 from queueing import Outcome, Priority
 from runtime.context import Context
 from worker.capabilities import Capabilities
-from worker.selection import is_current, is_due, lacking_bars, utc_from_ms
-from worker.work import bars_request, price_request, usable
+from worker.selection import ask_for_series, is_current, is_due, utc_from_ms
+from worker.series import SeriesNeed, pairs_of, series_needs
+from worker.work import price_request, usable
 
 log = structlog.get_logger(__name__)
 
@@ -33,17 +35,16 @@ def enqueue_secondary(
 ) -> Round:
     """Asks for every asset that is not critical and can be fresher; names what did not fit."""
     now = utc_from_ms(context.redis_now_ms())
-    feed = capabilities.price_feed()
     settings = context.settings
     every = timedelta(minutes=settings.secondary_interval_minutes)
     critical = set(settings.priority_assets) if settings.priority_assets_enabled else set()
     others = usable(SymbolRepository(connection).stalest(exclude=sorted(critical)))
-    due = [
-        asset
-        for asset in others
-        if not is_current(asset, feed, capabilities.seen_at(asset.polygon_ticker, feed, now))
-        and is_due(asset, feed, now, every)
-    ]
+    needs = (
+        series_needs(pairs_of(others), connection, settings, capabilities, now)
+        if capabilities.gives_bars()
+        else {}
+    )
+    due = [asset for asset in others if _wanted(asset, capabilities, now, every, needs)]
     results: list[tuple[str, Outcome, str | None]] = []
     # Where not all fit, the stalest do, of whatever band: else low ones might never find room.
     room = max(0, settings.queue_max_size - context.queue.size)
@@ -51,8 +52,8 @@ def enqueue_secondary(
         by_band = sorted(part, key=_band)  # stable: stalest first
         for band, assets in groupby(by_band, key=_band):
             results += context.queue.enqueue(map(price_request, assets), band).results
-    if capabilities.gives_bars() and (lacking := lacking_bars(others, connection, feed, now)):
-        results += context.queue.enqueue(map(bars_request, lacking), Priority.LOW).results
+    for asked in ask_for_series(context.queue, others, needs):
+        results += asked.results
     named = {outcome: [s for s, o, _ in results if o is outcome] for outcome in Outcome}
     round_ = Round(
         enqueued=len(named[Outcome.ENQUEUED]),
@@ -70,6 +71,20 @@ def enqueue_secondary(
         dead=list(round_.dead)[:20],
     )
     return round_
+
+
+def _wanted(
+    asset: StoredAsset,
+    capabilities: Capabilities,
+    now: datetime,
+    every: timedelta,
+    needs: Mapping[str, SeriesNeed],
+) -> bool:
+    """The asset's price can be newer, and its time has come."""
+    feed = capabilities.price_feed_for(asset.polygon_ticker, now)
+    seen_at = capabilities.seen_at(asset.polygon_ticker, feed, now)
+    need = needs.get(asset.symbol)
+    return not is_current(asset, feed, seen_at, need) and is_due(asset, feed, now, every)
 
 
 def _band(asset: StoredAsset) -> int:

@@ -8,7 +8,8 @@ WITH holes AS (
     LEFT JOIN market_data.coverage_days AS c
         ON c.symbol_id = s.id AND c.timeframe = %(timeframe)s AND c.day = d.day::date
     WHERE s.symbol = ANY(%(symbols)s::text[])
-      AND (c.whole IS NOT TRUE OR c.look_again_at <= %(now)s)
+      AND (c.day IS NULL OR c.look_again_at <= %(now)s
+           OR (c.look_again_at IS NULL AND NOT c.whole))
 ), newest AS (
     SELECT DISTINCT ON (symbol) symbol, day AS newest, again
     FROM holes

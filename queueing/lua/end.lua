@@ -3,6 +3,7 @@
 -- args: token, granted_at_ms, sent, answered, failed?, stream_max, drain?, max_wait_ms?,
 --   verdicts = [{symbol, verb, ...}] with
 --   verb done:      channel?, event?            (out of queue and dead letters; the event is published)
+--   verb again:     priority, channel?, event?  (a part is done: behind all of that band, a fresh item)
 --   verb retry:     delay_ms, priority, error   (counts an attempt; runs again later, with a new score)
 --   verb give_back: delay_ms?, error?, solo?    (no attempt counted; the original score)
 --   verb bury:      kind, error                 (into the dead letters, out of the dedup)

@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 
 from db.connection import Connection, connect
-from db.coverage import DAILY, Asked, CoverageRepository, look_again_at
+from db.coverage import (
+    DAILY,
+    SETTLED,
+    SOON,
+    Asked,
+    CoverageRepository,
+    covered_days,
+    look_again_at,
+)
 from db.errors import WritesRefused
 from db.migrate import migrate
 from db.refresh import RefreshWriter
@@ -87,7 +95,8 @@ def test_a_day_that_runs_is_pending_until_it_was_asked_for_after_its_end(
     at = MONDAY + timedelta(hours=10, minutes=2)
     store(connection, at, MONDAY, MONDAY + DAY, bars(MONDAY, 120))
     assert statuses(connection) == {"01-05": ("pending", 120)}
-    hole = holes(coverage, at, MONDAY.date(), MONDAY.date())
+    assert holes(coverage, at, MONDAY.date(), MONDAY.date()) is None, "no new bar yet"
+    hole = holes(coverage, at + timedelta(minutes=5), MONDAY.date(), MONDAY.date())
     assert (hole.newest, hole.days, hole.again) == (MONDAY.date(), 1, False)
     store(connection, at + DAY, MONDAY, MONDAY + DAY, bars(MONDAY, 288))
     assert statuses(connection) == {"01-05": ("complete", 288)}
@@ -361,3 +370,17 @@ def test_a_price_and_its_bars_and_their_coverage(connection: Connection) -> None
     result = RefreshWriter(connection).write(ms(MONDAY + DAY), call(), [item])
     assert (result.changed, result.bars_written) == (("BTCUSD",), 288)
     assert statuses(connection) == {"01-05": ("complete", 288)}
+
+
+@pytest.mark.parametrize(
+    ("every", "hours", "soon"), [(1, 5, True), (1, 21, True), (3, 24, False), (7, 20, False)]
+)
+def test_a_day_that_stops_early_is_looked_at_soon_and_a_quiet_one_is_not(
+    every: int, hours: int, soon: bool
+) -> None:
+    """A quiet market would cost some calls a day for gaps that no call fills."""
+    starts = [MONDAY + timedelta(minutes=5 * n) for n in range(0, hours * 12, every)]
+    asked_at = MONDAY + DAY + timedelta(hours=1)
+    (day,) = covered_days(Asked(MONDAY, MONDAY + DAY), starts, (), asked_at)
+    again = day.look_again_at
+    assert again == (asked_at + SOON if soon else MONDAY + DAY + SETTLED)

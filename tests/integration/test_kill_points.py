@@ -337,7 +337,8 @@ EXCEPT = {
     "_write": "the store's: COMMIT_BEFORE lies in it, COMMITTED behind it",
     "_try_to_end": "END_BEFORE lies before it, ENDED behind it",
     "lost": "extend: a lease that is not prolonged ends earlier, no more",
-    "ask_for_bars": "called by those that name points",
+    "ask_for_series": "called by those that name points",
+    "_ask": "the request: SEND_BEFORE lies before it, ANSWERED behind it",
     "enqueue_secondary": "called between points; a part of a round is completed by the next",
     "_run": "a simulation",
 }

@@ -109,7 +109,7 @@ def test_free_gives_the_newest_day_and_then_nothing_newer(
         seen = fetch(client, Aggregates(), ticker, now=now).observations[ticker]
     assert seen.price.delay is Delay.END_OF_DAY
     assert as_of - timedelta(minutes=15) <= seen.price.as_of <= as_of
-    assert nothing_newer(ticker, seen.price.as_of, seen.price.source, Aggregates(), now)
+    assert nothing_newer(ticker, seen.price.as_of, Aggregates(), now)
     assert [bar.start for bar in seen.bars] == sorted({bar.start for bar in seen.bars})
     assert len(seen.bars) > 250
 

@@ -215,6 +215,7 @@ def test_a_ticker_that_nobody_asked_for_is_not_stored(site: Site, feed: Any) -> 
             "status": "OK",
             "ticker": {"ticker": "X:BTCUSD", "day": {"c": 9.0}, "updated": 1_790_000_000_000},
         },
+        "grouped": {"status": "OK", "results": [{"T": "X:BTCUSD", "o": 9, "h": 9, "l": 9, "c": 9}]},
         "aggregates": {"status": "OK", "ticker": "X:BTCUSD", "results": []},
     }
 
@@ -224,7 +225,7 @@ def test_a_ticker_that_nobody_asked_for_is_not_stored(site: Site, feed: Any) -> 
 
     site.ask("EURUSD")
     now, deadline = datetime.now(UTC), site.claim().deadline
-    if feed.name == "snapshot_v3":
+    if feed.name in ("snapshot_v3", "grouped"):
         answer = feed.fetch(Liar(), ["C:EURUSD"], now=now, deadline=deadline)
         assert not answer.observations
         assert set(answer.missing) == {"C:EURUSD"}

@@ -28,8 +28,7 @@ from queueing import (
 )
 
 NOW_MS = 1_763_923_456_789
-CRITICAL, HIGH = Priority.CRITICAL, Priority.HIGH
-MEDIUM, LOW = Priority.MEDIUM, Priority.LOW
+CRITICAL, HIGH, MEDIUM, LOW, BACKFILL = Priority
 FREE = Policy(limit=None)
 """No quota: for tests of everything else."""
 

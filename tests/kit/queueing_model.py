@@ -12,7 +12,7 @@ from itertools import count
 
 from queueing import Policy
 
-CRITICAL = 1
+CRITICAL, BACKFILL = 1, 5
 LEASE_MS = 30_000
 
 
@@ -91,7 +91,7 @@ class Model:
     def _urgency(self, symbol: str, now: int) -> tuple[int, int, int]:
         item = self.items[symbol]
         urgency = item.priority
-        if urgency != CRITICAL and self.policy.aging_ms:
+        if urgency not in (CRITICAL, BACKFILL) and self.policy.aging_ms:
             urgency = max(2, urgency - (now - item.since_ms) // self.policy.aging_ms)
         return urgency, item.since_ms, item.priority
 
@@ -141,13 +141,17 @@ class Model:
         return item if item and item.state == "leased" and item.token == token else None
 
     def end(self, verb: str, symbol: str, token: str, now: int, delay_ms: int = 0) -> bool:
-        """complete, give_back, retry or bury; False: the lease was lost."""
+        """complete, again, give_back, retry or bury; False: the lease was lost."""
         item = self.mine(symbol, token)
         if not item:
             return False
         if verb in ("complete", "bury"):
             del self.items[symbol]
             return True
+        if verb == "again":
+            item.attempts = item.crashes = 0
+            item.priority, item.since_ms, item.order = BACKFILL, now, next(self._order)
+            delay_ms = 0
         if verb == "retry":
             item.attempts, item.crashes = item.attempts + 1, 0
             item.priority, item.order = 4, next(self._order)

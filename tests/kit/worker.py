@@ -69,6 +69,7 @@ def settings_for(redis_url: str, database_url: str, base_url: str, **more: Any) 
         "DATABASE_URL": database_url,
         "POLYGON_BASE_URL": base_url,
         "POLYGON_TIER": "starter",
+        "HISTORY_DAYS": "1",
         **{name.upper(): str(value) for name, value in more.items()},
     }
     return Settings.load(given, env_file=None)
@@ -125,7 +126,7 @@ class Site:
         deadline = SendDeadline.after(self.context.queue.policy.send_ms / 1000)
         claimed = self.context.queue.claim(who="test", max_items=max_items or feed.max_tickers)
         assert isinstance(claimed, Claimed), claimed
-        return Call(claimed, feed, self.capabilities.bars_feed, deadline, "test", 1000)
+        return Call(claimed, feed, self.capabilities.feed_for, deadline, "test", 1000)
 
     def refresh(self, *symbols: str, at: int = Priority.MEDIUM) -> Hint:
         """Asks for these and makes the one call that is then due."""

@@ -17,6 +17,7 @@ from hypothesis.stateful import (
 )
 
 from queueing import (
+    Again,
     Batch,
     Bury,
     Claimed,
@@ -28,12 +29,12 @@ from queueing import (
     Request,
     Retry,
 )
-from tests.kit.queueing import LOW, NOW_MS, Kit
+from tests.kit.queueing import BACKFILL, LOW, NOW_MS, Kit
 from tests.kit.queueing_model import LEASE_MS, Model, Provider
 
 SYMBOLS = ["A", "B", "C", "D", "E", "F", "G"]
 symbols = st.lists(st.sampled_from(SYMBOLS), min_size=1, max_size=4)
-priorities = st.integers(1, 4)
+priorities = st.integers(1, 5)
 steps_us = st.one_of(
     st.sampled_from([0, 1, 999, 1_000, 10_000, 100_000, 1_010_000, 1_110_000]),
     st.integers(0, 400_000),
@@ -115,7 +116,9 @@ class Workers(RuleBasedStateMachine):
     @precondition(lambda self: self.claims)
     @rule(
         which=st.integers(0, 30),
-        verb=st.sampled_from(["complete", "complete", "complete", "retry", "give_back", "bury"]),
+        verb=st.sampled_from(
+            ["complete", "complete", "complete", "again", "retry", "give_back", "bury"]
+        ),
         answered=st.booleans(),
         delay_ms=st.sampled_from([0, 1, 300]),
         part=st.booleans(),
@@ -135,6 +138,9 @@ class Workers(RuleBasedStateMachine):
             if verb == "complete":
                 done = [Done(name, f"asset:update:{name}", claimed.token) for name in names]
                 self.kit.queue.end(claimed, done, answered=answered)
+            elif verb == "again":
+                told = [Again(name, BACKFILL, "c", claimed.token) for name in names]
+                self.kit.queue.end(claimed, told, answered=answered)
             else:
                 back = [_back(verb, name, delay_ms) for name in names]
                 self.kit.queue.end(claimed, back, answered=answered)
@@ -142,7 +148,7 @@ class Workers(RuleBasedStateMachine):
         except LeaseLost as error:
             lost = error.symbols
         assert sorted(lost) == sorted(expected), "lease"
-        if verb == "complete":
+        if verb in ("complete", "again"):
             self.events += [claimed.token for name in names if name not in lost]
 
     @precondition(lambda self: self.claims)

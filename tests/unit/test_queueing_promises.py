@@ -159,7 +159,7 @@ MUTATIONS = [
     ),
     Mutation(
         "no-aging",
-        "if policy.aging_ms == 0 then",
+        "if policy.aging_ms == 0 or priority == LOWEST then",
         "if true then",
         scenarios.nothing_starves,
         "starved",

@@ -93,7 +93,7 @@ def test_all_mistakes_of_a_table_are_found_in_one_pass(tmp_path: Path) -> None:
         "update_frequency_seconds",
         "line 6: 7 fields, the header has 6",
         "line 7: unexpected end of data",
-        "line 2: priority: '9': use CRITICAL, HIGH, MEDIUM, LOW or 1 to 4",
+        "line 2: priority: '9': use CRITICAL, HIGH, MEDIUM, LOW, 1, 2, 3, 4",
         "line 2: update_frequency_seconds: 'abc' is not a whole number",
         "line 4: symbol: 'a b' is not a symbol: 1 to 20 capital letters, digits, dots, dashes",
         "line 4: update_frequency_seconds: '1.5' is not a whole number",

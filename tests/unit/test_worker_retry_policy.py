@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import pytest
 
 from market import errors
 from market.errors import MarketError
 from market.feeds import FEEDS, Feed
 from market.quotes import Missing
-from queueing import Bury, Death, GiveBack, Item, Priority, Retry
+from queueing import Bury, Death, Done, GiveBack, Item, Priority, Retry
 from worker.retry_policy import (
     NO_BARS_MS,
     PUBLISHED_LATER_MS,
@@ -19,7 +21,7 @@ from worker.retry_policy import (
 from worker.work import Kind, Work
 
 RULES = RetryRules(max_attempts=2, delay_ms=7_000)
-V3, SNAPSHOT, AGGREGATES = FEEDS
+V3, SNAPSHOT, GROUPED, AGGREGATES = FEEDS
 NAMES = [feed.name for feed in FEEDS]
 AT_ONCE, LATER = ("back", 0), ("back", PUBLISHED_LATER_MS)
 AGAIN, TRANSIENT, INVALID = ("again", 7_000), ("dead", Death.TRANSIENT), ("dead", Death.INVALID)
@@ -33,13 +35,16 @@ TABLE: dict[type[MarketError], dict[str, tuple[object, object]]] = {
     errors.NotEntitled: {
         "snapshot_v3": (AT_ONCE, AT_ONCE),
         "snapshot": (AT_ONCE, AT_ONCE),
+        "grouped": (AT_ONCE, AT_ONCE),
         "aggregates": (AGAIN, TRANSIENT),  # the last one: nothing to fall back to
     },
     errors.NotYetPublished: SAME(NAMES, (AT_ONCE, AT_ONCE)),
+    errors.NoTrading: SAME(NAMES, (AT_ONCE, AT_ONCE)),
     errors.OutsidePlan: SAME(NAMES, (AGAIN, TRANSIENT)),
     errors.NotFound: {
         "snapshot_v3": (AGAIN, INVALID),
         "snapshot": (AGAIN, INVALID),
+        "grouped": (AGAIN, INVALID),
         "aggregates": (INVALID, INVALID),
     },
     errors.BadRequest: SAME(NAMES, (INVALID, INVALID)),
@@ -55,8 +60,10 @@ def work(attempts: int = 0, kind: Kind = Kind.PRICE) -> Work:
     return Work(item, "EURUSD", "C:EURUSD", kind)
 
 
-def told(reaction: Retry | GiveBack | Bury) -> object:
+def told(reaction: Done | Retry | GiveBack | Bury) -> object:
     assert reaction.symbol == "EURUSD"
+    if isinstance(reaction, Done):
+        return "done"
     assert reaction.error, "the reason is always kept"
     match reaction:
         case Retry(_, delay_ms, priority):
@@ -66,6 +73,12 @@ def told(reaction: Retry | GiveBack | Bury) -> object:
             return "back", delay_ms
         case Bury(_, kind):
             return "dead", kind
+
+
+def raised(kind: type[MarketError]) -> MarketError:
+    if kind is errors.NoTrading:
+        return errors.NoTrading("because", day=date(2026, 12, 25))
+    return kind("this ticker, because")
 
 
 def all_errors(base: type[MarketError] = MarketError) -> set[type[MarketError]]:
@@ -81,7 +94,7 @@ def test_no_error_is_without_a_row() -> None:
 @pytest.mark.parametrize("attempts", range(4))
 def test_reaction(kind: type[MarketError], feed: Feed, attempts: int) -> None:
     early, late = TABLE[kind][feed.name]
-    reaction = after_error(work(attempts), kind("this ticker, because"), feed=feed, rules=RULES)
+    reaction = after_error(work(attempts), raised(kind), feed=feed, rules=RULES)
     assert told(reaction) == (late if attempts >= RULES.max_attempts else early)
     assert reaction.error is not None
     assert "because" in reaction.error
@@ -122,7 +135,8 @@ def test_no_retries_at_all_if_the_settings_say_so() -> None:
         (Missing("C:EURUSD", "cleared"), False, AGAIN),
         (Missing("C:EURUSD", "NOT_FOUND", permanent=True), False, INVALID),
         (Missing("C:EURUSD", "NOT_FOUND", permanent=True), True, INVALID),
-        (Missing("C:EURUSD", "no bars"), True, ("back", NO_BARS_MS)),
+        (Missing("C:EURUSD", "not here", elsewhere=True), False, AT_ONCE),
+        (Missing("C:EURUSD", "no bars"), True, "done"),
     ],
 )
 def test_missing_in_a_good_answer(missing: Missing | None, bars: bool, expected: object) -> None:

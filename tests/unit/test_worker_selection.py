@@ -10,10 +10,11 @@ import pytest
 from db.symbols import StoredAsset
 from market.feeds import FEEDS, Feed
 from worker.batch import slot_of
+from worker.capabilities import Capabilities
 from worker.selection import calls_for, is_current, is_due
 from worker.work import bars_request, price_request
 
-V3, SNAPSHOT, END_OF_DAY = FEEDS
+V3, SNAPSHOT, GROUPED, END_OF_DAY = FEEDS
 ROUND = timedelta(minutes=30)
 TUESDAY = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 SUNDAY = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -37,6 +38,22 @@ def asset(
         source=source,
         observed_at_ms=None if seen is None else int(seen.timestamp() * 1000),
     )
+
+
+def only(feed: Feed) -> Capabilities:
+    """A key that may use one feed."""
+
+    class Only(Capabilities):
+        def __init__(self) -> None:
+            pass
+
+        def price_feed_for(self, ticker: str, now: datetime) -> Feed:
+            return feed
+
+        def seen_at(self, ticker: str, feed: Feed, now: datetime) -> datetime:
+            return now
+
+    return Only()
 
 
 @pytest.mark.parametrize(
@@ -79,16 +96,24 @@ def test_a_day_that_is_stored_does_not_become_newer() -> None:
 
 @pytest.mark.parametrize(
     ("feed", "count", "calls"),
-    [(V3, 3, 1), (V3, 251, 2), (V3, 0, 0), (SNAPSHOT, 3, 3), (END_OF_DAY, 3, 3)],
+    [
+        *[(V3, 3, 1), (V3, 251, 2), (V3, 0, 0), (SNAPSHOT, 3, 3)],
+        *[(GROUPED, 0, 0), (GROUPED, 300, 1), (END_OF_DAY, 3, 3)],
+    ],
 )
 def test_calls_of_a_batch(feed: Feed, count: int, calls: int) -> None:
-    assert calls_for([asset() for _ in range(count)], feed, TUESDAY) == calls
+    assert calls_for([asset() for _ in range(count)], only(feed), TUESDAY, {}) == calls
+
+
+def test_a_whole_markets_day_takes_a_call_for_each_market() -> None:
+    assets = [asset("C:EURUSD"), asset("C:XAUUSD"), asset("X:BTCUSD")]
+    assert calls_for(assets, only(GROUPED), TUESDAY, {}) == 2
 
 
 def test_calls_leave_out_what_is_current() -> None:
     friday = datetime(2026, 11, 20, 22, 30, tzinfo=UTC)
     assets = [asset("C:EURUSD", seen=friday), asset("X:BTCUSD", seen=friday)]
-    assert calls_for(assets, SNAPSHOT, SUNDAY) == 1
+    assert calls_for(assets, only(SNAPSHOT), SUNDAY, {}) == 1
 
 
 def test_bars_wait_apart_from_the_price_and_go_alone() -> None:

@@ -1,11 +1,11 @@
 -- needs: items dead
 -- Which item goes next.
 -- Critical first, strictly. Else the heads of the bands by priority - floor(waited / aging), never
--- below 2, ties by the time of the request: so no item waits for ever.
+-- below 2, ties by the time of the request: so no item waits for ever. The last band takes what is left: it never ages.
 local function urgency(item, priority)
   local since = item.enqueued_at_ms
   if priority == CRITICAL then return CRITICAL, since end
-  if policy.aging_ms == 0 then return priority, since end
+  if policy.aging_ms == 0 or priority == LOWEST then return priority, since end
   local aged = priority - math.floor(math.max(0, now - since) / policy.aging_ms)
   return math.max(CRITICAL + 1, aged), since
 end

@@ -1,14 +1,17 @@
 -- needs: items dead batches
 -- How one item of a call ends.
+local function publish(row, stream_max)
+  if not row.event then return end
+  redis.call('XADD', UPDATES, 'MAXLEN', '~', ms(stream_max), '*', 'event', row.event)
+  redis.call('PUBLISH', row.channel, row.event)
+end
+
 local function finish(symbol, item, row, stream_max)
   forget(symbol)
   forget_dead(symbol)
   record_outcome(item.batch, symbol, 'updated')
   count('completed')
-  if row.event then
-    redis.call('XADD', UPDATES, 'MAXLEN', '~', ms(stream_max), '*', 'event', row.event)
-    redis.call('PUBLISH', row.channel, row.event)
-  end
+  publish(row, stream_max)
 end
 
 local function bury(symbol, item, row)
@@ -25,6 +28,14 @@ local function come_back(symbol, item, delay_ms)
   else
     put_in_queue(symbol, item, now)
   end
+end
+
+local function go_on(symbol, item, row, stream_max)
+  item.attempts, item.crashes, item.last_error = 0, 0, nil
+  item.priority, item.score, item.enqueued_at_ms = row.priority, next_score(row.priority), now
+  count('continued')
+  publish(row, stream_max)
+  come_back(symbol, item, 0)
 end
 
 local function retry(symbol, item, row)
@@ -48,6 +59,7 @@ local function end_item(symbol, item, row, provider_away, stream_max)
   if row.error then item.last_error = row.error end
   end_lease(symbol, item)
   if row.verb == 'done' then return finish(symbol, item, row, stream_max) end
+  if row.verb == 'again' then return go_on(symbol, item, row, stream_max) end
   if provider_away and (row.verb == 'retry' or row.kind == 'transient') then return give_back(symbol, item, {}) end
   if row.verb == 'bury' then return bury(symbol, item, row) end
   if row.verb == 'retry' then return retry(symbol, item, row) end
