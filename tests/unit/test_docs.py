@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import AliasChoices
 
 from bench.pictures import PICTURES
 from health.causes import WAITS
 from queueing import Keys
 from runtime.redis_outage import _KNOWN as REFUSALS
+from settings import Settings
 from tests.kit.rooms import FLOORS
 from worker import retry_policy
 
@@ -84,6 +86,14 @@ def test_the_table_of_failures_is_that_of_the_rules() -> None:
     rows = [line for line in (retry_policy.__doc__ or "").splitlines() if line.startswith("|")]
     assert len(rows) > 5
     assert "\n".join(rows) in page
+
+
+def test_every_setting_stands_in_the_readme() -> None:
+    page = (ROOT / "README.md").read_text("utf-8")
+    for name, field in Settings.model_fields.items():
+        alias = field.validation_alias
+        known = alias.choices if isinstance(alias, AliasChoices) else [alias or name.upper()]
+        assert all(str(variable) in page for variable in known), known
 
 
 @pytest.mark.parametrize("name", PICTURES)
