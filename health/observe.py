@@ -175,7 +175,8 @@ class Observer:
         """Heartbeats vanish when a process ends in order, and all of them after a flush."""
         with self._lock:
             for role in _ROLES:
-                known = self._last_seen_ms.get(role, now_ms - up_ms)
+                first = seen_ms.get(role, now_ms - up_ms)
+                known = self._last_seen_ms.get(role, first)
                 self._last_seen_ms[role] = min(now_ms, max(known, seen_ms.get(role, 0)))
             return dict(self._last_seen_ms)
 

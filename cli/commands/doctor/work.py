@@ -10,6 +10,7 @@ from cli.session import redis_at
 from cli.show.causes import told
 from health.causes import Cause, Level
 from health.facts import Facts, State
+from health.next_call import next_permit
 from health.rules import judge
 from health.texts import names
 from queueing import Death
@@ -52,7 +53,7 @@ def findings(context: Context, facts: Facts) -> Iterator[Finding]:
         yield finding(cause, facts, context)
     if facts.state:
         checks = {check_of(cause) for cause in found}
-        yield from _well(facts.state, checks)
+        yield from _well(facts, facts.state, checks)
         yield from _dead(facts.state)
 
 
@@ -84,7 +85,7 @@ def _of_another_key(facts: Facts, context: Context) -> bool:
     return reason.startswith("401") and fingerprint(context.settings.api_key) not in reason
 
 
-def _well(state: State, checks: set[str]) -> Iterator[Finding]:
+def _well(facts: Facts, state: State, checks: set[str]) -> Iterator[Finding]:
     """What is as it should be, by check."""
     for role in ("worker", "scheduler"):
         check = "workers" if role == "worker" else role
@@ -97,7 +98,8 @@ def _well(state: State, checks: set[str]) -> Iterator[Finding]:
     if "quota" not in checks:
         now = state.quota
         free = "no limit" if now.limit is None else f"{now.free} of {now.limit} calls are free"
-        yield ok("quota", free)
+        waits = {next_permit(state, urgent=urgent) for urgent in (True, False)} - {None}
+        yield ok("quota", ". ".join([free, *(told(cause, facts) for cause in waits if cause)]))
     if "assets" not in checks and not state.dead:
         yield ok("assets", "none fails")
 

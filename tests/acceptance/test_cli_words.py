@@ -1,0 +1,216 @@
+"""A cause of waiting is told in the same words by health, doctor, `queue stats` and `limiter`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import redis
+from rq.suspension import resume, suspend
+
+from health.observe import Observer
+from health.report import report
+from queueing import Keys, Policy, PriorityQueue, QuotaLimiter, Request
+from runtime.heartbeat import beat
+from settings import Settings
+from tests.kit.cli_runs import Cli
+
+KEYS = Keys()
+WORKER, SCHEDULER = "worker@here-1-abcd", "scheduler@here-2-abcd"
+
+
+class System:
+    """A system in which only what a test does is wrong."""
+
+    def __init__(self, cli: Cli, r: redis.Redis, database_url: str) -> None:
+        self.cli, self.r, self.database_url = cli, r, database_url
+        self.limiter = QuotaLimiter(r, Policy())
+        self.limiter.reset()
+        PriorityQueue(r, Policy()).enqueue([Request("EURUSD")], 1)
+        beat(r, KEYS, WORKER)
+        beat(r, KEYS, SCHEDULER)
+
+    def health(self) -> list[dict[str, Any]]:
+        """The causes of the page, and what it says of the next call."""
+        _, facts, body = report(Observer(Settings.load(self.cli.env, env_file=None)))
+        calls = body["quota"]["next_call"].values() if facts.state else ()
+        return [*body["causes"], *({"text": c["text"], "cause": c["why"]} for c in calls)]
+
+    def words(self) -> dict[str, str]:
+        """Everything that each place says."""
+        commands = {
+            "queue stats": self.cli.here("queue", "stats").out,
+            "limiter status": self.cli.here("limiter", "status").out,
+            "doctor": self.cli.here("doctor").out,
+        }
+        return {name: text.lower() for name, text in commands.items()}
+
+
+@pytest.fixture
+def system(tmp_path: Path, redis_url: str, r: redis.Redis, migrated_url: str) -> System:
+    env = {
+        "REDIS_URL": redis_url,
+        "DATABASE_URL": migrated_url,
+        "MASSIVE_API_KEY": "planted-key-4711",
+        "POLYGON_BASE_URL": "http://127.0.0.1:9",
+    }
+    return System(Cli(tmp_path, env), r, migrated_url)
+
+
+@contextmanager
+def configured(r: redis.Redis, name: str, value: str) -> Iterator[None]:
+    before = str(r.config_get(name)[name])
+    r.config_set(name, value)
+    try:
+        yield
+    finally:
+        r.config_set(name, before)
+
+
+@contextmanager
+def window(s: System) -> Iterator[None]:
+    s.limiter.consume(5)
+    yield
+
+
+@contextmanager
+def pause(s: System) -> Iterator[None]:
+    s.limiter.block(90_000, "429: too many calls")
+    yield
+
+
+@contextmanager
+def wrong_key(s: System) -> Iterator[None]:
+    s.limiter.block(90_000, "401: the provider does not know API key 0123456789")
+    yield
+
+
+@contextmanager
+def lost_count(s: System) -> Iterator[None]:
+    s.r.hset(KEYS.quota, "hold_until", s.limiter.status().now_ms + 60_000)
+    yield
+
+
+@contextmanager
+def no_worker(s: System) -> Iterator[None]:
+    seconds, _ = s.r.time()
+    s.r.zadd(KEYS.heartbeats, {WORKER: (int(seconds) - 180) * 1000})
+    yield
+
+
+@contextmanager
+def suspended(s: System) -> Iterator[None]:
+    suspend(s.r)
+    try:
+        yield
+    finally:
+        resume(s.r)
+
+
+@contextmanager
+def workers_pause(s: System) -> Iterator[None]:
+    s.r.set(KEYS.outage, "PostgreSQL: the disk is full", ex=60)
+    yield
+
+
+@contextmanager
+def no_memory(s: System) -> Iterator[None]:
+    with configured(s.r, "maxmemory", "1"):
+        yield
+
+
+@contextmanager
+def no_replicas(s: System) -> Iterator[None]:
+    with configured(s.r, "min-replicas-to-write", "1"):
+        yield
+
+
+@contextmanager
+def no_postgresql(s: System) -> Iterator[None]:
+    s.cli.env["DATABASE_URL"] = "postgresql://assetq@127.0.0.1:1/assetq"
+    yield
+
+
+@contextmanager
+def read_only(s: System) -> Iterator[None]:
+    s.cli.env["DATABASE_URL"] += "?options=-c%20default_transaction_read_only%3Don"
+    yield
+
+
+@contextmanager
+def no_rights(s: System) -> Iterator[None]:
+    role = f"poor_{abs(hash(s.database_url)) % 10**8}"
+    with psycopg.connect(s.database_url, autocommit=True) as owner:
+        owner.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'planted'")
+        owner.execute(f"GRANT USAGE ON SCHEMA trading, data_sources, market_data, assetq TO {role}")
+        owner.execute(
+            "GRANT SELECT ON ALL TABLES IN SCHEMA trading, data_sources, market_data, assetq "
+            f"TO {role}"
+        )
+        place = s.database_url.partition("@")[2]
+        s.cli.env["DATABASE_URL"] = f"postgresql://{role}:planted@{place}"
+        try:
+            yield
+        finally:
+            owner.execute(f"DROP OWNED BY {role}")
+            owner.execute(f"DROP ROLE {role}")
+
+
+@pytest.mark.parametrize(
+    ("begin", "key", "told"),
+    [
+        (window, "window", "The calls of this window are used up"),
+        (pause, "blocked", "Calls are blocked (429: too many calls)"),
+        (wrong_key, "blocked", "The provider refuses the API key (401"),
+        (lost_count, "hold", "The calls of the last window are unknown"),
+        (no_worker, "worker", "No worker is alive"),
+        (suspended, "suspended", "RQ is suspended in this Redis"),
+        (workers_pause, "outage", "Workers make no call (PostgreSQL"),
+        (no_memory, "redis.memory", "Redis has no memory left (maxmemory)"),
+        (no_replicas, "redis.replicas", "Redis has too few replicas"),
+        (no_postgresql, "postgresql.unreachable", "PostgreSQL cannot be used"),
+        (read_only, "postgresql.read-only", "PostgreSQL cannot be used (it is read-only)"),
+        (no_rights, "postgresql.rights", "PostgreSQL cannot be used (the database user lacks"),
+    ],
+)
+def test_each_cause_of_waiting_has_one_wording(
+    system: System, begin: Callable[[System], Any], key: str, told: str
+) -> None:
+    with begin(system):
+        (cause, *_) = [c for c in system.health() if c["cause"] == key]
+        words = system.words()
+        stats = system.cli.here("queue", "stats", "--json").json
+        call = system.cli.here("limiter", "status", "--json").json["next_critical"]
+    assert cause["text"].startswith(told)
+    for place, text in words.items():
+        assert cause["text"].lower() in text, (place, text)
+    assert (stats["waits_for"], call["waits_for"]) == (key, key)
+    assert stats["why"].startswith(cause["text"])
+    assert stats["remedy"] == cause.get("remedy")
+
+
+def test_a_worker_that_was_killed_is_told_with_its_last_heartbeat(system: System) -> None:
+    with no_worker(system):
+        for text in system.words().values():
+            assert "no worker is alive, since" in text
+            assert "(3 min ago)" in text
+
+
+def test_nothing_holds_a_call_where_nothing_is_wrong(system: System) -> None:
+    words = system.words()
+    assert "for nothing: a call is free now" in words["queue stats"]
+    assert "next critical call  now" in words["limiter status"]
+
+
+def test_a_redis_that_is_away_is_told_in_the_same_words(system: System) -> None:
+    system.cli.env["REDIS_URL"] = "redis://127.0.0.1:1/0"
+    (cause, *_) = [c for c in system.health() if c["cause"] == "redis.unreachable"]
+    for command in ("queue stats", "limiter status", "enqueue EURUSD"):
+        done = system.cli.here(*command.split())
+        assert cause["text"] in done.err or command.startswith("enqueue"), done
+        assert done.code in (4, 6)
+    assert cause["text"] in system.cli.here("doctor").out
