@@ -22,7 +22,7 @@ from runtime.stopping import StopFlag
 from worker.batch import plan_changed
 from worker.call import Call
 from worker.capabilities import Capabilities
-from worker.provider_facts import unauthorized_reason
+from worker.provider_facts import lift_block_of_another_key
 from worker.refresh import Refresher
 from worker.resilience import hurry
 from worker.ticks import JOB_TIMEOUT_S, Ticks
@@ -216,8 +216,4 @@ class Drain:
         if self._asked_for_key:
             return False
         self._asked_for_key = True
-        reason = self._context.limiter.status().blocked_reason or ""
-        if not reason.startswith("401") or reason == unauthorized_reason(self._context):
-            return False
-        self._context.limiter.block(0, "a new API key", force=True)
-        return True
+        return lift_block_of_another_key(self._context)

@@ -41,3 +41,16 @@ def tell_everybody(
 def unauthorized_reason(context: Context) -> str:
     """Names the key by its fingerprint, so that a new key lifts the block of the old one."""
     return f"401: the provider does not know API key {fingerprint(context.settings.api_key)}"
+
+
+def lift_block_of_another_key(context: Context) -> bool:
+    """Lifts a block for an unknown API key if another key is set now. True: it did.
+
+    Raises RedisError.
+    """
+    reason = context.limiter.status().blocked_reason or ""
+    if not reason.startswith("401") or reason == unauthorized_reason(context):
+        return False
+    context.limiter.block(0, "a new API key", force=True)
+    context.queue.wake()
+    return True

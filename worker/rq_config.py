@@ -13,11 +13,13 @@ from redis.retry import Retry
 
 import worker.tasks  # noqa: F401 - imported before the fork, so that ticks start quickly
 from queueing import Keys
+from runtime.context import Context
 from runtime.logs import configure
 from runtime.redis_client import open_redis, sentinel_options
 from runtime.rq_environment import given
 from settings import Settings, SettingsError
 from settings.redis_url import SentinelUrl
+from worker.provider_facts import lift_block_of_another_key
 from worker.resilience import wait_for_redis
 from worker.rq_classes import TickWorker
 from worker.ticks import rq_queue
@@ -60,6 +62,7 @@ else:
 with open_redis(_settings.redis_url, socket_timeout=5.0, socket_connect_timeout=5.0) as _redis:
     try:
         wait_for_redis(_redis)
+        lift_block_of_another_key(Context.on(_redis, _settings))
     except RedisError as error:
         print(f"assetq: Redis refuses: {error}", file=sys.stderr)
         sys.exit(3)

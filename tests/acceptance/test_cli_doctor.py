@@ -10,14 +10,31 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import redis
+from rq.suspension import resume, suspend
 
 from cli.commands.doctor.processes import WORKER_LINE
 from local.sandbox import SandboxServer
+from queueing import (
+    Bury,
+    Claimed,
+    Death,
+    Keys,
+    Policy,
+    PriorityQueue,
+    QuotaLimiter,
+    Request,
+    Retry,
+)
+from runtime.context import Context
+from runtime.heartbeat import beat
+from settings import Settings
 from tests.kit.cli_runs import Cli
 from tests.kit.db_data import run
 from tests.kit.waiting import eventually
+from worker.provider_facts import unauthorized_reason
 
 PROXY_PASSWORD = "planted-proxy-password"
 
@@ -202,3 +219,97 @@ def test_writes_that_would_be_refused_are_named(cli: Cli, migrated_url: str) -> 
     assert found["writes"]["status"] == "fail"
     assert "read-only" in found["writes"]["text"]
     assert "primary" in found["writes"]["remedy"]
+
+
+def test_a_suspended_rq_is_the_one_diagnosis(cli: Cli, r: redis.Redis, project_root: Path) -> None:
+    """A worker that is started now ends at once, and no tick is taken: both follow from it."""
+    cli.here("symbols", "import")
+    beat(r, Keys(), "scheduler@here-2-abcd")
+    suspend(r)
+    try:
+        with process(cli, project_root, "bin/assetq", "worker"):
+            found = cli.here("doctor", "--json").json["checks"]
+        bad = [finding for finding in found if finding["status"] == "fail"]
+    finally:
+        resume(r)
+    assert [finding["check"] for finding in bad] == ["workers"], bad
+    assert "RQ is suspended in this Redis" in bad[0]["text"]
+    assert "rq resume" in bad[0]["remedy"]
+    assert not {"rq workers", "batches", "rounds"} & {finding["check"] for finding in found}
+
+
+def test_a_block_for_another_key_is_told_as_such_and_lifted_by_a_worker_that_starts(
+    cli: Cli, r: redis.Redis, project_root: Path
+) -> None:
+    limiter = QuotaLimiter(r, Policy())
+    with limiter_of(cli) as context:
+        limiter.block(900_000, unauthorized_reason(context))
+    assert "Correct MASSIVE_API_KEY" in checks(cli)["quota"]["remedy"]
+    cli.env["MASSIVE_API_KEY"] = "the-right-key"
+    told = checks(cli)["quota"]
+    assert told["status"] == "warn"
+    assert "another API key than the one set here" in told["text"]
+    assert "Restart the workers" in told["remedy"]
+
+    def lifted() -> bool:
+        now = limiter.status()
+        return now.blocked_until_ms <= now.now_ms
+
+    with process(cli, project_root, "bin/assetq", "worker"):
+        eventually(lifted, 15)
+    assert checks(cli)["quota"]["status"] == "ok"
+
+
+@contextmanager
+def limiter_of(cli: Cli) -> Iterator[Context]:
+    with Context.open(Settings.load(cli.env, env_file=None)) as context:
+        yield context
+
+
+@pytest.mark.parametrize("name", ["RQ_REDIS_URL", "RQ_KEY_PREFIX", "RQ_QUEUE_CLASS"])
+def test_variables_of_another_programs_rq_are_named_and_ignored(cli: Cli, name: str) -> None:
+    found = cli.here("doctor", "--json", **{name: "redis://:planted@elsewhere:1/0"})
+    told = [c for c in found.json["checks"] if name in c["text"]]
+    assert [(c["check"], c["status"]) for c in told] == [("settings", "warn")]
+    assert "planted" not in found.out
+    assert checks(cli, **{name: "other"})["redis keys"]["status"] == "ok"
+
+
+def test_failing_and_dead_assets_are_counted_with_names_and_reasons(
+    cli: Cli, r: redis.Redis
+) -> None:
+    QuotaLimiter(r, Policy(limit=None)).reset()
+    queue = PriorityQueue(r, Policy(limit=None))
+    verdicts: list[Bury | Retry] = [
+        Bury("GBPUSD", Death.TRANSIENT, "HTTP 500"),
+        Bury("USDJPY", Death.INVALID, "HTTP 404"),
+        Bury("BTCUSD", Death.POISON, "three workers died"),
+        Retry("EURUSD", 0, 1, "HTTP 503"),
+        Retry("EURUSD", 60_000, 4, "HTTP 502"),
+    ]
+    for verdict in verdicts:
+        queue.enqueue([Request(verdict.symbol, {"ticker": f"C:{verdict.symbol}"})], 1)
+        claimed = queue.claim()
+        assert isinstance(claimed, Claimed)
+        queue.end(claimed, [verdict], answered=True)
+    found = cli.here("doctor", "--json").json["checks"]
+    told = " | ".join(c["text"] for c in found if c["check"] == "assets")
+    assert "2 assets fail: EURUSD (HTTP 502), GBPUSD (HTTP 500)" in told
+    assert "1 given up as invalid for a day: USDJPY (HTTP 404)" in told
+    assert "Workers died refreshing BTCUSD" in told
+
+
+def test_a_database_that_cannot_hold_every_text_is_named(cli: Cli, database_url: str) -> None:
+    with psycopg.connect(database_url, autocommit=True) as owner:
+        owner.execute("CREATE DATABASE ascii_only TEMPLATE template0 ENCODING SQL_ASCII "
+                      "LC_COLLATE 'C' LC_CTYPE 'C'")  # fmt: skip
+    url = database_url.rpartition("/")[0] + "/ascii_only"
+    try:
+        cli.here("migrate", DATABASE_URL=url)
+        found = cli.here("doctor", "--json", DATABASE_URL=url).json["checks"]
+    finally:
+        with psycopg.connect(database_url, autocommit=True) as owner:
+            owner.execute("DROP DATABASE ascii_only WITH (FORCE)")
+    told = [c for c in found if "SQL_ASCII" in c["text"]]
+    assert len(told) == 1, found
+    assert "UTF8" in told[0]["remedy"]

@@ -197,7 +197,7 @@ def test_a_worker_that_was_killed_is_told_with_its_last_heartbeat(system: System
     with no_worker(system):
         for text in system.words().values():
             assert "no worker is alive, since" in text
-            assert "(3 min ago)" in text
+            assert "(3 min" in text
 
 
 def test_nothing_holds_a_call_where_nothing_is_wrong(system: System) -> None:

@@ -100,7 +100,8 @@ def _system(settings: Settings, context: Context) -> Iterator[Finding]:
         cause = causes.database(facts.database)
         yield work.finding(cause, facts, context)
     if facts.database is None or facts.database.kind != "unreachable":
-        yield from guarded("postgresql", partial(database.examine, settings))
+        refuses = facts.database is not None and facts.database.stops
+        yield from guarded("postgresql", partial(database.examine, settings, refuses=refuses))
 
 
 def _raise(error: Exception) -> Iterator[Finding]:

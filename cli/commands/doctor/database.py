@@ -17,8 +17,11 @@ from worker.work import unusable
 _SHOWN = 5
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
-    """All checks on one connection. Raises DatabaseError."""
+def examine(settings: Settings, *, refuses: bool = False) -> Iterator[Finding]:
+    """All checks on one connection. Raises DatabaseError.
+
+    `refuses`: it is known already that no answer can be stored, and why.
+    """
     with connect(settings.database_url) as connection:
         place = connection.target
         version = server_version(connection)
@@ -41,6 +44,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
         for caution in warnings(connection):
             yield warn("tables", *_split(caution))
         yield from _symbols(settings, SymbolRepository(connection))
+        if refuses:
+            return
         if refusal := can_store(connection):  # the last: it may close the connection
             yield fail("writes", refusal.message.rstrip("."), refusal.remedy or "Look at its log.")
         else:

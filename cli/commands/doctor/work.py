@@ -17,6 +17,8 @@ from queueing import Death
 from runtime.context import Context, fingerprint
 
 _CHECKS = {
+    "postgresql.read-only": "writes",
+    "postgresql.rights": "writes",
     "worker": "workers",
     "suspended": "workers",
     "outage": "workers",
