@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -26,24 +26,26 @@ _WIDE = 104  # columns from which on all of a refresh fits
 _OTHER_LINES = 16  # of the screen, beside the refreshes
 
 
-class View(Protocol):
+class View(ABC):
     """The place where a run shows what happens."""
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
+    def __exit__(self, *_: object) -> None:  # noqa: B027 - lines leave nothing to undo
+        """Leave the terminal as it was."""
 
+    @abstractmethod
     def say(self, line: str) -> None:
         """Show a line that stays."""
 
-    def refreshed(self, refresh: Refresh) -> None: ...
+    @abstractmethod
+    def refreshed(self, refresh: Refresh) -> None:
+        """Show one refresh."""
 
-    def status(self, status: Status) -> None: ...
+    @abstractmethod
+    def status(self, status: Status) -> None:
+        """Show queue and quota as they are now."""
 
 
 def choose_view(title: str, pinned: Sequence[str]) -> View:
@@ -51,22 +53,11 @@ def choose_view(title: str, pinned: Sequence[str]) -> View:
     return LiveView(title, pinned) if sys.stdout.isatty() else PlainView()
 
 
-class PlainView:
+class PlainView(View):
     """One line per refresh, one about queue and quota every 15 seconds."""
 
     def __init__(self) -> None:
         self._next_status_s = 0.0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Leave the terminal as it is."""
 
     def say(self, line: str) -> None:
         print(line, flush=True)
@@ -95,7 +86,7 @@ class PlainView:
         self.say(f"{clock(status.at)} {' · '.join(parts)}")
 
 
-class LiveView:
+class LiveView(View):
     """Tables that are drawn anew four times a second; said lines scroll by above them.
 
     The pinned symbols stand on top with their latest refresh, above the newest of the others."""
@@ -119,12 +110,7 @@ class LiveView:
         self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._live.stop()
 
     def say(self, line: str) -> None:

@@ -50,10 +50,10 @@ def _arrivals(sandbox: SandboxView) -> str:
         told = sandbox.summary()
     except requests.RequestException as error:
         return f"the sandbox does not answer any more ({type(error).__name__})"
-    limit = "no limit" if told.limit is None else f"limit {told.limit}"
+    limit = "no limit" if told["limit"] is None else f"limit {told['limit']}"
     return (
-        f"the sandbox counted {told.arrivals} calls, at most {told.worst_window} in any "
-        f"{told.window_s:g} s ({limit}); it refused {told.refused}"
+        f"the sandbox counted {told['total']} calls, at most {told['worst_window']} in any "
+        f"{told['window_s']:g} s ({limit}); it refused {told['refused']}"
     )
 
 

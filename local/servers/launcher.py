@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import queue
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from local.servers.errors import EmbeddedError, StartFailed
-from local.servers.process import Command
+from local.servers.process import Command, is_alive
 
 _ANSWER_TIMEOUT_S = 30.0
 
@@ -142,9 +141,6 @@ def holder_of(lock: Path) -> int | None:
     """The process id written into a lock file, if that process lives."""
     try:
         pid = int(lock.read_text())
-        os.kill(pid, 0)
-    except (FileNotFoundError, ValueError, ProcessLookupError):
+    except (FileNotFoundError, ValueError):
         return None
-    except PermissionError:
-        return pid
-    return pid
+    return pid if is_alive(pid) else None

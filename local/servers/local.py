@@ -6,7 +6,6 @@ import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -54,12 +53,7 @@ class LocalRun:
         os.close(lock)  # the keeper holds it now, until it ends
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.orderly = self.keeper.stop(self._on_stop)
 
     def start_valkey(self) -> str:

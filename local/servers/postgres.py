@@ -16,7 +16,7 @@ from psycopg import sql
 
 from local.servers.dropped import choose_identity
 from local.servers.errors import ExecutableMissing, StartFailed
-from local.servers.process import Child, Command, command_line, stop_orphan
+from local.servers.process import Child, Command, is_alive, stop_orphan
 from local.servers.server import Server, last_line, package_dir
 
 USER = "assetq"
@@ -178,7 +178,7 @@ class PostgresServer(Server):
             return
         if stop_orphan(int(lines[0]), str(self.cluster), signal.SIGINT):
             return
-        if command_line(int(lines[0])) or _exists(int(lines[0])):
+        if is_alive(int(lines[0])):
             path = self.cluster / "postmaster.pid"
             path.write_text("\n".join([_NO_SUCH_PID, *lines[1:]]) + "\n")
 
@@ -188,13 +188,3 @@ def _pid_file(cluster: Path) -> list[str]:
         return (cluster / "postmaster.pid").read_text().splitlines()
     except FileNotFoundError:
         return []
-
-
-def _exists(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -134,6 +134,15 @@ def all_pids() -> Iterator[int]:
     yield from (int(word) for word in listing.stdout.split())
 
 
+def is_alive(pid: int) -> bool:
+    """Tell whether a process with this id exists, of any user."""
+    try:
+        os.kill(pid, 0)
+    except OSError as error:
+        return isinstance(error, PermissionError)
+    return True
+
+
 def session_members(session: int) -> list[int]:
     """Living processes of a session that we started, also after its leader has ended."""
     found = []
