@@ -66,9 +66,9 @@ def redis_outage(outage: Outage) -> Cause:
 def database(problem: DatabaseProblem) -> Cause:
     """PostgreSQL cannot be used, or refuses what an answer needs."""
     key, stops = f"postgresql.{problem.kind}", problem.stops
-    text = f"PostgreSQL {'cannot be used' if stops else 'cannot store every text'}"
+    text = f"PostgreSQL {problem.effect} ({problem.cause})"
     level = Level.UNHEALTHY if stops else Level.DEGRADED
-    return Cause(key, level, f"{text} ({problem.cause})", remedy=problem.remedy, stops=stops)
+    return Cause(key, level, text, remedy=problem.remedy, stops=stops)
 
 
 def paused(outage: str) -> Cause:

@@ -26,14 +26,21 @@ class DatabaseProblem:
     """Why PostgreSQL cannot be used. No text names a host, a user or a password."""
 
     kind: str
-    """unreachable, schema, read-only, rights, refused, or encoding, which only some texts miss."""
+    """unreachable, schema, read-only, rights or refused; locked or encoding, where some answers
+    can be stored."""
     cause: str
     remedy: str | None
 
     @property
     def stops(self) -> bool:
         """True if no answer can be stored."""
-        return self.kind != "encoding"
+        return self.kind not in ("locked", "encoding")
+
+    @property
+    def effect(self) -> str:
+        """What PostgreSQL does not do, as a clause without its subject."""
+        partly = {"locked": "lets writes wait", "encoding": "cannot store every text"}
+        return partly.get(self.kind, "cannot be used")
 
 
 class DatabaseProbe:
@@ -112,13 +119,19 @@ def _problem(error: DatabaseError) -> DatabaseProblem:
     return DatabaseProblem(kind, error.message.rstrip("."), error.remedy)
 
 
-def _refusal(read_only: bool, encoding: str, missing: list[str]) -> DatabaseProblem | None:
+def _refusal(
+    read_only: bool, encoding: str, missing: list[str], locked: bool
+) -> DatabaseProblem | None:
     if read_only:
         remedy = "Connect to the primary, or switch default_transaction_read_only off."
         return DatabaseProblem("read-only", "it is read-only", remedy)
     if missing:
         cause = f"the database user lacks {', '.join(missing)}"
         return DatabaseProblem("rights", cause, "Grant it: db/sql/grants.sql.")
+    if locked:
+        cause = "another transaction holds a lock that they need"
+        remedy = "End it: pg_blocking_pids() and pg_stat_activity name it."
+        return DatabaseProblem("locked", cause, remedy)
     if encoding == "SQL_ASCII":
         remedy = "Create a database with encoding UTF8 and migrate that."
         return DatabaseProblem("encoding", f"its encoding is {encoding}", remedy)

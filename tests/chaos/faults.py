@@ -8,7 +8,7 @@ import re
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
@@ -85,7 +85,18 @@ def plan(seed: int, seconds: float, workers: int, only: Collection[str] = KINDS)
             for_s = TROUBLES[kind].for_s if kind in TROUBLES else die.uniform(*_SHORT_S)
             faults.append(Fault(at_s, kind, die.randrange(workers), for_s))
             at_s += for_s if kind in SHARED_KINDS else 0
-    return sorted(faults, key=lambda fault: fault.at_s)
+    kept = [fault for fault in faults if fault.kind in SHARED_KINDS or not _quiet(fault, faults)]
+    return sorted(kept, key=lambda fault: fault.at_s)
+
+
+def _quiet(fault: Fault, faults: Sequence[Fault]) -> bool:
+    """Tell whether processes are left alone at the time of this fault."""
+    pauses = [
+        (other.at_s - quiet_s, other.at_s + other.for_s)
+        for other in faults
+        if other.kind in TROUBLES and (quiet_s := TROUBLES[other.kind].quiet_s) is not None
+    ]
+    return any(since <= fault.at_s <= until for since, until in pauses)
 
 
 def leased(redis: "Redis") -> dict[str, int]:

@@ -132,6 +132,9 @@ class Trouble:
     lasting: Callable[[Outside], AbstractContextManager[None]]
     words: tuple[str, ...] = ()
     for_s: float = 5.5
+    quiet_s: float | None = None
+    """No process is touched from that long before it until its end: only one that works meets
+    it."""
 
 
 TROUBLES = {
@@ -143,5 +146,5 @@ TROUBLES = {
     "redis clock": Trouble(Outside.clock),
     "rq suspended": Trouble(Outside.suspended, ("suspended",)),
     "postgres rights": Trouble(Outside.database_rights, ("right", "permission", "grant")),
-    "postgres locked rows": Trouble(Outside.locked_rows, ("lock",), for_s=10.0),
+    "postgres locked rows": Trouble(Outside.locked_rows, ("lock",), for_s=10.0, quiet_s=12.0),
 }

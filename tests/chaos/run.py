@@ -50,12 +50,12 @@ CRITICAL = (("XAUUSD", "C:XAUUSD"), ("EURUSD", "C:EURUSD"), ("BTCUSD", "X:BTCUSD
 POISONOUS = ("QAAUSD", "X:QAAUSD")
 """The provider answers 500 to every call for it, alone or among others."""
 SANDBOX_FAULTS = (
+    f"server_error,tickers={POISONOUS[1]}",
     *("delay,probability=0.2,min_s=0.05,max_s=1.2", "server_error,probability=0.03"),
     *("rate_limited,probability=0.006,retry_after_s=1", "empty_429,probability=0.002"),
     *("html,probability=0.01", "truncated,probability=0.01", "cut,probability=0.01"),
     *("nan,probability=0.01", "wrong_types,probability=0.01", "zeros,probability=0.01"),
     *("empty,probability=0.01", "reset,probability=0.01", "hang,probability=0.008"),
-    f"server_error,tickers={POISONOUS[1]}",
 )
 VALKEY_OPTIONS = (
     *("--user", USER, *acl_line("massive", password=REDIS_PASSWORD).split()[3:]),
@@ -168,7 +168,8 @@ def chaos(arguments: argparse.Namespace, place: Town, assets: list[Asset]) -> tu
     """Faults for a while, then peace; returns what was left behind."""
     pairs = {asset.symbol: asset.polygon_ticker for asset in assets}
     fleet = Fleet(place.env, arguments.workers, arguments.log, seed=arguments.seed, web=True)
-    client = Client(place.valkey.url, sorted(pairs.items())[3:], seed=arguments.seed)
+    others = sorted(set(pairs.items()) - set(CRITICAL) - {POISONOUS})
+    client = Client(place.valkey.url, others, POISONOUS, seed=arguments.seed)
     watch, health = (
         LeaseWatch(place.valkey.url, place.settings.lease_ms),
         HealthWatch(place.web_url),

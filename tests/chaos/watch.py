@@ -74,18 +74,24 @@ class RedisLooper(Looper):
 
 
 class Client(RedisLooper):
-    """Asks for assets at random, and remembers what was acknowledged."""
+    """Asks for one asset again and again, for others at random, and remembers what the queue
+    acknowledged."""
 
-    def __init__(self, url: str, assets: Sequence[tuple[str, str]], *, seed: int) -> None:
+    def __init__(
+        self, url: str, assets: Sequence[tuple[str, str]], always: tuple[str, str], *, seed: int
+    ) -> None:
         super().__init__(url, _ASK_EVERY_S)
-        self._assets, self._random = assets, random.Random(seed)
+        self._assets, self._always, self._random = assets, always, random.Random(seed)
         self._queue = PriorityQueue(self._redis, Policy())
         self.acknowledged: list[tuple[str, int, str]] = []
 
     def look(self) -> None:
         chosen = self._random.sample(self._assets, self._random.randint(1, _AT_ONCE))
-        requests = [Request(symbol, {"symbol": symbol, "ticker": t}) for symbol, t in chosen]
-        priority = self._random.choice([Priority.HIGH, Priority.MEDIUM, Priority.LOW])
+        self._ask([self._always], Priority.HIGH)
+        self._ask(chosen, self._random.choice([Priority.HIGH, Priority.MEDIUM, Priority.LOW]))
+
+    def _ask(self, assets: Sequence[tuple[str, str]], priority: Priority) -> None:
+        requests = [Request(symbol, {"symbol": symbol, "ticker": t}) for symbol, t in assets]
         asked_ms = now_ms()
         answer = self._queue.enqueue(requests, priority)
         self.acknowledged += [(s, asked_ms, what.value) for s, what, _ in answer.results]

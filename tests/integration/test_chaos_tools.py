@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from local.servers.valkey import ValkeyServer
-from tests.chaos.faults import KINDS, plan
+from tests.chaos.faults import KINDS, PROCESS_KINDS, plan
 from tests.kit.roads import Road
 
 
@@ -59,5 +59,8 @@ def test_a_plan_repeats_and_leaves_no_kind_out(seed: int) -> None:
     assert faults == plan(seed, 120, 4)
     assert faults != plan(seed + 1, 120, 4)
     assert {fault.kind for fault in plan(seed, 300, 4)} == set(KINDS)
+    locked = [fault.at_s for fault in faults if fault.kind == "postgres locked rows"]
+    struck = [fault.at_s for fault in faults if fault.kind in PROCESS_KINDS]
+    assert not any(at - 12 <= other <= at + 10 for at in locked for other in struck)
     assert len({fault.kind for fault in faults}) >= len(KINDS) - 1
     assert all(0 <= fault.at_s < 120 for fault in faults)
