@@ -145,6 +145,11 @@ class Keys:
         return self._named(f"capabilities:{fingerprint}")
 
     @cached_property
+    def outage_pause(self) -> str:
+        """STRING: the last pause after an outage in ms, which the next one doubles. TTL."""
+        return self._named("outage:pause")
+
+    @cached_property
     def outage(self) -> str:
         """STRING: why no drain should be started for the moment. TTL of seconds."""
         return self._named("outage")

@@ -3,8 +3,11 @@
 import signal
 import sys
 
+from redis.exceptions import RedisError
+
 from runtime.context import Context
 from runtime.logs import configure
+from runtime.redis_outage import diagnose
 from runtime.stopping import StopFlag
 from scheduler.process import TickScheduler
 from settings import Settings, SettingsError
@@ -26,6 +29,9 @@ def main() -> int:
         ticks = Ticks(context.redis, context.keys)
         try:
             TickScheduler(context, ticks).run(stop=stop)
+        except RedisError as error:
+            print(f"assetq: {diagnose(error) or error}", file=sys.stderr)
+            return 3
         finally:
             ticks.close()
     return 0

@@ -20,7 +20,7 @@ from runtime.failpoints import Point, reached
 from runtime.redis_client import away
 from runtime.stopping import StopFlag
 from scheduler.entries import Entry, entries, entries_key
-from worker.resilience import hurry
+from worker.resilience import Patience, hurry
 from worker.ticks import BATCH, JOB_TIMEOUT_S, Ticks
 
 log = structlog.get_logger(__name__)
@@ -28,8 +28,6 @@ log = structlog.get_logger(__name__)
 INTERVAL_S = 1
 LOCK_S = 3
 """How long the lock of a dead scheduler holds up the others; expired leases wait for a pass."""
-LONGEST_PAUSE_S = 5.0
-"""Between two attempts while Redis is away, hence the longest delay of a batch after it is back."""
 LOST_TICK_MS = 10_000
 """A slot without its record this long after its tick was pushed is pushed again."""
 OVERDUE_PASSES = 2
@@ -186,17 +184,20 @@ class TickScheduler(Scheduler):
     # --- the process
 
     def run(self, burst: bool = False, *, stop: StopFlag | None = None) -> None:
-        """Passes once a second until `stop` is set (`burst`: once). Waits for an absent Redis."""
+        """Passes once a second until `stop` is set (`burst`: once), and waits for Redis.
+
+        Raises RedisError for a wrong login or a missing right.
+        """
         stop = stop or StopFlag()
         log.info("scheduler.started", name=self.name, entries=sorted(self._entries))
-        pause_s = float(INTERVAL_S)
+        patience = Patience("schedule", first_s=float(INTERVAL_S))
         while not stop.is_set():
+            pause_s = float(INTERVAL_S)
             try:
                 self.run_once()
-                pause_s = float(INTERVAL_S)
+                patience.succeeded()
             except RedisError as error:
-                pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
-                log.error("scheduler.redis", detail=str(error), retry_in_s=pause_s)
+                pause_s = patience.failed(error)
             if burst:
                 break
             stop.sleep(pause_s)

@@ -12,7 +12,7 @@ from worker.call import Call, Outcome
 
 log = structlog.get_logger(__name__)
 
-KEEP_S = 20.0
+KEEP_S = 8.0
 """How long an end waits for Redis: within the lease, for one that expires counts as a crash."""
 _PAUSE_S = 1.0
 

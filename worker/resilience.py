@@ -1,4 +1,8 @@
-"""A worker that waits for Redis instead of ending; RQ's own quits in most outages."""
+"""A worker that waits for Redis instead of ending; RQ's own quits in most outages.
+
+An outage is whatever `runtime.redis_outage` says that passes: absence, and every refusal but a
+wrong login or a missing right.
+"""
 
 import contextlib
 import signal
@@ -14,21 +18,57 @@ from redis.exceptions import RedisError
 from rq import Queue, Worker
 from rq.executions import Execution
 from rq.job import Job
+from rq.suspension import is_suspended
+from rq.worker import WorkerStatus
 
 from runtime.redis_client import away
+from runtime.redis_outage import Outage, outage, refusal_of_writes
 
 log = structlog.get_logger(__name__)
 
 LONGEST_PAUSE_S = 5.0
 GOODBYE_S = 1.0
-"""How long Redis may take for each of the last words of a process that ends."""
+"""How long Redis may take for each of the last commands of a process that ends."""
+SUSPENDED_LOOK_S = 1.0
+RESUME = "RQ is suspended in this Redis (`rq suspend`): run `rq resume`."
+
+
+class Patience:
+    """The pauses between tries while Redis is away, and one log line per cause, not per try."""
+
+    def __init__(self, during: str, first_s: float = 1.0) -> None:
+        self._during = during
+        self._first_s = first_s
+        self._pause_s = first_s
+        self._cause: str | None = None
+
+    def failed(self, error: RedisError) -> float:
+        """The pause before the next try, which doubles. Raises `error` if no waiting mends it."""
+        cause = outage(error)
+        if cause is None:
+            raise error
+        return self.paused(cause)
+
+    def paused(self, cause: Outage) -> float:
+        """The same for an outage that raised nothing."""
+        if cause.kind != self._cause:
+            log.warning("redis.away", during=self._during, detail=str(cause))
+        self._cause = cause.kind
+        pause_s, self._pause_s = self._pause_s, min(self._pause_s * 2, LONGEST_PAUSE_S)
+        return pause_s
+
+    def succeeded(self) -> None:
+        """Tells that Redis is back, if it was away."""
+        if self._cause is not None:
+            log.info("redis.back", during=self._during)
+        self._cause, self._pause_s = None, self._first_s
 
 
 class PatientWorker(Worker):
-    """Survives a Redis that is stopped, restarted, frozen or failing over, and goes on by itself.
+    """Survives every outage of Redis, and goes on by itself.
 
-    RQ waits only where it pops a job. Elsewhere its books are not worth a worker's life: what
-    could not be written is left out, and the work-horse goes on with what it does.
+    RQ waits only where it pops a job. Elsewhere its registry is not worth a worker's life: what
+    could not be written is left out, and the work-horse goes on with its tick.
     """
 
     max_connection_wait_time = LONGEST_PAUSE_S
@@ -44,10 +84,33 @@ class PatientWorker(Worker):
             if what:
                 log.warning("redis.away", during=what, detail=str(error))
 
+    def register_birth(self) -> None:
+        """RQ's, as soon as Redis takes it."""
+        patience = Patience("birth")
+        while True:
+            try:
+                super().register_birth()  # type: ignore[no-untyped-call]
+                patience.succeeded()
+                return
+            except RedisError as error:
+                pause_s = patience.failed(error)
+            time.sleep(pause_s)
+
     def check_for_suspension(self, burst: bool) -> None:
-        """RQ's, where Redis can tell."""
+        """Waits while `rq suspend` holds all workers of this Redis; it is named, and heartbeats go
+        on. With `burst` the worker ends instead, as RQ's does."""
         with self.without_redis_if_need_be("suspension"):
-            super().check_for_suspension(burst)
+            if burst:
+                super().check_for_suspension(burst)
+                return
+            before = self.get_state()
+            while not self._stop_requested and is_suspended(self.connection, self):
+                if self.get_state() != WorkerStatus.SUSPENDED:
+                    log.warning("rq.suspended", remedy=RESUME)
+                    self.set_state(WorkerStatus.SUSPENDED)
+                self.heartbeat()
+                time.sleep(SUSPENDED_LOOK_S)
+            self.set_state(before)
 
     def run_maintenance_tasks(self) -> None:
         """RQ's, or none this time."""
@@ -66,16 +129,15 @@ class PatientWorker(Worker):
         self, timeout: int | None, max_idle_time: int | None = None
     ) -> tuple[Job, Queue] | None:
         """Waits for a tick, and for Redis."""
-        pause_s = 1.0
+        patience = Patience("wait")
         while True:
             try:
-                return super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
+                found = super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
+                patience.succeeded()
+                return found
             except RedisError as error:
-                if not away(error):
-                    raise
-                log.warning("redis.away", during="wait", detail=str(error), retry_in_s=pause_s)
+                pause_s = patience.failed(error)
             time.sleep(pause_s)
-            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """A tick whose books cannot be kept has no content that could be lost."""
@@ -149,26 +211,35 @@ def hurry(redis: Redis) -> None:
 
 
 def wait_for_redis(redis: Redis) -> None:
-    """Returns when Redis answers; a process that ended instead would be restarted in a storm.
+    """Returns when Redis takes changes and RQ is not suspended in it.
 
-    SIGTERM and SIGINT end the process with 0. Raises RedisError for what waiting does not mend.
+    A process that ended instead would be restarted in a storm, and `rq worker` itself ends where it
+    finds RQ suspended. SIGTERM and SIGINT end the process with 0. Raises RedisError for a wrong
+    login or a missing right.
     """
 
     def end(signum: int, frame: object) -> None:
         sys.exit(0)
 
     with _handling(end, signal.SIGTERM, signal.SIGINT):
-        pause_s = 0.5
+        patience, told = Patience("start", first_s=0.5), False
         while True:
             try:
-                redis.ping()
-                return
+                refused = refusal_of_writes(redis)
+                if refused and not refused.kind.passes:
+                    raise RedisError(str(refused))
+                if refused:
+                    pause_s = patience.paused(refused)
+                elif is_suspended(redis):
+                    if not told:
+                        log.warning("rq.suspended", remedy=RESUME)
+                    told, pause_s = True, SUSPENDED_LOOK_S
+                else:
+                    patience.succeeded()
+                    return
             except RedisError as error:
-                if not away(error):
-                    raise
-                log.warning("redis.away", during="start", detail=str(error), retry_in_s=pause_s)
+                pause_s = patience.failed(error)
             time.sleep(pause_s)
-            pause_s = min(pause_s * 2, LONGEST_PAUSE_S)
 
 
 @contextlib.contextmanager

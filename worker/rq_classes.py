@@ -8,7 +8,7 @@ from typing import Any
 
 import structlog
 from redis.client import Pipeline
-from rq import Queue
+from rq import Queue, Worker
 from rq.exceptions import DeserializationError, NoSuchJobError, StopRequested
 from rq.executions import Execution
 from rq.job import Job
@@ -22,6 +22,8 @@ from worker.resilience import PatientWorker
 
 log = structlog.get_logger(__name__)
 
+KEEP_FAILED = 50
+"""How many failed ticks are kept for their tracebacks, some 5 KB each."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
@@ -76,7 +78,7 @@ class TickWorker(PatientWorker):
                 raise StopRequested
             if not self.connection.hexists(self.key, "birth"):
                 self.connection.delete(self.key)
-                self.register_birth()
+                Worker.register_birth(self)
             heartbeat.beat(self.connection, self.keys, self._alive_name)
 
     def maintain_heartbeats(self, job: Job, execution: Any) -> None:
@@ -145,6 +147,15 @@ class TickWorker(PatientWorker):
             self.handle_job_failure(job, queue, exc_string=str(error), execution=execution)
             return False
         return bool(super().perform_job(job, queue, execution))
+
+    def handle_job_failure(self, job: Job, queue: Queue, *args: Any, **kwargs: Any) -> None:
+        """Keeps the newest failed ticks: one that fails every minute must not fill Redis."""
+        super().handle_job_failure(job, queue, *args, **kwargs)
+        failed = queue.failed_job_registry
+        for job_id in failed.get_job_ids(0, -KEEP_FAILED - 1):
+            failed.remove(job_id)
+            with contextlib.suppress(NoSuchJobError):
+                self.job_class.fetch(job_id, self.connection, self.serializer).delete()
 
 
 class ForeignJob(RuntimeError):

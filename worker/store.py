@@ -75,13 +75,17 @@ class Store:
         """RefreshWriter.write, tried again for KEEP_S while PostgreSQL is away.
 
         A second write of the same changes nothing more. `keep` is called before each further one
-        (it prolongs the lease). A process that is to end tries once.
+        (it prolongs the lease). A process that is to end tries once. Where the server cancels the
+        transaction, each row has one of its own.
         """
         until_s, pause_s = time.monotonic() + KEEP_S, _FIRST_PAUSE_S
         while True:
             try:
                 return self._write(observed_at_ms, call, refreshed, failed)
-            except (DatabaseUnavailable, DatabaseConflict) as error:
+            except DatabaseConflict as error:
+                log.warning("database.conflict", detail=str(error))
+                return self._write_singly(observed_at_ms, call, refreshed, failed)
+            except DatabaseUnavailable as error:
                 over = time.monotonic() + pause_s > until_s
                 if self._reconnect is None or over or self._stop.is_set():
                     raise
@@ -90,6 +94,30 @@ class Store:
             self._stop.sleep(pause_s)
             pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
             keep()
+
+    def _write_singly(
+        self,
+        observed_at_ms: int,
+        call: CallAudit,
+        refreshed: Sequence[SymbolRefresh],
+        failed: Sequence[tuple[str, str]],
+    ) -> WriteResult:
+        """The same, a transaction each: a row whose transaction is cancelled again fails alone."""
+        busy: dict[str, str] = {}
+        results = []
+        for row in refreshed:
+            try:
+                results.append(self._write(observed_at_ms, call, [row], []))
+            except DatabaseConflict as error:
+                busy[row.symbol] = error.message
+        results.append(self._write(observed_at_ms, call, [], [*failed, *busy.items()]))
+        return WriteResult(
+            changed=tuple(symbol for result in results for symbol in result.changed),
+            unchanged=tuple(symbol for result in results for symbol in result.unchanged),
+            refused=busy | {s: why for result in results for s, why in result.refused.items()},
+            busy=frozenset(busy).union(*(result.busy for result in results)),
+            bars_written=sum(result.bars_written for result in results),
+        )
 
     def _write(
         self,

@@ -1,15 +1,16 @@
-"""What RQ executes: the ticks. Each opens its own connections, as it runs in a fork."""
+"""What RQ executes: the ticks. Each runs in a fork, and opens its own connections."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from redis.exceptions import RedisError
 
 from db.calls import CallLog
 from db.connection import Connection, connect
-from db.errors import DatabaseError
+from db.errors import DatabaseError, DatabaseUnavailable
 from market.client import MarketClient
 from runtime.context import Context
 from runtime.failpoints import Point, reached
@@ -29,9 +30,12 @@ log = structlog.get_logger(__name__)
 
 STATEMENT_S = 5.0
 KEEP_CALLS_DAYS = 30
-"""How long the audit of the calls is kept: 7,200 rows a day at 5 calls a minute."""
-OUTAGE_MS = 5_000
-"""After PostgreSQL was found away, no drain is started for so long."""
+"""How long the audit of calls is kept: at 5 calls a minute 7,200 rows a day."""
+OUTAGE_MS, LONGEST_OUTAGE_MS = 5_000, 60_000
+"""The pause of all drains after PostgreSQL did not take an answer; it doubles while writes are
+refused. While PostgreSQL is away it does not: a drain that finds out costs no call."""
+_MEMORY_MS = 60_000
+"""An outage this much later than the last pause is a new one."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,7 @@ class TickSession:
 
 
 def open_database(settings: Settings) -> Connection:
-    """A connection that never holds a tick for long, whatever PostgreSQL does."""
+    """Opens a connection with limits that bound every statement of a tick."""
     return connect(
         settings.database_url,
         statement_timeout_s=STATEMENT_S,
@@ -89,7 +93,7 @@ def open_database(settings: Settings) -> Connection:
 
 @contextmanager
 def open_session(settings: Settings) -> Iterator[TickSession]:
-    """Opens Redis and PostgreSQL for one tick, and closes them whatever happens."""
+    """Opens Redis and PostgreSQL for one tick, and closes them at its end."""
     with Context.open(settings) as context:
         ticks = Ticks(context.redis, context.keys)
         try:
@@ -107,7 +111,7 @@ def _tick(work: Callable[[TickSession], None]) -> None:
     except RedisError as error:
         if not away(error):
             raise
-        # Nor is this one: what was leased comes back by its lease, and the worker waits for Redis.
+        # No failure of the tick: its leases expire, and the worker waits for Redis.
         log.error("tick.redis", detail=str(error))
 
 
@@ -116,10 +120,24 @@ def _work(settings: Settings, work: Callable[[TickSession], None]) -> None:
         with open_session(settings) as session:
             work(session)
     except DatabaseError as error:
-        # Not a failure of the tick: the next one finds the same queue. Until then a moment's peace.
-        log.error("tick.database", detail=str(error), next_in_ms=OUTAGE_MS)
+        # No failure of the tick: the next one finds the same queue.
         with Context.open(settings) as context:
-            context.redis.set(context.keys.outage, f"PostgreSQL: {error}"[:300], px=OUTAGE_MS)
+            pause_ms = pause_drains(context, error)
+        log.error("tick.database", detail=str(error), next_in_ms=pause_ms)
+
+
+def pause_drains(context: Context, error: DatabaseError) -> int:
+    """Lets no drain start for a while, and keeps the cause for health; returns the pause in ms."""
+    redis, key = context.redis, context.keys.outage_pause
+    last: Any = redis.get(key)
+    pause_ms = OUTAGE_MS
+    if last and not isinstance(error, DatabaseUnavailable):
+        pause_ms = min(int(last) * 2, LONGEST_OUTAGE_MS)
+    pipe = redis.pipeline(transaction=True)
+    pipe.set(context.keys.outage, f"PostgreSQL: {error}"[:300], px=pause_ms)
+    pipe.set(key, pause_ms, px=pause_ms + _MEMORY_MS)
+    pipe.execute()
+    return pause_ms
 
 
 def batch(planned: str = "") -> None:
@@ -135,7 +153,7 @@ def batch(planned: str = "") -> None:
 
 
 def secondary(planned: str = "") -> None:
-    """Tick: asks for all other assets; whoever drains next takes them."""
+    """Tick: asks for all other assets; the next drain takes them."""
 
     def work(session: TickSession) -> None:
         context = session.context

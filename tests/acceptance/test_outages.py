@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -13,6 +14,7 @@ import pytest
 import redis
 from rq.registry import FailedJobRegistry
 from rq.serializers import JSONSerializer
+from rq.suspension import resume, suspend
 
 from db.connection import connect
 from local.sandbox import SandboxServer
@@ -111,6 +113,101 @@ def freeze(pid: int | None, stack: ExitStack) -> None:
     stack.callback(os.kill, pid, signal.SIGCONT)
 
 
+# --- a Redis that answers, and refuses
+
+
+REFUSALS = {
+    "memory": ({"maxmemory": "100kb"}, {"maxmemory": "0"}),
+    "replicas": ({"min-replicas-to-write": "1"}, {"min-replicas-to-write": "0"}),
+}
+
+
+@pytest.mark.parametrize("kind", [*REFUSALS, "replica", "script"])
+def test_a_redis_that_refuses_is_waited_for(
+    site: Site, start: START, provider: SandboxServer, kind: str
+) -> None:
+    """By workers and scheduler at work, and by those that are started meanwhile."""
+    r = site.context.redis
+    all_ = [start(), start("scheduler")]
+    in_the_books(site, "worker")
+    in_the_books(site, "scheduler")
+    eventually(lambda: set(site.events()) == set(SYMBOLS), 30, what="all work done")
+    with ExitStack() as stack:
+        refuse(r, kind, stack)
+        for one in all_[1:]:
+            one.until("redis.away", 20)
+        all_ += [start(), start("scheduler")]
+        for one in all_[2:]:
+            one.until("redis.away", 20)
+        assert [one.process.poll() for one in all_] == [None] * 4, "none ended"
+    site.ask("EURUSD", at=1)
+    eventually(lambda: site.events().count("EURUSD") == 2, 30, what="resumed")
+    in_the_books(site, "worker", 2)
+    assert [one.process.poll() for one in all_] == [None] * 4, "none ended"
+    for one in all_:
+        assert one.output.count("redis.away") <= 12, "a line per cause, not per try"
+    assert site.context.queue.dead() == []
+    quiet(*all_)
+    end_all(*all_)
+
+
+def refuse(r: redis.Redis, kind: str, stack: ExitStack) -> None:
+    """Until the stack is left."""
+    if kind in REFUSALS:
+        begin, end = REFUSALS[kind]
+        for name, value in begin.items():
+            r.config_set(name, value)
+        stack.callback(lambda: [r.config_set(name, value) for name, value in end.items()])
+    elif kind == "replica":
+        r.replicaof("127.0.0.1", free_port())
+        stack.callback(r.replicaof, "NO", "ONE")
+    else:
+        r.config_set("busy-reply-threshold", "100")
+        url = {**r.connection_pool.connection_kwargs, "socket_timeout": 60}
+        busy = redis.Redis(host=url["host"], port=url["port"], socket_timeout=60)
+        thread = threading.Thread(target=spin, args=(busy,), daemon=True)
+        thread.start()
+        stack.callback(thread.join, 20)
+        stack.callback(r.script_kill)
+
+
+def spin(r: redis.Redis) -> None:
+    try:
+        r.eval("while true do end", 0)
+    except redis.ResponseError:  # killed, as it should be
+        return
+
+
+def test_a_suspended_rq_is_named_and_waited_for(
+    site: Site, start: START, provider: SandboxServer
+) -> None:
+    with redis.Redis.from_url(site.context.settings.redis_url) as raw:
+        suspend(raw)
+        running = start()
+        running.until("rq resume", 20)
+        site.ticks.ensure_drain()
+        assert running.process.poll() is None
+        resume(raw)
+        in_the_books(site, "worker")
+        suspend(raw)
+        eventually(lambda: running.output.count("rq resume") >= 2, 20, what="named again")
+        resume(raw)
+    site.ask("EURUSD")
+    site.ticks.ensure_drain()
+    eventually(lambda: "EURUSD" in site.events(), 20, what="resumed")
+    assert running.terminate(within_s=10) == 0
+
+
+@pytest.mark.parametrize("name", ["RQ_REDIS_URL", "RQ_CONNECTION_CLASS", "RQ_QUEUE_CLASS"])
+def test_variables_that_would_redirect_a_worker_are_ignored_and_named(
+    site: Site, start: START, name: str
+) -> None:
+    running = start("worker", **{name: "redis://127.0.0.1:1/0"})
+    running.until(name, 20)
+    in_the_books(site, "worker")
+    assert running.terminate(within_s=10) == 0
+
+
 # --- Redis
 
 
@@ -164,7 +261,7 @@ def test_a_start_without_redis_waits(site: Site, start: START, valkey_server: Va
     one, other, scheduler = start(), start(), start("scheduler")
     for running in (one, other):
         running.until("redis.away")
-    scheduler.until("scheduler.redis")
+    scheduler.until("redis.away")
     assert other.terminate(within_s=10) == 0
     valkey_server.start()
     site.context.redis.connection_pool.disconnect()

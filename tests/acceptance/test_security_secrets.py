@@ -129,7 +129,7 @@ def test_no_secret_is_seen_whatever_goes_wrong(
                 clean(f"Redis key {key}", f"{key} {value}")
         r.execute_command("ACL", "SETUSER", USER, "resetpass", ">other")
         r.client_kill_filter(_type="normal", user=USER)
-        eventually(lambda: "scheduler.redis" in fleet[0].output, 15)
+        eventually(lambda: "refuses the login" in fleet[0].output, 15)
         seen += pages(("/health/batch", "/metrics", "/rq/0/data/queues.json"))
         for line in ("doctor", "queue stats", "symbols list", "rebuild"):
             assert cli.here(*line.split()).code != 0

@@ -335,6 +335,8 @@ CHANGES = {
 EXCEPT = {
     "remove_lock": "an end that does not come is the lock's end by time",
     "_write": "the store's: COMMIT_BEFORE lies in it, COMMITTED behind it",
+    "_write_singly": "a transaction per row: after a crash each row is old or new",
+    "handle_job_failure": "a failed tick that is kept or not: it is never read by the work",
     "_try_to_end": "END_BEFORE lies before it, ENDED behind it",
     "lost": "extend: a lease that is not prolonged ends earlier, no more",
     "ask_for_series": "called by those that name points",

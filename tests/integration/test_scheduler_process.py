@@ -412,7 +412,7 @@ def test_the_process_survives_a_flush_and_a_restart_of_redis(
     eventually(lambda: r.zcard(entries) == 2, 4, what="entries after the flush")
     eventually(lambda: r.zcard("assetq:{massive}:heartbeats") == 1, 4)
     valkey_server.kill()
-    one.until("scheduler.redis")
+    one.until("redis.away")
     valkey_server.start()
     with redis.Redis.from_url(valkey_server.url) as again:
         again.flushall()

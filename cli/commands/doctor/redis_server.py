@@ -32,7 +32,7 @@ _TYPES = {
     "hash": ("items", "dead_items", "quota", "counters", "batch_records"),
     "set": ("pending",),
     "list": ("wake",),
-    "string": ("waiter", "outage", "secondary"),
+    "string": ("waiter", "outage", "outage_pause", "secondary"),
     "stream": ("updates",),
 }
 
