@@ -37,12 +37,18 @@ def start_servers(run: LocalRun, settings: Settings) -> None:
         say("PostgreSQL: the one of DATABASE_URL or DB_HOST")
 
 
+SANDBOX_HISTORY_DAYS = "7"
+"""A first look need not fetch two years of synthetic prices."""
+
+
 def start_sandbox(run: LocalRun, settings: Settings, plan: str) -> SandboxView | None:
     """Start the sandbox if no setting leads to a provider; it allows what the settings count on."""
     if {"api_key", "base_url"} & settings.model_fields_set:
         return None
     tier = TIER_OF_PLAN[plan]
     run.set("POLYGON_TIER", tier)
+    if "history_days" not in settings.model_fields_set:
+        run.set("HISTORY_DAYS", SANDBOX_HISTORY_DAYS)
     limit = settings.polygon_rate_limit or TIERS[Tier(tier)].calls_per_window
     url = run.start_sandbox(plan, limit=limit, window_s=settings.rate_window_seconds)
     say(f"no API key is set: prices come from the SANDBOX API at {url} (plan {plan});")

@@ -73,6 +73,7 @@ class Settings(BaseSettings):
     priority_assets: Annotated[tuple[str, ...], NoDecode] = ("XAUUSD", "EURUSD", "BTCUSD")
     queue_max_size: int = Field(1000, ge=1, le=1_000_000)
     history_days: int = Field(730, ge=1, le=3650)
+    """How far back 5-minute bars are wanted."""
     retry_max_attempts: int = Field(3, ge=0, le=100)
     retry_delay_seconds: float = Field(60, ge=0, le=86_400)
     aging_seconds: float = Field(1800, ge=0, le=30 * 86_400)

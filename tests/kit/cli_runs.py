@@ -103,4 +103,4 @@ class Cli:
 
     def environment(self, **more: str) -> dict[str, str]:
         kept = {name: os.environ[name] for name in KEPT if name in os.environ}
-        return {**kept, "PYTHONUNBUFFERED": "1", **self.env, **more}
+        return {**kept, "PYTHONUNBUFFERED": "1", "HISTORY_DAYS": "1", **self.env, **more}

@@ -225,6 +225,7 @@ def process_env(settings: Settings, tmp: Path, **more: str) -> dict[str, str]:
         "MASSIVE_API_KEY": settings.api_key.get_secret_value(),
         "POLYGON_BASE_URL": settings.base_url,
         "POLYGON_TIER": settings.polygon_tier.value,
+        "HISTORY_DAYS": str(settings.history_days),
         "REDIS_URL": settings.redis_url,
         "DATABASE_URL": settings.database_url,
         "RATE_WINDOW_SECONDS": str(settings.rate_window_seconds),
