@@ -24,6 +24,7 @@ from queueing.models import (
     Retry,
     Stats,
     Verdict,
+    split,
 )
 from queueing.policy import Policy
 from queueing.queue import PriorityQueue
@@ -61,5 +62,6 @@ __all__ = [
     "Retry",
     "Stats",
     "Verdict",
+    "split",
     "wake_drain",
 ]

@@ -38,7 +38,7 @@ class Outcome(StrEnum):
 class Death(StrEnum):
     """Why an item is in the dead letters, which decides when it may come back."""
 
-    TRANSIENT = "transient"  # retries spent: with the next request
+    TRANSIENT = "transient"  # retries spent: with the next request; after a rest that grows
     INVALID = "invalid"  # the provider does not know it: after a day
     POISON = "poison"  # workers died refreshing it alone: by hand only
 
@@ -79,6 +79,10 @@ class Item:
     batch: str | None = None
     version: int = 1
     wanted_priority: int | None = None
+    group: str | None = None
+    """It shares calls with items of this group only."""
+    deaths: int = 0
+    """How often its retries were spent since it was last refreshed."""
 
     @classmethod
     def from_reply(cls, raw: Mapping[str, Any]) -> "Item":
@@ -215,7 +219,7 @@ class BatchRecord:
             started_at_ms=int(head["started_at_ms"]),
             assets=tuple(head["assets"]),
             outcomes={
-                symbol: BatchOutcome(o["status"], o.get("error"), o.get("at_ms"))
+                symbol: BatchOutcome(o["status"], o.get("error") or None, o.get("at_ms"))
                 for symbol, o in read.items()
             },
             first_call_at_ms=first_call,
@@ -274,6 +278,8 @@ class GiveBack:
     error: str | None = None
     solo: bool = False
     """It shares no further call: to find out whose fault a failure is."""
+    group: str | None = None
+    """It shares calls with items of this group only; see `split`."""
 
 
 @dataclass(frozen=True)
@@ -289,6 +295,24 @@ Verdict = Done | Again | Retry | GiveBack | Bury
 """How one item of a call ends."""
 
 
+def split(claimed: Claimed, error: str) -> list[GiveBack]:
+    """Verdicts for a call that failed because of one of its items, and nobody knows which.
+
+    Each half goes on in calls of its own, so that the culprit is alone after log2(n) failures and
+    the others lose no attempt.
+    """
+    symbols = [item.symbol for item in claimed.items]
+    middle = (len(symbols) + 1) // 2
+    verdicts: list[GiveBack] = []
+    for half in (symbols[:middle], symbols[middle:]):
+        alone, group = len(half) == 1, f"{claimed.token.rpartition(':')[2]}-{len(verdicts)}"
+        verdicts += [
+            GiveBack(symbol, error=error, solo=alone, group=None if alone else group)
+            for symbol in half
+        ]
+    return verdicts
+
+
 @dataclass(frozen=True)
 class DeadLetter:
     """An item that will not run again by itself, or not soon."""
@@ -302,6 +326,8 @@ class DeadLetter:
     priority: int
     payload: dict[str, Any]
     version: int = 1
+    deaths: int = 0
+    """How often its retries were spent since it was last refreshed."""
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,11 @@ from redis import Redis
 from queueing.errors import InvalidRequest, LeaseLost
 from queueing.keys import Keys
 from queueing.models import (
+    Again,
     Batch,
     Claimed,
+    DeadLetter,
+    Death,
     Done,
     Enqueued,
     Hint,
@@ -64,6 +67,8 @@ class PriorityQueue(QueueView):
         lease_ms: int = 30_000,
         poison_after: int = 3,
         invalid_ms: int = _DAY_MS,
+        rest_ms: int = 300_000,
+        longest_rest_ms: int = 3_600_000,
         stream_max: int = 10_000,
         now_ms: int | None = None,
     ) -> None:
@@ -73,6 +78,10 @@ class PriorityQueue(QueueView):
         self.lease_ms = lease_ms
         self.poison_after = poison_after
         self.invalid_ms = invalid_ms
+        self.rest_ms = rest_ms
+        """An item that dies of spent retries twice, with no refresh between, rests so long; then
+        it has one attempt, and each further death doubles the rest up to `longest_rest_ms`."""
+        self.longest_rest_ms = longest_rest_ms
         self.stream_max = stream_max
 
     def enqueue(
@@ -83,7 +92,7 @@ class PriorityQueue(QueueView):
         revive: bool = False,
         batch: Batch | None = None,
     ) -> Enqueued:
-        """Asks for items, in the given order, in one step (beyond 250: in steps of 250).
+        """Asks for items, in the given order, in one step (beyond 100: in steps of 100).
 
         A symbol that is pending keeps the more urgent of both requests. `revive` also takes back
         dead ones that would otherwise rest. `batch` begins its record in the same step, once; if
@@ -127,7 +136,11 @@ class PriorityQueue(QueueView):
             max_size=self.max_size,
             version=self.item_version,
             revive=revive,
-            invalid_ms=self.invalid_ms,
+            rest={
+                "invalid_ms": self.invalid_ms,
+                "first_ms": self.rest_ms,
+                "longest_ms": self.longest_rest_ms,
+            },
             batch=batch,
         )
         if reply.get("exists"):
@@ -202,12 +215,13 @@ class PriorityQueue(QueueView):
         `answered`: an HTTP response came, so the call's permit ends one window from now at most.
         `sent`: the request may have left this machine; without an answer its permit then lasts
         one window from now at least. `failed`: True if the call failed for reasons that are not
-        its items', False if it showed that calls work (as any `Done` does), None if it shows
-        nothing. Failures in a row open the circuit breaker; while it is open, what would be
-        retried or buried as transient comes back unchanged.
+        its items', False if it showed that calls work (as `Done` and `Again` do), None if it shows
+        nothing. Failures of different items, with no success in between, open the circuit
+        breaker; calls under way then end with their items unchanged, where they would be retried
+        or buried as transient. The verdicts come in the order of the claim.
         Raises LeaseLost with the symbols that are no longer this claim's; the others are ended.
         """
-        if failed is None and any(isinstance(verdict, Done) for verdict in verdicts):
+        if failed is None and any(isinstance(verdict, Done | Again) for verdict in verdicts):
             failed = False
         reply = self._run(
             "end",
@@ -268,6 +282,19 @@ class PriorityQueue(QueueView):
     def wake(self) -> None:
         """Makes the waiting drain look up, whatever it waits for."""
         wake_drain(self.redis, self.keys, always=True)
+
+    def rests_until_ms(self, letter: DeadLetter) -> int | None:
+        """When a request may bring a dead letter back; None: only `revive` does."""
+        again = letter.deaths - 1
+        match letter.kind:
+            case Death.POISON:
+                return None
+            case Death.INVALID:
+                return letter.died_at_ms + self.invalid_ms
+            case Death.TRANSIENT if again > 0:
+                rest_ms: int = self.rest_ms << min(again - 1, 60)
+                return letter.died_at_ms + min(self.longest_rest_ms, rest_ms)
+        return letter.died_at_ms
 
     def drop_dead(self, symbols: Sequence[str]) -> int:
         """Removes dead letters; returns how many there were."""

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import Any, TypeVar
 
 from queueing.errors import InvalidRequest
@@ -21,7 +20,7 @@ from queueing.models import (
     read_payload,
 )
 
-MAX_STEP = 250
+MAX_STEP = 100
 """Items that one script handles at most: Redis serves nobody else meanwhile."""
 MAX_LEASE_MS = 600_000
 MAX_DELAY_MS = 24 * 3600 * 1000
@@ -91,7 +90,10 @@ def batch_args(batch: Batch, *, first: bool, last: bool) -> dict[str, Any]:
         "next_calls": batch.next_calls,
         "ttl_ms": batch.ttl_ms,
         "assets": list(batch.assets),
-        "outcomes": {symbol: asdict(outcome) for symbol, outcome in known.items()},
+        "outcomes": {
+            symbol: {"status": outcome.status, "error": outcome.error or ""}
+            for symbol, outcome in known.items()
+        },
         "last": last,
     }
 
@@ -118,13 +120,14 @@ def verdict_args(verdict: Verdict) -> dict[str, Any]:
                 "priority": checked_priority(priority),
                 "error": error[:_MAX_ERROR],
             }
-        case GiveBack(symbol, delay_ms, reason, solo):
+        case GiveBack(symbol, delay_ms, reason, solo, group):
             row = {
                 "symbol": symbol,
                 "verb": "give_back",
                 "delay_ms": checked_span("delay_ms", delay_ms, 0, MAX_DELAY_MS),
                 "error": reason and reason[:_MAX_ERROR],
                 "solo": solo or None,
+                "group": group,
             }
         case Bury(symbol, kind, error):
             row = {
@@ -150,6 +153,7 @@ def dead_letter(symbol: str, text: str | bytes | None) -> DeadLetter | None:
             priority=int(raw["priority"]),
             payload=read_payload(raw.get("payload")),
             version=int(raw.get("version") or 1),
+            deaths=int(raw.get("deaths") or 0),
         )
     except (ValueError, TypeError, KeyError, OverflowError):
         return None

@@ -33,9 +33,11 @@ def list_(json_: bool) -> None:
         letters = context.queue.dead()
         asked = _pending(context, [letter.symbol for letter in letters])
         now_ms = context.redis_now_ms()
-        rest_ms = context.queue.invalid_ms
+        rests = {letter.symbol: context.queue.rests_until_ms(letter) for letter in letters}
     if json_:
-        print_json([_document(letter, rest_ms, letter.symbol in asked) for letter in letters])
+        print_json(
+            [_document(x, rests[x.symbol], now_ms, asked=x.symbol in asked) for x in letters]
+        )
         return
     print_table(
         ["symbol", "kind", "died", ">attempts", ">crashes", "comes back", "reason"],
@@ -46,7 +48,9 @@ def list_(json_: bool) -> None:
                 clock(letter.died_at_ms, now_ms),
                 letter.attempts,
                 letter.crashes,
-                "queued again" if letter.symbol in asked else _comes_back(letter, now_ms, rest_ms),
+                "queued again"
+                if letter.symbol in asked
+                else _comes_back(rests[letter.symbol], now_ms),
                 letter.reason,
             )
             for letter in letters
@@ -55,16 +59,17 @@ def list_(json_: bool) -> None:
     )
 
 
-def _comes_back(letter: DeadLetter, now_ms: int, rest_ms: int) -> str:
-    until_ms = letter.died_at_ms + rest_ms
-    if letter.kind == "poison":
+def _comes_back(until_ms: int | None, now_ms: int) -> str:
+    if until_ms is None:
         return "by hand only"
-    if letter.kind == "invalid" and until_ms > now_ms:
+    if until_ms > now_ms:
         return f"with the next round after {clock(until_ms, now_ms)}"
     return "with the next round"
 
 
-def _document(letter: DeadLetter, rest_ms: int, asked: bool) -> dict[str, Any]:
+def _document(
+    letter: DeadLetter, until_ms: int | None, now_ms: int, *, asked: bool
+) -> dict[str, Any]:
     return {
         "symbol": letter.symbol,
         "kind": letter.kind,
@@ -73,7 +78,7 @@ def _document(letter: DeadLetter, rest_ms: int, asked: bool) -> dict[str, Any]:
         "attempts": letter.attempts,
         "crashes": letter.crashes,
         "priority": letter.priority,
-        "rests_until": iso(letter.died_at_ms + rest_ms) if letter.kind == "invalid" else None,
+        "rests_until": iso(until_ms) if until_ms and until_ms > now_ms else None,
         "by_hand_only": letter.kind == "poison",
         "queued_again": asked,
     }

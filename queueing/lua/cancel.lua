@@ -3,13 +3,13 @@
 -- args: symbols.
 -- Reads and writes: pending, leases, queue, delayed, items, quota, counters.
 -- Returns the number that were taken back.
-local cancelled = 0
+local cancelled = {}
 for _, symbol in ipairs(args.symbols) do
   if redis.call('SISMEMBER', PENDING, symbol) == 1 and not redis.call('ZSCORE', LEASES, symbol) then
-    forget(symbol)
-    cancelled = cancelled + 1
+    cancelled[#cancelled + 1] = symbol
   end
 end
+forget(cancelled)
 note_empty_queue()
-count('cancelled', cancelled)
-return cancelled
+count('cancelled', #cancelled)
+return #cancelled

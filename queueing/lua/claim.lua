@@ -1,4 +1,4 @@
--- needs: due epoch window grants order waiting
+-- needs: breaker due epoch window grants order waiting
 -- Takes the call that is free now and leases the most urgent item(s) to it, in one step.
 -- args: token (also the call id), lease_ms, max_items, poison_after, version (the newest that this worker knows),
 --   drain?, max_wait_ms?, idle_mark?
@@ -14,7 +14,9 @@ check_epoch(q, args.idle_mark)
 
 local function reply(fields, busy_now) return reply_to_drain(fields, q, args.drain, args.max_wait_ms, busy_now) end
 
-local heads, newer = known_heads(args.max_items, args.version)
+local probing = q.open_until > 0
+local heads, newer = known_heads(probing and #q.failed + 1 or args.max_items, args.version)
+if probing then heads = { choose_probe(heads, q) } end
 local first = heads[1]
 if not first and newer then -- nothing for this worker: it must neither wait for these nor turn in a circle
   stop_waiting(args.drain)
@@ -46,22 +48,26 @@ if critical then
 end
 redis.call('HDEL', QUOTA, 'critical_waits_since')
 
--- An item that was in a lease with others that expired goes alone, to find out which one kills workers.
-local taken = {}
-for i, head in ipairs(heads) do
-  if i == 1 or not head.item.solo then taken[#taken + 1] = head end
-  if i == 1 and head.item.solo then break end
+-- Items share a call with those of their group only; a solo one (it may kill workers) with none.
+local taken = { first }
+for i = 2, first.item.solo and 0 or #heads do
+  local item = heads[i].item
+  if not item.solo and item.group == first.item.group then taken[#taken + 1] = heads[i] end
 end
-local lease_until, items = now + args.lease_ms, {}
+local lease_until = now + args.lease_ms
+local items, symbols, leases, saved = {}, {}, {}, {}
 for i, head in ipairs(taken) do
   local item = head.item
   item.token, item.lease_size = args.token, #taken
-  redis.call('ZREM', QUEUE, head.symbol)
-  redis.call('ZADD', LEASES, ms(lease_until), head.symbol)
-  save_item(head.symbol, item)
+  symbols[i] = head.symbol
+  leases[2 * i - 1], leases[2 * i] = ms(lease_until), head.symbol
+  saved[2 * i - 1], saved[2 * i] = head.symbol, cjson.encode(item)
   item.symbol = head.symbol
   items[i] = item
 end
+call_many('ZREM', QUEUE, symbols)
+call_many('ZADD', LEASES, leases)
+call_many('HSET', ITEMS, saved)
 note_empty_queue()
 return reply({ status = 'granted', items = items, token = args.token, lease_until_ms = lease_until,
   send_by_ms = now + policy.send_ms }, true)

@@ -5,8 +5,9 @@
 --   verb done:      channel?, event?            (out of queue and dead letters; the event is published)
 --   verb again:     priority, channel?, event?  (a part is done: behind all of that band, a fresh item)
 --   verb retry:     delay_ms, priority, error   (counts an attempt; runs again later, with a new score)
---   verb give_back: delay_ms?, error?, solo?    (no attempt counted; the original score)
+--   verb give_back: delay_ms?, error?, solo?, group?  (no attempt counted; the original score)
 --   verb bury:      kind, error                 (into the dead letters, out of the dedup)
+--   the first verdict is that of the most urgent item;
 --   failed: the call failed for reasons that are not its items' (true), or showed that calls work (false); feeds the
 --   circuit breaker.
 -- Reads and writes: all keys but marks, waits.
@@ -14,19 +15,26 @@
 local q = quota_state()
 note_reservation(q)
 if args.sent then settle(args.token, args.answered) end
-local provider_away = judge_call(q, args.token, args.failed, args.verdicts[1] and args.verdicts[1].error)
+local leading = args.verdicts[1] or { symbol = '' }
+local provider_away = judge_call(q, args.token, args.failed, leading.symbol, leading.error)
 
-local lost, batches = {}, {}
-for _, row in ipairs(args.verdicts) do
-  local item = load_item(row.symbol)
+local symbols, lost, done, batches = {}, {}, {}, {}
+for i, row in ipairs(args.verdicts) do symbols[i] = row.symbol end
+local items = load_items(symbols)
+for i, row in ipairs(args.verdicts) do
+  local item = items[i]
   if item and item.token == args.token then
     if item.batch and not batches[item.batch] then -- one call, however many of its items are of this batch
       batches[item.batch] = true
       record_call(item.batch, args.granted_at_ms)
     end
+    if row.verb == 'done' then done[#done + 1] = row.symbol end
     end_item(row.symbol, item, row, provider_away, args.stream_max)
   else
     lost[#lost + 1] = row.symbol
   end
 end
+forget(done)
+forget_dead(done)
+if #done > 0 then count('completed', #done) end
 return reply_to_drain({ lost = lost }, q, args.drain, args.max_wait_ms)

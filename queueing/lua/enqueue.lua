@@ -1,7 +1,7 @@
 -- needs: batches grants requests waiting
 -- Asks for items. A pending one is only raised; a new one is bounded by max_size unless critical.
 -- args: items = [{symbol, payload, solo?}], priority, max_size, version, revive (dead ones too: asked by hand),
---   invalid_ms (how long an invalid one rests),
+--   rest = {invalid_ms, first_ms, longest_ms} (how long dead letters rest),
 --   batch? = {slot, planned_at_ms, next_at_ms, interval_ms, next_calls, ttl_ms, assets, outcomes = {symbol: {status,
 --     error?}}, what is known without a call}: begun with its first items; `last` says that these are the last
 -- Reads and writes: all keys but window, waits, marks, updates.
@@ -16,7 +16,7 @@ if batch then
   begin_record(batch)
 end
 local wish = { priority = args.priority, max_size = args.max_size, version = args.version, revive = args.revive,
-  invalid_ms = args.invalid_ms, slot = batch and batch.slot }
+  rest = args.rest, slot = batch and batch.slot }
 local results = {}
 for i, request in ipairs(args.items) do
   local what, detail = ask(request, wish)

@@ -5,6 +5,6 @@
 local in_use = permits_in_use()
 redis.call('UNLINK', WINDOW)
 redis.call('HDEL', QUOTA, 'blocked_until', 'blocked_ms', 'blocked_reason', 'hold_until', 'last_grant_at',
-  'failures', 'open_until', 'open_ms', 'open_since', 'open_reason', 'probe', 'probe_until')
+  'failed', 'probed', 'open_until', 'open_ms', 'open_since', 'open_reason', 'probe', 'probe_until')
 redis.call('HSET', QUOTA, 'epoch', server_epoch())
 return in_use

@@ -19,6 +19,6 @@ return cjson.encode({
   blocked_until_ms = q.blocked_until, blocked_reason = texts[1] or nil, batch_at_ms = q.batch_at,
   batch_calls = q.batch_calls, urgent = { urgent_at, urgent_reason }, background = { background_at, background_reason },
   waits_last_hour = redis.call('ZCOUNT', WAITS, ms(now - HOUR_MS), '+inf'),
-  breaker = { failures = q.failures, since_ms = open and tonumber(texts[2] or now) or 0,
+  breaker = { failures = #q.failed, since_ms = open and tonumber(texts[2] or now) or 0,
     probe_at_ms = open and math.max(q.open_until, q.probe_until) or 0, probing = q.probe_until > now,
     reason = texts[3] or nil } })

@@ -29,6 +29,7 @@ class ModelItem:
     attempts: int = 0
     crashes: int = 0
     solo: bool = False
+    deaths: int = 0
 
 
 @dataclass
@@ -39,7 +40,8 @@ class Model:
     max_size: int = 1000
     items: dict[str, ModelItem] = field(default_factory=dict)
     poison: set[str] = field(default_factory=set)
-    dead: set[str] = field(default_factory=set)
+    dead: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Of each item whose retries were spent since it was last refreshed: how often, and when."""
     permits: dict[str, int] = field(default_factory=dict)
     hold_ms: int = 0
     blocked_ms: int = 0
@@ -58,9 +60,12 @@ class Model:
             return self._raise(item, priority)
         if symbol in self.poison:
             return "dead"
+        deaths, died_ms = self.dead.get(symbol, (0, 0))
+        if deaths > 1 and now - died_ms < min(3_600_000, 300_000 * 2 ** (deaths - 2)):
+            return "dead"
         if priority != CRITICAL and len(self.items) >= self.max_size:
             return "refused"
-        self.items[symbol] = ModelItem(priority, next(self._order), now)
+        self.items[symbol] = ModelItem(priority, next(self._order), now, deaths=deaths)
         return "enqueued"
 
     def _raise(self, item: ModelItem, priority: int) -> str:
@@ -145,7 +150,12 @@ class Model:
         item = self.mine(symbol, token)
         if not item:
             return False
-        if verb in ("complete", "bury"):
+        if verb == "complete":
+            self.dead.pop(symbol, None)
+            del self.items[symbol]
+            return True
+        if verb == "bury" or (verb == "retry" and item.deaths):
+            self.dead[symbol] = (item.deaths + 1, now)
             del self.items[symbol]
             return True
         if verb == "again":
@@ -171,6 +181,7 @@ class Model:
         if everything:
             self.items.clear()
             self.poison.clear()
+            self.dead.clear()
             self.permits.clear()
             self.hold_ms = self.blocked_ms = self.last_grant_ms = 0
             self.slot_ms = self.interval_ms = self.batch_calls = 0

@@ -6,6 +6,7 @@ Five failures open it; probes come after 15 s, 30 s, 60 s, …, 300 s.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 from redis import Redis
@@ -23,6 +24,7 @@ from queueing import (
     Policy,
     Request,
     Retry,
+    split,
 )
 from tests.kit.queueing import CRITICAL, LOW, Kit, limited
 
@@ -138,24 +140,104 @@ def test_probes_come_ever_later_up_to_five_minutes(kit: Kit) -> None:
 
 
 def test_waiting_is_no_error_of_the_items(kit: Kit) -> None:
-    """A probe that fails, and calls that were under way, leave their items as they were."""
+    """The call that opened it, and calls that were under way, leave their items as they were."""
     late = kit.take()
     before = {s: kit.item(s)["score"] for s in SYMBOLS}
     open_it(kit)
-    opened_by = "S5"
-    assert kit.item(opened_by)["attempts"] == 0, "the failure that opened it"
     assert fail(kit, late).reason == "breaker"
-    kit.now_ms += FIRST_MS
-    probe = kit.take()
-    assert probe.items[0].symbol == "S0"
-    buried = [Bury(i.symbol, Death.TRANSIENT, "no answer") for i in probe.items]
-    kit.queue.end(probe, buried, answered=False, failed=True)
-    for symbol in ("S0", opened_by):
+    for symbol in ("S0", "S5"):
         item = kit.item(symbol)
         assert (item["attempts"], item["score"]) == (0, before[symbol])
         assert item["last_error"] == "no answer"
         assert kit.where(symbol) == {"queue", "items", "pending"}
     assert kit.item("S1")["attempts"] == 1, "failures before it opened count"
+
+
+def test_one_item_alone_opens_nothing(kit: Kit) -> None:
+    """However often it fails, and whatever goes well or says nothing in between."""
+    for _ in range(20):
+        kit.put("BAD", at=CRITICAL)
+        claimed = kit.take()
+        kit.queue.end(claimed, [GiveBack("BAD", error="500")], answered=True, failed=True)
+    now = kit.limiter.status().breaker
+    assert (now.open, now.failures) == (False, 1)
+
+
+@pytest.mark.parametrize("most", [1, 250])
+def test_a_probe_that_fails_is_charged_to_its_item_and_the_next_is_another(
+    kit: Kit, most: int
+) -> None:
+    open_it(kit)
+    probed = []
+    for _ in range(16):
+        kit.now_ms += probe_in_ms(kit)
+        kit.put("BAD", "WORSE", at=CRITICAL)  # as each batch does: neither waits for its delay
+        probe = kit.take(max_items=most)
+        probed.append(probe.items[0].symbol)
+        assert len(probe.items) == 1
+        fail(kit, probe)
+    assert probed[:2] == ["BAD", "WORSE"]
+    assert len(set(probed[:9])) == 9, "those that have not failed come first"
+    assert all(one != other for one, other in pairwise(probed))
+    for symbol in ("BAD", "WORSE"):
+        assert kit.item(symbol)["attempts"] == probed.count(symbol) > 1
+
+
+def test_the_only_item_is_probed_again_and_spends_its_attempts(connection: Redis) -> None:
+    kit = Kit(connection, Policy(limit=None, breaker_after=1))
+    kit.put("ONLY", at=CRITICAL)
+    fail(kit, kit.take())
+    for attempts in (0, 1, 2):
+        kit.now_ms += probe_in_ms(kit)
+        kit.put("ONLY", at=CRITICAL)
+        probe = kit.take()
+        assert probe.items[0].attempts == attempts
+        fail(kit, probe)
+    kit.now_ms += probe_in_ms(kit)
+    kit.put("ONLY", at=CRITICAL)
+    probe = kit.take()
+    kit.queue.end(probe, [Bury("ONLY", Death.TRANSIENT, "500")], answered=True, failed=True)
+    assert kit.where("ONLY") == {"dead", "dead_items"}
+
+
+def test_a_poisonous_item_at_the_head_does_not_keep_the_breaker_open(kit: Kit) -> None:
+    kit.put("BAD", at=CRITICAL)
+    open_it(kit)
+    kit.now_ms += probe_in_ms(kit)
+    first = kit.take()
+    fail(kit, first)
+    kit.put("BAD", at=CRITICAL)
+    kit.now_ms += probe_in_ms(kit)
+    second = kit.take()
+    assert second.items[0].symbol != first.items[0].symbol
+    kit.queue.end(second, [Done(second.items[0].symbol)], answered=True)
+    assert not kit.limiter.status().breaker.open
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 250])
+def test_a_shared_call_is_split_until_the_culprit_is_alone(connection: Redis, count: int) -> None:
+    kit = Kit(connection, Policy(limit=None, aging_ms=0))
+    names = [f"N{number:03}" for number in range(count)]
+    for bad in {names[0], names[count // 2], names[-1]}:
+        kit.put(*names)
+        failures = 0
+        while True:
+            claimed = kit.take(max_items=250)
+            asked = [item.symbol for item in claimed.items]
+            if asked == [bad]:
+                break
+            if bad in asked:
+                failures += 1
+                kit.queue.end(claimed, split(claimed, "500"), answered=True, failed=True)
+            else:
+                kit.queue.end(claimed, [Done(s) for s in asked], answered=True)
+        assert failures <= (count - 1).bit_length()
+        assert claimed.items[0].attempts == 0, "sharing a call with a failure is no attempt"
+        kit.queue.end(claimed, [Done(bad)], answered=True)
+        while isinstance(left := kit.queue.claim(max_items=250), Claimed):
+            kit.queue.end(left, [Done(item.symbol) for item in left.items], answered=True)
+        assert kit.queue.size == 0
+        assert not kit.limiter.status().breaker.open
 
 
 def test_what_the_provider_does_not_know_is_buried_all_the_same(kit: Kit) -> None:

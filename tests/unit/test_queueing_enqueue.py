@@ -173,6 +173,35 @@ def test_each_kind_of_death_has_its_own_way_back(kit: Kit, kind: Death) -> None:
     assert kit.put("A") == ["enqueued" if kind == Death.INVALID else "dead"]
 
 
+def test_an_item_that_keeps_dying_rests_ever_longer_with_one_attempt_each(kit: Kit) -> None:
+    """So that one that the provider cannot serve costs a handful of calls a day."""
+    kit.put("BAD", at=CRITICAL)
+    kit.queue.end(kit.take(), [Bury("BAD", Death.TRANSIENT, "500")], answered=True)
+    calls, rests = 0, []
+    for _ in range(24 * 60 // 5):  # a batch every five minutes of a day
+        asked = kit.put("BAD", at=CRITICAL)
+        (letter,) = kit.queue.dead()
+        until = kit.queue.rests_until_ms(letter)
+        assert until is not None
+        assert asked == ["dead" if until > kit.now_ms else "enqueued"]
+        if asked == ["enqueued"]:
+            calls += 1
+            claimed = kit.take()
+            back = Retry("BAD", 60_000, LOW, "500")
+            kit.queue.end(claimed, [back], answered=True)
+            (letter,) = kit.queue.dead()
+            rests.append((kit.queue.rests_until_ms(letter) or 0) - kit.now_ms)
+        kit.now_ms += 300_000
+    minutes = [rest // 60_000 for rest in rests]
+    assert (minutes[:6], set(minutes[6:]), calls) == ([5, 10, 20, 40, 60, 60], {60}, 27)
+    kit.now_ms += 3_600_000
+    kit.put("BAD", at=CRITICAL)
+    kit.queue.end(kit.take(), [_done("BAD")], answered=True)
+    kit.put("BAD")
+    kit.queue.end(kit.take(), [Retry("BAD", 0, LOW, "500")], answered=True)
+    assert "queue" in kit.where("BAD"), "a refresh in between forgives"
+
+
 @pytest.mark.parametrize("kind", list(Death))
 def test_revive_brings_back_any_dead_item_by_hand(kit: Kit, kind: Death) -> None:
     kit.put("A", at=LOW)

@@ -52,10 +52,16 @@ local function batch_is_enqueued(slot) return redis.call('HEXISTS', RECORDS, slo
 local function begin_record(batch)
   if redis.call('HSETNX', RECORDS, batch.slot, cjson.encode({
     planned_at_ms = batch.planned_at_ms, started_at_ms = now, assets = batch.assets })) == 0 then return end
-  redis.call('HSET', RECORDS, batch.slot .. ':open', #batch.assets)
+  local known, outcomes = 0, {}
+  for symbol, outcome in pairs(batch.outcomes) do
+    known = known + 1
+    outcome.at_ms = now
+    outcomes[2 * known - 1], outcomes[2 * known] = batch.slot .. ':outcome:' .. symbol, cjson.encode(outcome)
+  end
+  call_many('HSET', RECORDS, outcomes)
+  redis.call('HSET', RECORDS, batch.slot .. ':open', #batch.assets - known)
   drop_old_records(batch.ttl_ms)
   redis.call('ZADD', BATCHES, ms(batch.planned_at_ms), batch.slot)
   for _, key in ipairs({ RECORDS, BATCHES }) do redis.call('PEXPIRE', key, ms(batch.ttl_ms)) end
-  for symbol, outcome in pairs(batch.outcomes) do record_outcome(batch.slot, symbol, outcome.status, outcome.error) end
-  end_record_if_done(batch.slot, tonumber(redis.call('HGET', RECORDS, batch.slot .. ':open')))
+  end_record_if_done(batch.slot, #batch.assets - known)
 end

@@ -1,33 +1,43 @@
 -- needs: items
 -- The dead letters: what goes there, and what stays there.
 local function bury_item(symbol, item, kind, reason)
-  forget(symbol)
+  forget({ symbol })
   redis.call('ZADD', DEAD, ms(now), symbol)
   redis.call('HSET', DEAD_ITEMS, symbol, cjson.encode({
     kind = kind, reason = reason, died_at_ms = now, attempts = item.attempts,
     crashes = item.crashes, priority = item.priority, payload = item.payload, version = item.version,
+    deaths = item.deaths, solo = item.solo,
   }))
   count('buried:' .. kind)
 end
 
 -- A symbol whose item cannot be read must not hold up the others; the next request makes a new one.
 local function discard(symbol)
-  if redis.call('HEXISTS', ITEMS, symbol) == 0 then return forget(symbol) end
+  if redis.call('HEXISTS', ITEMS, symbol) == 0 then return forget({ symbol }) end
   local unknown = { attempts = 0, crashes = 0, priority = LOWEST, payload = '{}' }
   bury_item(symbol, unknown, 'transient', 'its entry in Redis was unreadable')
 end
 
--- Why a dead symbol stays dead when it is asked for; nil: it may live again.
-local function still_dead(symbol, invalid_ms)
+local function read_dead(symbol)
   local raw = redis.call('HGET', DEAD_ITEMS, symbol)
-  if not raw then return nil end
-  local read, dead = pcall(cjson.decode, raw)
-  if not read or type(dead) ~= 'table' then return nil end
-  if dead.kind == 'poison' then return 'poison: ' .. dead.reason end
-  if dead.kind == 'invalid' and now - dead.died_at_ms < invalid_ms then return 'invalid: ' .. dead.reason end
+  local read, dead = pcall(cjson.decode, raw or '')
+  return read and type(dead) == 'table' and dead or {}
 end
 
-local function forget_dead(symbol)
-  redis.call('HDEL', DEAD_ITEMS, symbol)
-  return redis.call('ZREM', DEAD, symbol)
+-- Why a dead letter stays dead when it is asked for; nil: it may live again. rest: invalid_ms; first_ms, which doubles
+-- with each death that no refresh came between, up to longest_ms. The first transient death costs no rest.
+local function still_dead(dead, rest)
+  local rest_ms = 0
+  if dead.kind == 'poison' then rest_ms = math.huge end
+  if dead.kind == 'invalid' then rest_ms = rest.invalid_ms end
+  local again = (tonumber(dead.deaths) or 0) - 1
+  if dead.kind == 'transient' and again > 0 then
+    rest_ms = math.min(rest.longest_ms, rest.first_ms * 2 ^ (again - 1))
+  end
+  if rest_ms > now - (tonumber(dead.died_at_ms) or 0) then return dead.kind .. ': ' .. tostring(dead.reason) end
+end
+
+local function forget_dead(symbols)
+  call_many('HDEL', DEAD_ITEMS, symbols)
+  call_many('ZREM', DEAD, symbols)
 end

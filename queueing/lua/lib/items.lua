@@ -13,6 +13,17 @@ end
 
 local function load_item(symbol) return read_item(redis.call('HGET', ITEMS, symbol)) end
 
+-- The items of the symbols; false for one that cannot be read.
+local function load_items(symbols)
+  local items = {}
+  for from = 1, #symbols, 1000 do
+    for _, raw in ipairs(redis.call('HMGET', ITEMS, unpack(symbols, from, math.min(from + 999, #symbols)))) do
+      items[#items + 1] = read_item(raw) or false
+    end
+  end
+  return items
+end
+
 local function save_item(symbol, item) redis.call('HSET', ITEMS, symbol, cjson.encode(item)) end
 
 -- A score of its own: strictly rising by 1/128 ms, so that order of arrival holds within one millisecond.
@@ -54,11 +65,11 @@ local function end_lease(symbol, item)
   item.token, item.lease_size = nil, nil
 end
 
--- Forgets a pending symbol altogether.
-local function forget(symbol)
-  redis.call('ZREM', QUEUE, symbol)
-  redis.call('ZREM', DELAYED, symbol)
-  redis.call('ZREM', LEASES, symbol)
-  redis.call('SREM', PENDING, symbol)
-  redis.call('HDEL', ITEMS, symbol)
+-- Forgets pending symbols altogether.
+local function forget(symbols)
+  call_many('ZREM', QUEUE, symbols)
+  call_many('ZREM', DELAYED, symbols)
+  call_many('ZREM', LEASES, symbols)
+  call_many('SREM', PENDING, symbols)
+  call_many('HDEL', ITEMS, symbols)
 end

@@ -35,9 +35,7 @@ local function in_order(n, skip)
   for priority = CRITICAL, LOWEST do
     bands[#bands + 1] = read_band(priority, skip and skip[priority] or 0, n)
   end
-  local function before(a, b)
-    return a.urgency < b.urgency or (a.urgency == b.urgency and a.since < b.since)
-  end
+  local function before(a, b) return a.urgency < b.urgency or (a.urgency == b.urgency and a.since < b.since) end
   while #heads < n do
     local best
     for _, band in ipairs(bands) do

@@ -22,4 +22,10 @@ local now = read_clock()
 -- Numbers leave Lua as strings: tostring and .. keep 14 digits only.
 local function ms(number) return string.format('%.0f', number) end
 local function exact(number) return string.format('%.17g', number) end
+-- One command with many arguments, in parts: Lua passes some thousand at most.
+local function call_many(command, key, arguments)
+  for from = 1, #arguments, 1000 do
+    redis.call(command, key, unpack(arguments, from, math.min(from + 999, #arguments)))
+  end
+end
 local function count(name, by) redis.call('HINCRBY', COUNTERS, name, by or 1) end

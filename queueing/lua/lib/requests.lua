@@ -1,6 +1,6 @@
 -- needs: items dead
 -- What a request for an item does. `wish` is what all requests of one call share: priority, max_size, version,
--- revive, invalid_ms, slot? (of the batch that asks).
+-- revive, rest, slot? (of the batch that asks).
 local function queue_now(symbol, item)
   redis.call('ZREM', DELAYED, symbol)
   put_in_queue(symbol, item, now)
@@ -40,17 +40,18 @@ local function ask(request, wish)
   if redis.call('SISMEMBER', PENDING, symbol) == 1 then
     local item = load_item(symbol)
     if item then return raise(symbol, item, wish) end
-    forget(symbol) -- an item that somebody deleted or damaged must not block its symbol
+    forget({ symbol }) -- an item that somebody deleted or damaged must not block its symbol
   end
-  local dead = not wish.revive and still_dead(symbol, wish.invalid_ms)
-  if dead then return 'dead', dead end
+  local dead = read_dead(symbol)
+  local why = not wish.revive and still_dead(dead, wish.rest)
+  if why then return 'dead', why end
   if wish.priority ~= CRITICAL and redis.call('SCARD', PENDING) >= wish.max_size then
     count('refused')
     return 'refused', 'the queue is full (' .. ms(wish.max_size) .. ')'
   end
   local item = {
     payload = request.payload, priority = wish.priority, enqueued_at_ms = now, attempts = 0, crashes = 0,
-    solo = request.solo, score = next_score(wish.priority), version = wish.version, batch = wish.slot,
+    solo = request.solo or dead.solo, deaths = not wish.revive and dead.deaths or nil, score = next_score(wish.priority), version = wish.version, batch = wish.slot,
   }
   redis.call('SADD', PENDING, symbol)
   save_item(symbol, item)

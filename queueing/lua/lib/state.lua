@@ -1,7 +1,7 @@
 -- The state of the quota, read in one look.
-local TEXTS = { 'epoch', 'probe' }
+local TEXTS = { 'epoch', 'probe', 'probed', 'failed' }
 local NUMBERS = { 'hold_until', 'blocked_until', 'blocked_ms', 'last_grant_at', 'batch_at', 'batch_interval',
-  'batch_calls', 'ready_since', 'reserved_until', 'failures', 'open_until', 'open_ms', 'probe_until', 'closed_at' }
+  'batch_calls', 'ready_since', 'reserved_until', 'open_until', 'open_ms', 'probe_until', 'closed_at' }
 local LONGEST_PROBE_MS = 600000 -- the longest lease
 
 -- The furthest that a permit can last: sent at the last moment, then a whole window.
@@ -12,13 +12,14 @@ local function read_fields()
   for _, name in ipairs(TEXTS) do fields[#fields + 1] = name end
   for _, name in ipairs(NUMBERS) do fields[#fields + 1] = name end
   for i, value in ipairs(redis.call('HMGET', QUOTA, unpack(fields))) do
-    q[fields[i]] = i <= #TEXTS and value or tonumber(value or 0)
+    if i <= #TEXTS then q[fields[i]] = value else q[fields[i]] = tonumber(value or 0) end
   end
   return q
 end
 
 local function quota_state()
   local q = read_fields()
+  q.failed = q.failed and cjson.decode(q.failed) or {} -- the items of failed calls since the last success
   -- A clock that stepped back must not hold us longer than the longest hold there is.
   local function at_most(name, ahead_ms)
     if q[name] > now + ahead_ms then q[name], q.stepped_back = now + ahead_ms, true end

@@ -6,16 +6,15 @@ local function publish(row, stream_max)
   redis.call('PUBLISH', row.channel, row.event)
 end
 
+-- The caller forgets the symbols that this is done for, all of them together.
 local function finish(symbol, item, row, stream_max)
-  forget(symbol)
-  forget_dead(symbol)
   record_outcome(item.batch, symbol, 'updated')
-  count('completed')
   publish(row, stream_max)
 end
 
 local function bury(symbol, item, row)
   item.attempts = item.attempts + 1
+  if row.kind == 'transient' then item.deaths = (item.deaths or 0) + 1 end
   record_outcome(item.batch, symbol, 'failed', row.error)
   bury_item(symbol, item, row.kind, row.error)
 end
@@ -31,7 +30,8 @@ local function come_back(symbol, item, delay_ms)
 end
 
 local function go_on(symbol, item, row, stream_max)
-  item.attempts, item.crashes, item.last_error = 0, 0, nil
+  item.attempts, item.crashes, item.last_error, item.deaths = 0, 0, nil, nil
+  forget_dead({ symbol })
   item.priority, item.score, item.enqueued_at_ms = row.priority, next_score(row.priority), now
   count('continued')
   publish(row, stream_max)
@@ -39,6 +39,8 @@ local function go_on(symbol, item, row, stream_max)
 end
 
 local function retry(symbol, item, row)
+  -- One that died before, and was never refreshed since, has no more than one attempt.
+  if item.deaths then return bury(symbol, item, { kind = 'transient', error = row.error }) end
   item.attempts = item.attempts + 1
   item.crashes = 0 -- a worker lived through the whole of it: earlier deaths had another cause
   item.priority, item.score = row.priority, next_score(row.priority)
@@ -49,6 +51,7 @@ end
 
 local function give_back(symbol, item, row)
   item.solo = row.solo or item.solo
+  item.group = row.group or item.group
   count('given_back')
   come_back(symbol, item, row.delay_ms or 0)
 end
@@ -56,9 +59,9 @@ end
 -- provider_away: while the circuit breaker is open an item comes back as it was, as waiting for the provider is no
 -- error of its own.
 local function end_item(symbol, item, row, provider_away, stream_max)
+  if row.verb == 'done' then return finish(symbol, item, row, stream_max) end
   if row.error then item.last_error = row.error end
   end_lease(symbol, item)
-  if row.verb == 'done' then return finish(symbol, item, row, stream_max) end
   if row.verb == 'again' then return go_on(symbol, item, row, stream_max) end
   if provider_away and (row.verb == 'retry' or row.kind == 'transient') then return give_back(symbol, item, {}) end
   if row.verb == 'bury' then return bury(symbol, item, row) end
