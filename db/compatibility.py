@@ -1,7 +1,8 @@
-"""Do tables that exist already fit? Looked at before a migration touches anything.
+"""Whether existing tables fit, checked before a migration touches anything.
 
-Users bring their own trading.symbols and sometimes the others. Missing columns are added by the
-migrations; what cannot be repaired by adding is reported here, with the remedy.
+Users bring their own trading.symbols and sometimes the others. Migrations add missing columns; what
+adding cannot repair is reported here, with the remedy. Rules that refuse single rows are no
+obstacle: `db.warnings` tells them.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ _COLUMNS: Mapping[str, Mapping[str, Sequence[str]]] = {
     },
 }
 
-# A column that only the user's program would have put there, by relation.
+# Columns that assetq cannot add: only the user's program knows their values.
 _INDISPENSABLE: Mapping[str, Sequence[str]] = {
     "trading.symbols": ("id", "symbol"),
     "data_sources.api_providers": ("id", "code"),

@@ -1,5 +1,5 @@
--- data_sources: who delivers (api_providers), how far each symbol is (data_sync_status), and one
--- row per API call (api_calls, the audit: see db/calls.py for how long rows are kept).
+-- data_sources: the providers (api_providers), the newest outcome of each symbol (data_sync_status),
+-- and one row per API call (api_calls, the audit: db/calls.py bounds it).
 
 DO $assetq$
 DECLARE

@@ -220,7 +220,7 @@ BEGIN
         SELECT * FROM (VALUES
             ('market_data.ohlcv_5m', 'assetq: 5-minute bars. Whether a day is complete: market_data.coverage.'),
             ('market_data.ohlcv_1d', 'assetq: the provider''s daily bars. Of 5-minute bars: ohlcv_1d_utc.'),
-            ('data_sources.api_providers', 'assetq: who delivers.'),
+            ('data_sources.api_providers', 'assetq: the providers of data.'),
             ('data_sources.data_sync_status', 'assetq: how the newest refresh of each symbol went.'),
             ('data_sources.api_calls', 'assetq: one row per API call, the audit of the quota.'),
             ('assetq.migrations', 'assetq: the migrations applied.')

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 import psycopg
@@ -11,13 +13,16 @@ import pytest
 
 from db.calls import CallLog
 from db.connection import Connection, connect
+from db.coverage import Asked, CoverageRepository
 from db.errors import PermissionMissing
 from db.migrate import migrate, pending_on
+from db.probe import can_store
 from db.providers import ProviderRepository
 from db.queries import sql
 from db.refresh import RefreshWriter
 from db.symbols import SymbolRepository
-from tests.kit.db_data import CRITICAL, ETH, bar, call, refresh, run
+from db.warnings import warnings
+from tests.kit.db_data import CRITICAL, ETH, NOON, bar, call, one, refresh, run
 
 
 @pytest.fixture
@@ -40,12 +45,22 @@ def test_it_does_the_daily_work(worker: Connection) -> None:
     writer, symbols = RefreshWriter(worker), SymbolRepository(worker)
     assert pending_on(worker) == []
     assert ProviderRepository(worker).swap_last_active() is None
-    for observed_at_ms in (1_000, 2_000):
-        item = refresh("XAUUSD", bars=[bar()])
+    granted_at_ms = int((NOON + timedelta(hours=2)).timestamp() * 1000)
+    for observed_at_ms in (granted_at_ms, granted_at_ms + 1_000):
+        asked = Asked(NOON, NOON + timedelta(hours=1))
+        item = replace(refresh("XAUUSD", bars=[bar()]), asked=asked, daily=[bar()])
         result = writer.write(observed_at_ms, call(), [item], [("EURUSD", "no data")])
         assert result.changed == ("XAUUSD",)
     assert [asset.symbol for asset in symbols.stalest()] == ["BTCUSD", "EURUSD", "XAUUSD"]
     assert CallLog(worker).prune(0) == 1
+    coverage = CoverageRepository(worker)
+    assert coverage.newest_holes(["XAUUSD"], NOON.date(), NOON.date(), now=NOON)
+    assert [day.bars for day in coverage.days("XAUUSD", NOON.date(), NOON.date())] == [1]
+    coverage.record_closed(["XAUUSD"], [NOON.date()], at=NOON + timedelta(days=9))
+    assert can_store(worker) is None
+    assert warnings(worker) == []
+    price = "SELECT price FROM trading.latest_prices WHERE symbol = 'XAUUSD'"
+    assert float(one(worker, price)) == 2650.1
 
 
 @pytest.mark.parametrize(

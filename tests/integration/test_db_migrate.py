@@ -60,7 +60,7 @@ def test_a_missing_migration_is_told(database_url: str) -> None:
 
 
 def test_every_migration_may_run_twice(migrated_url: str) -> None:
-    """A crash between a migration and its entry in the books runs it again."""
+    """The files are idempotent, whatever the bookkeeping has lost."""
     run(migrated_url, "DELETE FROM assetq.migrations")
     assert migrate(migrated_url) == ALL
 

@@ -343,7 +343,7 @@ def test_concurrent_writers_in_opposite_orders_do_not_deadlock(
     assert not any(thread.is_alive() for thread in threads)
 
 
-def test_a_row_held_by_somebody_else_is_busy_and_can_be_tried_again(
+def test_a_row_that_another_session_holds_is_busy_and_can_be_tried_again(
     connection: Connection, migrated_url: str
 ) -> None:
     with connect(migrated_url, lock_timeout_s=0.1) as impatient, connection.transaction():
