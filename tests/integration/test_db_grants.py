@@ -54,7 +54,8 @@ def test_it_does_the_daily_work(worker: Connection) -> None:
     assert [asset.symbol for asset in symbols.stalest()] == ["BTCUSD", "EURUSD", "XAUUSD"]
     assert CallLog(worker).prune(0) == 1
     coverage = CoverageRepository(worker)
-    assert coverage.newest_holes(["XAUUSD"], NOON.date(), NOON.date(), now=NOON)
+    later = NOON + timedelta(days=1)
+    assert coverage.newest_holes(["XAUUSD"], NOON.date(), NOON.date(), now=later)
     assert [day.bars for day in coverage.days("XAUUSD", NOON.date(), NOON.date())] == [1]
     coverage.record_closed(["XAUUSD"], [NOON.date()], at=NOON + timedelta(days=9))
     assert can_store(worker) is None
