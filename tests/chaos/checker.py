@@ -224,7 +224,7 @@ def _any_waits(e: Evidence, symbol: str) -> bool:
 def batches_complete(e: Evidence) -> Iterator[str]:
     """Each asset of a batch has an outcome, is in a later batch, or still waits in this one."""
     batches = e.redis["batches"]
-    slots = sorted(batches, key=lambda slot: batches[slot].get("planned_at_ms", 0))
+    slots = sorted(batches, key=lambda slot: _begun_ms(e, batches[slot]))
     later: set[str] = set()
     for slot in reversed(slots):
         record = e.redis["batches"][slot]
@@ -247,6 +247,16 @@ def batches_complete(e: Evidence) -> Iterator[str]:
         later |= set(assets)
     if not slots:
         yield "no batch was begun"
+
+
+def _begun_ms(e: Evidence, record: Row) -> float:
+    """When a batch began by this machine's clock, though that of Redis was ahead."""
+    begun_ms = float(record.get("started_at_ms", 0))
+    by_clock_ms = begun_ms - e.rules.clock_step_s * 1000
+    ahead = ((since, until) for since, until, kind, _ in e.troubles if kind == "redis clock")
+    if any(since <= by_clock_ms <= until + _STARTING_MS for since, until in ahead):
+        return by_clock_ms
+    return begun_ms
 
 
 def _load(text: str) -> Any:

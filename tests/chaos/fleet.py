@@ -16,6 +16,8 @@ from local.servers.programs import read_procfile
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = sys.executable
+STARTING_S = 10.0
+"""For that long, on two busy cores, a process has nothing in hand and may end by the signal."""
 END_WITHIN_S = 25.0
 """What Heroku leaves a process between SIGTERM and SIGKILL, and a little less."""
 
@@ -46,8 +48,10 @@ class Fleet:
         if web:
             self._commands[self.WEB] = procfile("web")
         self._processes = {n: self._start(command) for n, command in self._commands.items()}
-        self._sessions = {process.pid for process in self._processes.values()}
+        self._began_s = {p.pid: time.monotonic() for p in self._processes.values()}
         self._leaving: list[tuple[float, Process]] = []
+        self._beginners: set[int] = set()
+        """Process ids that got SIGTERM while they were starting."""
         self._frozen: set[int] = set()
         self.late: list[str] = []
         """Processes that were not done, with exit code 0, within 25 s of their SIGTERM."""
@@ -68,7 +72,7 @@ class Fleet:
 
     def _again(self, number: int, log: IO[bytes] | None = None) -> None:
         self._processes[number] = self._start(self._commands[number], log)
-        self._sessions.add(self._processes[number].pid)
+        self._began_s[self._processes[number].pid] = time.monotonic()
 
     @property
     def frozen(self) -> set[int]:
@@ -105,7 +109,7 @@ class Fleet:
         must be 0, within 25 s."""
         process = self._processes[number]
         self.thaw([process.pid, *self.horses(number)])
-        process.send_signal(signal.SIGTERM)
+        self._send_sigterm(process)
         self._leaving.append((time.monotonic() + END_WITHIN_S, process))
         self._again(number, log)
 
@@ -145,7 +149,7 @@ class Fleet:
         try:
             self._end(list(self._processes.values()))
         finally:
-            for session in self._sessions:
+            for session in self._began_s:
                 for pid in session_members(session):
                     send(pid, signal.SIGKILL)
             self._log.close()
@@ -153,10 +157,15 @@ class Fleet:
     def _end(self, processes: list[Process]) -> None:
         self.thaw()
         for process in processes:
-            process.send_signal(signal.SIGTERM)
+            self._send_sigterm(process)
         deadline = time.monotonic() + END_WITHIN_S
         for process in [*processes, *(process for _, process in self._leaving)]:
             self._ended(process, max(0.0, deadline - time.monotonic()))
+
+    def _send_sigterm(self, process: Process) -> None:
+        if time.monotonic() - self._began_s[process.pid] < STARTING_S:
+            self._beginners.add(process.pid)
+        process.send_signal(signal.SIGTERM)
 
     def _ended(self, process: Process, within_s: float) -> None:
         """Notes how it took its SIGTERM."""
@@ -170,7 +179,7 @@ class Fleet:
                 send(pid, signal.SIGKILL)
             process.wait()
         else:
-            if code:
+            if code and not (code == -signal.SIGTERM and process.pid in self._beginners):
                 self.late.append(f"{name} ended with {code} after SIGTERM")
 
 
