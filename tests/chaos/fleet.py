@@ -16,7 +16,7 @@ from local.servers.programs import read_procfile
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = sys.executable
-STARTING_S = 10.0
+BEGINNER_S = 10.0
 """For that long, on two busy cores, a process has nothing in hand and may end by the signal."""
 END_WITHIN_S = 25.0
 """What Heroku leaves a process between SIGTERM and SIGKILL, and a little less."""
@@ -163,7 +163,7 @@ class Fleet:
             self._ended(process, max(0.0, deadline - time.monotonic()))
 
     def _send_sigterm(self, process: Process) -> None:
-        if time.monotonic() - self._began_s[process.pid] < STARTING_S:
+        if time.monotonic() - self._began_s[process.pid] < BEGINNER_S:
             self._beginners.add(process.pid)
         process.send_signal(signal.SIGTERM)
 

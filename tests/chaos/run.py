@@ -170,20 +170,9 @@ def chaos(arguments: argparse.Namespace, place: Town, assets: list[Asset]) -> tu
     fleet = Fleet(place.env, arguments.workers, arguments.log, seed=arguments.seed, web=True)
     others = sorted(set(pairs.items()) - set(CRITICAL) - {POISONOUS})
     client = Client(place.valkey.url, others, POISONOUS, seed=arguments.seed)
-    watch, health = (
-        LeaseWatch(place.valkey.url, place.settings.lease_ms),
-        HealthWatch(place.web_url),
-    )
-    hand = Hand(
-        fleet,
-        place.valkey,
-        place.postgres,
-        place.redis_road,
-        place.postgres_road,
-        Outside(place.valkey, place.database_url, tuple(pairs)[: len(pairs) // 4]),
-        frozen_s=place.settings.lease_ms / 1000 + 2,
-        die=random.Random(arguments.seed),
-    )
+    watch = LeaseWatch(place.valkey.url, place.settings.lease_ms)
+    health = HealthWatch(place.web_url)
+    hand = hand_on(place, fleet, list(pairs), arguments.seed)
     began_ms = now_ms()
     try:
         with running(watch, health):
@@ -208,6 +197,20 @@ def chaos(arguments: argparse.Namespace, place: Town, assets: list[Asset]) -> tu
         "health": health.readings,
     }
     return collect(arguments, place, pairs, found), hand
+
+
+def hand_on(place: Town, fleet: Fleet, symbols: list[str], seed: int) -> Hand:
+    """A hand that reaches everything; a quarter of the rows may get locked."""
+    return Hand(
+        fleet,
+        place.valkey,
+        place.postgres,
+        place.redis_road,
+        place.postgres_road,
+        Outside(place.valkey, place.database_url, tuple(symbols[: len(symbols) // 4])),
+        frozen_s=place.settings.lease_ms / 1000 + 2,
+        die=random.Random(seed),
+    )
 
 
 def collect(

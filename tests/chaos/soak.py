@@ -16,6 +16,9 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -63,24 +66,45 @@ def judge(times: list[float], limit: int, window_s: float) -> tuple[int, int, fl
 
 def soak(arguments: argparse.Namespace, folder: Path) -> Findings:
     """One whole run."""
-    valkey, postgres = ValkeyServer(folder / "valkey"), PostgresServer(folder / "postgres")
-    valkey.start()
-    postgres.start()
-    url = postgres.ensure_database()
-    migrate(url)
-    with connect(url) as connection:
-        # Always due, so that the queue never runs dry for long.
-        assets = [replace(a, update_frequency_seconds=None) for a in read_assets()]
-        SymbolRepository(connection).upsert_many(assets)
-    sandbox = start_sandbox(arguments)
-    assert sandbox.stdout is not None
-    provider = sandbox.stdout.readline().split()[1]
-    road = SlowRoad(int(provider.rpartition(":")[2]), seed=arguments.seed).start()
-    env = os.environ | {
+    with ExitStack() as stack:
+        valkey, postgres = ValkeyServer(folder / "valkey"), PostgresServer(folder / "postgres")
+        for server in (valkey, postgres):
+            server.start()
+            stack.callback(server.stop)
+        url = postgres.ensure_database()
+        migrate(url)
+        with connect(url) as connection:
+            # Always due, so that the queue never runs dry for long.
+            assets = [replace(a, update_frequency_seconds=None) for a in read_assets()]
+            SymbolRepository(connection).upsert_many(assets)
+        sandbox = start_sandbox(arguments)
+        stack.callback(sandbox.wait, 10)
+        stack.callback(sandbox.terminate)
+        assert sandbox.stdout is not None
+        provider = sandbox.stdout.readline().split()[1]
+        road = SlowRoad(int(provider.rpartition(":")[2]), seed=arguments.seed).start()
+        stack.callback(road.stop)
+        env = environment(arguments, valkey.url, url, f"http://127.0.0.1:{road.port}")
+        fleet = Fleet(env, arguments.workers, arguments.log, seed=arguments.seed)
+        try:
+            kills = run(arguments, fleet, valkey)
+        finally:
+            fleet.stop()
+        arrivals = fetch(f"{provider}/_sandbox/arrivals")
+        with Redis.from_url(valkey.url, decode_responses=True) as redis:
+            counters: dict[str, str] = redis.hgetall(Keys().counters)
+    return findings(arguments, arrivals, kills, counters)
+
+
+def environment(
+    arguments: argparse.Namespace, redis_url: str, database_url: str, provider: str
+) -> dict[str, str]:
+    """What the processes read."""
+    return os.environ | {
         "PYTHONPATH": f"{ROOT / 'tests' / 'chaos' / 'site'}{os.pathsep}{ROOT}",
-        "REDIS_URL": valkey.url,
-        "DATABASE_URL": url,
-        "POLYGON_BASE_URL": f"http://127.0.0.1:{road.port}",
+        "REDIS_URL": redis_url,
+        "DATABASE_URL": database_url,
+        "POLYGON_BASE_URL": provider,
         "MASSIVE_API_KEY": "soak",
         "POLYGON_RATE_LIMIT": str(arguments.limit),
         "RATE_WINDOW_SECONDS": str(arguments.window),
@@ -89,35 +113,22 @@ def soak(arguments: argparse.Namespace, folder: Path) -> Findings:
         "RETRY_DELAY_SECONDS": "5",
         "SOAK_LIMITER": arguments.limiter,
     }
-    fleet = Fleet(env, arguments.workers, arguments.log, seed=arguments.seed)
-    try:
-        kills = run(arguments, fleet, valkey)
-    finally:
-        fleet.stop()
-        road.stop()
-    arrivals = fetch(f"{provider}/_sandbox/arrivals")
-    with Redis.from_url(valkey.url, decode_responses=True) as redis:
-        counters: dict[str, str] = redis.hgetall(Keys().counters)
-    sandbox.terminate()
-    sandbox.wait(10)
-    postgres.stop()
-    valkey.stop()
+
+
+def findings(
+    arguments: argparse.Namespace,
+    arrivals: Sequence[Mapping[str, Any]],
+    kills: int,
+    counters: dict[str, str],
+) -> Findings:
+    """The provider's log, judged."""
     times = [row["mono_ns"] / 1e9 for row in arrivals]
     if arguments.arrivals:
         arguments.arrivals.write_text(json.dumps(times))
     worst, violations, tightest = judge(times, arguments.limit, arguments.window)
-    statuses: dict[str, int] = {}
-    for row in arrivals:
-        statuses[str(row["status"])] = statuses.get(str(row["status"]), 0) + 1
-    return Findings(
-        len(times),
-        worst,
-        violations,
-        tightest,
-        kills,
-        dict(sorted(statuses.items())),
-        counters,
-    )
+    statuses = Counter(str(row["status"]) for row in arrivals)
+    by_status = dict(sorted(statuses.items()))
+    return Findings(len(times), worst, violations, tightest, kills, by_status, counters)
 
 
 def start_sandbox(arguments: argparse.Namespace) -> "subprocess.Popen[str]":
@@ -161,8 +172,7 @@ def run(arguments: argparse.Namespace, fleet: Fleet, valkey: ValkeyServer) -> in
 def fetch(url: str) -> list[dict[str, Any]]:
     """A JSON list from the sandbox."""
     with urllib.request.urlopen(url, timeout=30) as answer:
-        body = json.load(answer)
-    rows: list[dict[str, Any]] = body["arrivals"] if isinstance(body, dict) else body
+        rows: list[dict[str, Any]] = json.load(answer)
     return rows
 
 
