@@ -1,6 +1,6 @@
 -- Whether an answer can be stored here, found out by reading. Returns one row: read_only, the
 -- database's encoding, the privileges that are missing, and whether a statement of this user has
--- waited for a lock for over a second.
+-- waited for a lock for over 0.1 s.
 SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean,
        getdatabaseencoding(),
        ARRAY(
@@ -20,5 +20,5 @@ SELECT pg_is_in_recovery() OR current_setting('transaction_read_only')::boolean,
        EXISTS (
            SELECT FROM pg_stat_activity
            WHERE usename = current_user AND datname = current_database()
-             AND wait_event_type = 'Lock' AND query_start < clock_timestamp() - interval '1 second'
+             AND wait_event_type = 'Lock' AND query_start < clock_timestamp() - interval '100 milliseconds'
        );

@@ -146,5 +146,7 @@ TROUBLES = {
     "redis clock": Trouble(Outside.clock),
     "rq suspended": Trouble(Outside.suspended, ("suspended",)),
     "postgres rights": Trouble(Outside.database_rights, ("right", "permission", "grant")),
-    "postgres locked rows": Trouble(Outside.locked_rows, ("lock", "holds its row"), for_s=10.0, quiet_s=12.0),
+    "postgres locked rows": Trouble(
+        Outside.locked_rows, ("lock", "holds its row"), for_s=10.0, quiet_s=12.0
+    ),
 }
