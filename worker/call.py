@@ -11,14 +11,16 @@ from market.errors import MarketError
 from market.feeds import Feed
 from market.quotes import Answer, Delay, Observation
 from market.transport import SendDeadline
-from queueing import Again, Bury, Claimed, Death, Done, GiveBack, Verdict
+from queueing import Again, Bury, Claimed, Death, Done, GiveBack, Verdict, split
 from worker.events import AssetUpdated, channel
 from worker.retry_policy import (
     RetryRules,
-    after_defect,
     after_error,
+    after_failure,
     after_missing,
     after_refusal,
+    defect,
+    is_of_all,
     provider_failed,
 )
 from worker.selection import utc_from_ms
@@ -131,11 +133,6 @@ class Call:
         """The call's instant. The provider's clock is nearer to Redis' than to this host's."""
         return utc_from_ms(self.claimed.granted_at_ms)
 
-    @property
-    def size(self) -> int:
-        """How many items depend on this one call."""
-        return len(self.work) + len(self.malformed)
-
     def not_asked(self) -> dict[str, Verdict]:
         """The verdicts on the items of which the provider is not asked in this call."""
         found: dict[str, Verdict] = {
@@ -179,25 +176,35 @@ def _row(call: Call, work: Work, seen: Observation) -> SymbolRefresh:
 
 def outcome_of_error(call: Call, error: MarketError, rules: RetryRules) -> Outcome:
     """A call that failed as a whole."""
-    day_before = call.progress.day_before
-    verdicts = call.not_asked() | {
-        work.item.symbol: after_error(
-            work, error, feed=call.feed, rules=rules, size=call.size, day_before=day_before
-        )
-        for work in call.work
-    }
+    if len(call.work) > 1 and not is_of_all(error):
+        verdicts = _halves(call, str(error))
+    else:
+        day_before = call.progress.day_before
+        verdicts = call.not_asked() | {
+            work.item.symbol: after_error(
+                work, error, feed=call.feed, rules=rules, day_before=day_before
+            )
+            for work in call.work
+        }
     failed = provider_failed(error, call.progress.took_ms)
     return Outcome(verdicts, answered=error.answered, sent=error.sent, failed=failed)
 
 
 def outcome_of_defect(call: Call, error: BaseException, rules: RetryRules) -> Outcome:
     """A call in which this program failed; it says nothing about the provider."""
-    verdicts: dict[str, Verdict] = {
-        item.symbol: after_defect(item, error, size=call.size, rules=rules)
-        for item in call.claimed.items
-    }
+    items, why = call.claimed.items, defect(error)
+    if len(items) > 1:
+        verdicts = _halves(call, why)
+    else:
+        verdicts = {item.symbol: after_failure(item, why, rules=rules) for item in items}
     progress = call.progress
     return Outcome(verdicts, answered=progress.answered, sent=progress.sending, failed=None)
+
+
+def _halves(call: Call, why: str) -> dict[str, Verdict]:
+    """One of the items is to blame: each half goes on in calls of its own, until it is alone."""
+    back: dict[str, Verdict] = {one.symbol: one for one in split(call.claimed, why)}
+    return back | call.not_asked()
 
 
 def outcome_of_outage(call: Call, outcome: Outcome, why: str, *, delay_ms: int) -> Outcome:

@@ -5,7 +5,7 @@ import time
 import structlog
 from redis.exceptions import RedisError
 
-from queueing import Hint, LeaseLost, PriorityQueue
+from queueing import Hint, LeaseLost, PriorityQueue, Verdict
 from runtime.redis_client import away
 from runtime.stopping import StopFlag
 from worker.call import Call, Outcome
@@ -40,7 +40,7 @@ def _try_to_end(queue: PriorityQueue, call: Call, outcome: Outcome) -> Hint:
     try:
         hint = queue.end(
             call.claimed,
-            list(outcome.verdicts.values()),
+            _by_urgency(call, outcome),
             answered=outcome.answered,
             sent=outcome.sent,
             failed=outcome.failed,
@@ -52,3 +52,9 @@ def _try_to_end(queue: PriorityQueue, call: Call, outcome: Outcome) -> Hint:
         hint = queue.next_at()
     call.progress.ended = True
     return hint
+
+
+def _by_urgency(call: Call, outcome: Outcome) -> list[Verdict]:
+    """The first item names the call in the circuit breaker."""
+    names = [item.symbol for item in call.claimed.items]
+    return [outcome.verdicts[name] for name in names if name in outcome.verdicts]

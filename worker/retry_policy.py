@@ -60,10 +60,9 @@ def after_error(
     *,
     feed: Feed,
     rules: RetryRules,
-    size: int = 1,
     day_before: bool = False,
 ) -> Failure:
-    """The end of an item whose call of `size` items failed as a whole.
+    """The end of an item whose call failed as a whole, and whose failure it may be.
 
     `day_before`: the call had asked for the day before the newest one. While the newest day is not
     published the day before it has a price; bars have time.
@@ -80,8 +79,6 @@ def after_error(
             return GiveBack(item.symbol, delay_ms=PUBLISHED_LATER_MS, error=text)
         case NoTrading():  # the day before it is the newest
             return GiveBack(item.symbol, error=text)
-        case _ if size > 1:
-            return split(item, text, size=size)
         case BadRequest() | InvalidTicker():
             return Bury(item.symbol, Death.INVALID, text)
         case NotFound() if feed.not_found_is_final and error.unknown_ticker:
@@ -92,6 +89,18 @@ def after_error(
             return after_failure(item, text, rules=rules, kind=Death.INVALID)
         case _:
             return after_failure(item, text, rules=rules)
+
+
+def is_of_all(error: MarketError) -> bool:
+    """True if the error concerns every item of a shared call alike; False if it may be the fault of
+    one of them, so that they are split."""
+    shared = (NotEntitled, NotYetPublished, NoTrading, RateLimited, Unauthorized)
+    return isinstance(error, (*shared, SendDeadlinePassed))
+
+
+def defect(error: BaseException) -> str:
+    """How a failure of this program is told."""
+    return f"internal error: {type(error).__name__}: {error}"
 
 
 def after_missing(work: Work, missing: Missing | None, *, rules: RetryRules) -> Failure | Done:
@@ -116,14 +125,6 @@ def after_refusal(item: Item, reason: str, *, busy: bool, rules: RetryRules) -> 
     return Bury(item.symbol, Death.INVALID, reason)
 
 
-def after_defect(item: Item, error: BaseException, *, size: int, rules: RetryRules) -> Failure:
-    """The end of an item in whose call of `size` items this program failed."""
-    reason = f"internal error: {type(error).__name__}: {error}"
-    if size > 1:
-        return split(item, reason, size=size)
-    return after_failure(item, reason, rules=rules)
-
-
 def after_failure(
     item: Item, error: str, *, rules: RetryRules, kind: Death = Death.TRANSIENT
 ) -> Retry | Bury:
@@ -131,11 +132,6 @@ def after_failure(
     if item.attempts >= rules.max_attempts:
         return Bury(item.symbol, kind, error)
     return Retry(item.symbol, rules.delay_ms, Priority.LOW, error)
-
-
-def split(item: Item, error: str, *, size: int) -> GiveBack:
-    """Each goes alone next, which shows whose fault it is."""
-    return GiveBack(item.symbol, error=error, solo=True)
 
 
 def provider_failed(error: MarketError, took_ms: int) -> bool | None:

@@ -264,7 +264,7 @@ def test_one_asset_that_makes_a_request_malformed_is_buried_alone(
     site = opened(provider=provider)
     provider.configure({"kind": "bad_request", "tickers": ["C:GBPUSD"]})
     site.ask("EURUSD", "GBPUSD", "BTCUSD")
-    assert site.drain(slice_s=10).run().calls == 4, "together, then each alone"
+    assert site.drain(slice_s=10).run().calls == 5, "together, then by halves"
     assert sorted(site.events()) == ["BTCUSD", "EURUSD"]
     (letter,) = site.context.queue.dead()
     assert (letter.symbol, letter.kind) == ("GBPUSD", Death.INVALID)

@@ -17,6 +17,7 @@ from worker.retry_policy import (
     RetryRules,
     after_error,
     after_missing,
+    is_of_all,
 )
 from worker.work import Kind, Work
 
@@ -108,11 +109,20 @@ def test_a_day_that_is_not_published_yet() -> None:
     assert told(after_error(work(kind=Kind.BARS), error, feed=AGGREGATES, rules=RULES)) == LATER
 
 
-def test_whose_fault_a_malformed_request_is_shows_when_each_goes_alone() -> None:
-    error = errors.BadRequest("because")
-    reaction = after_error(work(), error, feed=V3, rules=RULES, size=3)
-    assert reaction == GiveBack("EURUSD", error="because", solo=True)
-    assert told(after_error(work(), error, feed=V3, rules=RULES)) == INVALID
+ALONE_TO_BLAME = {
+    errors.BadRequest,
+    errors.InvalidTicker,
+    errors.NotFound,
+    errors.OutsidePlan,
+    errors.ProviderDown,
+    errors.BadAnswer,
+    MarketError,
+}
+
+
+@pytest.mark.parametrize("kind", TABLE, ids=lambda kind: kind.__name__)
+def test_which_failures_of_a_shared_call_may_be_one_items(kind: type[MarketError]) -> None:
+    assert is_of_all(raised(kind)) is (kind not in ALONE_TO_BLAME)
 
 
 @pytest.mark.parametrize("feed", FEEDS, ids=lambda feed: feed.name)

@@ -1,0 +1,119 @@
+"""One ticker that the provider cannot serve costs itself, whatever it does to its calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from db.symbols import Asset
+from local.sandbox import SandboxServer
+from queueing import Death, Priority
+from tests.kit import worker as worker_kit
+from tests.kit.worker import CRITICAL, Site, settings_for
+
+COINS = tuple(Asset(f"CO{n:03}USD", f"X:CO{n:03}USD", "crypto") for n in range(50))
+ASSETS = (*CRITICAL, *COINS)
+BAD = "XAUUSD"
+FAULTS: list[dict[str, Any]] = [
+    {"kind": "server_error", "status": 500},
+    {"kind": "server_error", "status": 503},
+    {"kind": "html"},
+    {"kind": "truncated"},
+    {"kind": "empty"},
+    {"kind": "reset"},
+    {"kind": "hang"},
+    {"kind": "bad_request"},
+]
+
+
+def told(fault: dict[str, Any]) -> str:
+    return "-".join(str(value) for value in fault.values())
+
+
+@pytest.fixture
+def provider(tmp_path: Path) -> Iterator[SandboxServer]:
+    listed = tmp_path / "tickers.txt"
+    listed.write_text("\n".join(asset.polygon_ticker for asset in ASSETS))
+    with worker_kit.sandbox("starter", tickers=[listed]) as server:
+        yield server
+
+
+@pytest.fixture
+def site(redis_url: str, migrated_url: str, provider: SandboxServer) -> Iterator[Site]:
+    given = settings_for(
+        redis_url,
+        migrated_url,
+        provider.url,
+        retry_max_attempts=2,
+        retry_delay_seconds=0,
+        request_timeout_seconds=0.3,
+    )
+    with Site.open(given, ASSETS) as opened:
+        yield opened
+
+
+def spend(site: Site) -> None:
+    """Drains until nothing is left; a rest of the breaker is over at once."""
+    keys, r = site.context.keys, site.context.redis
+    for _ in range(12):
+        if site.drain(slice_s=15).run().ended == "empty" and site.context.queue.size == 0:
+            return
+        if r.hexists(keys.quota, "open_until"):
+            r.hset(keys.quota, "open_until", site.context.redis_now_ms())
+    raise AssertionError(f"left: {site.context.queue.pending()}")
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=told)
+def test_in_a_shared_call_it_is_found_by_halves_and_dies_alone(
+    site: Site, provider: SandboxServer, fault: dict[str, Any]
+) -> None:
+    provider.configure(fault | {"tickers": [f"C:{BAD}"]})
+    site.ask(*(asset.symbol for asset in CRITICAL), at=Priority.CRITICAL)
+    site.ask(*(coin.symbol for coin in COINS))
+    spend(site)
+    assert sorted(site.events()) == sorted({a.symbol for a in ASSETS} - {BAD})
+    [letter] = site.context.queue.dead()
+    assert letter.symbol == BAD
+    assert letter.kind is (Death.INVALID if fault["kind"] == "bad_request" else Death.TRANSIENT)
+    assert len(provider.arrivals()) <= 2 * 6 + 3 + 1, "log2(53) halves twice, and its attempts"
+    assert not site.context.limiter.status().breaker.open
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=told)
+def test_in_calls_of_its_own_it_spends_its_attempts(
+    site: Site, provider: SandboxServer, fault: dict[str, Any]
+) -> None:
+    site.capabilities.refuse("snapshot_v3", "one asset per call, please")
+    provider.configure(fault | {"tickers": [f"C:{BAD}"]})
+    others = [coin.symbol for coin in COINS[:9]]
+    site.ask(*(asset.symbol for asset in CRITICAL), at=Priority.CRITICAL)
+    site.ask(*others)
+    spend(site)
+    assert sorted(site.events()) == sorted(["EURUSD", "BTCUSD", *others])
+    assert [letter.symbol for letter in site.context.queue.dead()] == [BAD]
+    spent = sum(f"C:{BAD}" in arrival.path for arrival in provider.arrivals())
+    assert spent == (1 if fault["kind"] == "bad_request" else 3)
+    assert not site.context.limiter.status().breaker.open
+
+
+def test_after_an_outage_of_the_provider_it_does_not_keep_the_breaker_open(
+    site: Site, provider: SandboxServer
+) -> None:
+    """It is the most urgent item, so each probe would take it."""
+    site.capabilities.refuse("snapshot_v3", "one asset per call, please")
+    others = [coin.symbol for coin in COINS[:9]]
+    provider.configure({"kind": "server_error"})
+    site.ask(*others)
+    while not site.context.limiter.status().breaker.open:
+        site.drain(slice_s=0.2).run()
+    provider.configure({"kind": "server_error", "tickers": [f"C:{BAD}"]})
+    site.ask(*(asset.symbol for asset in CRITICAL), at=Priority.CRITICAL)
+    spend(site)
+    assert {"EURUSD", "BTCUSD"} <= set(site.events())
+    dead = {letter.symbol for letter in site.context.queue.dead()}
+    assert dead == {BAD} | (set(others) - set(site.events()))
+    spent = sum(f"C:{BAD}" in arrival.path for arrival in provider.arrivals())
+    assert spent <= 4
