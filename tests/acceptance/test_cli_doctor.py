@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import sys
@@ -67,7 +68,7 @@ def checks(cli: Cli, **env: str) -> dict[str, dict[str, Any]]:
 
 
 @contextmanager
-def process(cli: Cli, root: Path, *argv: str) -> Iterator[None]:
+def process(cli: Cli, root: Path, *argv: str) -> Iterator[subprocess.Popen[bytes]]:
     running = subprocess.Popen(
         argv,
         cwd=root,
@@ -76,7 +77,7 @@ def process(cli: Cli, root: Path, *argv: str) -> Iterator[None]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        yield
+        yield running
     finally:
         running.terminate()
         running.wait(30)
@@ -236,6 +237,23 @@ def test_a_suspended_rq_is_the_one_diagnosis(cli: Cli, r: redis.Redis, project_r
     assert "RQ is suspended in this Redis" in bad[0]["text"]
     assert "rq resume" in bad[0]["remedy"]
     assert not {"rq workers", "batches", "rounds"} & {finding["check"] for finding in found}
+
+
+def test_a_worker_that_hangs_is_no_foreign_one(
+    cli: Cli, r: redis.Redis, project_root: Path
+) -> None:
+    """Its heartbeat is old, and RQ's registry still has it."""
+    with process(cli, project_root, "bin/assetq", "worker") as running:
+        name = str(eventually(lambda: next(iter(r.zrange(Keys().heartbeats, 0, -1)), ""), 15))
+        running.send_signal(signal.SIGSTOP)
+        try:
+            seconds, _ = r.time()
+            r.zadd(Keys().heartbeats, {name: (int(seconds) - 180) * 1000})
+            found = checks(cli)
+        finally:
+            running.send_signal(signal.SIGCONT)
+    assert "No worker is alive, since" in found["workers"]["text"]
+    assert "rq workers" not in found
 
 
 def test_a_block_for_another_key_is_told_as_such_and_lifted_by_a_worker_that_starts(

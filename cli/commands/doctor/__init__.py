@@ -101,7 +101,10 @@ def _system(settings: Settings, context: Context) -> Iterator[Finding]:
         yield work.finding(cause, facts, context)
     if facts.database is None or facts.database.kind != "unreachable":
         refuses = facts.database is not None and facts.database.stops
-        yield from guarded("postgresql", partial(database.examine, settings, refuses=refuses))
+        reachable = context if facts.state else None
+        yield from guarded(
+            "postgresql", partial(database.examine, settings, reachable, refuses=refuses)
+        )
 
 
 def _raise(error: Exception) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from cli.commands.doctor.capacity import capacity
 from cli.commands.doctor.finding import Finding, fail, ok, warn
 from db.compatibility import problems
 from db.connection import connect, server_version, unit_of_work
@@ -11,16 +12,20 @@ from db.migrate import MINIMUM_SERVER, pending_on
 from db.probe import can_store
 from db.symbols import StoredAsset, SymbolRepository
 from db.warnings import warnings
+from runtime.context import Context
 from settings import Settings
 from worker.work import unusable
 
 _SHOWN = 5
 
 
-def examine(settings: Settings, *, refuses: bool = False) -> Iterator[Finding]:
+def examine(
+    settings: Settings, context: Context | None = None, *, refuses: bool = False
+) -> Iterator[Finding]:
     """All checks on one connection. Raises DatabaseError.
 
-    `refuses`: it is known already that no answer can be stored, and why.
+    `refuses`: it is known already that no answer can be stored, and why. With `context`, which
+    needs Redis, the load of the assets is compared with the quota.
     """
     with connect(settings.database_url) as connection:
         place = connection.target
@@ -43,7 +48,10 @@ def examine(settings: Settings, *, refuses: bool = False) -> Iterator[Finding]:
         yield ok("migrations", "all applied")
         for caution in warnings(connection):
             yield warn("tables", *_split(caution))
-        yield from _symbols(settings, SymbolRepository(connection))
+        repository = SymbolRepository(connection)
+        yield from _symbols(settings, repository)
+        if context:
+            yield from capacity(context, len(repository.list()))
         if refuses:
             return
         if refusal := can_store(connection):  # the last: it may close the connection
