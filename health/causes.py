@@ -11,7 +11,7 @@ from enum import IntEnum
 
 from health.database import DatabaseProblem
 from health.facts import Failing
-from health.metrics import Metric
+from health.metrics import LATENCY, QUEUE_SIZE, RATE_LIMIT_WAITS, SUCCESS_RATE, Metric
 from health.texts import at, names, span
 from queueing import DeadLetter, QuotaStatus
 from runtime.redis_outage import Outage
@@ -154,13 +154,20 @@ def old_secondary(interval_ms: int, since_ms: int) -> Cause:
 
 # --- assets
 
+_METRIC_REMEDIES = {
+    SUCCESS_RATE.name: "The causes beside this one, `assetq queue list` and `dead list` say why.",
+    LATENCY.name: "`assetq limiter status` tells what the calls of a batch wait for.",
+    QUEUE_SIZE.name: "Compare plans with `assetq simulate`, or track fewer assets.",
+    RATE_LIMIT_WAITS.name: "Raise BATCH_INTERVAL_MINUTES, or take a larger plan.",
+}
+
 
 def beyond_threshold(metric: Metric) -> Cause:
     """A watched metric raises its alert."""
     limit = metric.limit
     side = "below" if limit.alert_below else "above"
     text = f"{metric.name} is {metric.value:g}, {side} {limit.threshold:g} {limit.unit}"
-    return Cause(metric.name, Level.DEGRADED, text)
+    return Cause(metric.name, Level.DEGRADED, text, remedy=_METRIC_REMEDIES.get(metric.name))
 
 
 def poison(letters: Sequence[DeadLetter]) -> Cause:
@@ -203,11 +210,14 @@ def blocked(quota: QuotaStatus, since_ms: int | None) -> Cause:
     reason = quota.blocked_reason or "no reason given"
     refused = reason.startswith("401")
     text = "The provider refuses the API key" if refused else _begun(WAITS["blocked"])
-    remedy = (
-        "Correct MASSIVE_API_KEY; a new key lifts the block."
-        if refused
-        else "Wait, or lift it with `assetq limiter block 0`."
-    )
+    remedy = "Wait, or lift it with `assetq limiter block 0`."
+    if refused:
+        remedy = "Correct MASSIVE_API_KEY; a new key lifts the block."
+    elif reason.startswith("429"):
+        remedy = (
+            "Wait. If it comes again, something else uses this API key, or POLYGON_RATE_LIMIT and "
+            "RATE_WINDOW_SECONDS allow more than the plan."
+        )
     level = Level.UNHEALTHY if refused else Level.DEGRADED
     text = f"{text} ({reason})"
     return Cause("blocked", level, text, since_ms, quota.blocked_until_ms, remedy)

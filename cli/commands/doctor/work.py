@@ -61,6 +61,8 @@ def findings(context: Context, facts: Facts) -> Iterator[Finding]:
 
 def check_of(cause: Cause) -> str:
     """The name of the check that a cause belongs to."""
+    if cause.key.startswith(("batch.", "queue.", "api.")):
+        return "metrics"
     return _CHECKS.get(cause.key, cause.key.partition(".")[0])
 
 
