@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from psycopg.sql import SQL, Identifier
 
-from db.connection import Connection, unit_of_work
+from db.connection import Connection
 from db.coverage import DAILY, FIVE_MINUTES
 from db.queries import sql
 from db.rows import BarLike, SymbolRefresh, storable_text, unstorable_bar
@@ -27,19 +27,6 @@ class SeriesBar(NamedTuple):
     start: datetime
     source: str
     bar: BarLike
-
-
-class BarRepository:
-    """Reads bars; `RefreshWriter` writes them."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def newest(self, symbols: Sequence[str]) -> dict[str, datetime]:
-        """The start of the newest 5-minute bar of each symbol; those without bars are absent."""
-        with unit_of_work(self._connection):
-            rows = self._connection.execute(sql("last_bars"), {"symbols": list(symbols)})
-            return dict(rows.fetchall())
 
 
 def series_bars(

@@ -183,21 +183,6 @@ class CoverageRepository:
         ):
             return tuple(cursor.execute(sql("coverage_of_days"), parameters))
 
-    def record_closed(
-        self,
-        symbols: Sequence[str],
-        days: Sequence[date],
-        *,
-        at: datetime,
-        timeframes: Sequence[str] = (FIVE_MINUTES,),
-    ) -> None:
-        """Record days without a session (a weekend, a holiday), which then need no call."""
-        closed = [CoveredDay(day, True, 0, 0, 0, None) for day in days]
-        with unit_of_work(self._connection):
-            for timeframe in timeframes:
-                rows = [(symbol, day) for symbol in symbols for day in closed]
-                record_days(self._connection, at, timeframe, rows)
-
 
 def record_days(
     connection: Connection,

@@ -185,15 +185,6 @@ def test_an_empty_weekday_costs_a_bounded_number_of_calls(
     assert statuses(connection) == {"01-05": ("closed", 0)}
 
 
-def test_days_without_a_session_need_no_call(
-    connection: Connection, coverage: CoverageRepository
-) -> None:
-    saturday = date(2026, 1, 10)
-    coverage.record_closed(["BTCUSD"], [saturday], at=MONDAY + 6 * DAY, timeframes=("5m", "1d"))
-    assert statuses(connection) == {"01-10": ("closed", 0)}
-    assert holes(coverage, MONDAY + 30 * DAY, saturday, saturday) is None
-
-
 def test_an_answer_that_was_cut_speaks_for_the_days_before_the_cut(
     connection: Connection, coverage: CoverageRepository
 ) -> None:

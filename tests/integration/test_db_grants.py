@@ -57,7 +57,6 @@ def test_it_does_the_daily_work(worker: Connection) -> None:
     later = NOON + timedelta(days=1)
     assert coverage.newest_holes(["XAUUSD"], NOON.date(), NOON.date(), now=later)
     assert [day.bars for day in coverage.days("XAUUSD", NOON.date(), NOON.date())] == [1]
-    coverage.record_closed(["XAUUSD"], [NOON.date()], at=NOON + timedelta(days=9))
     assert can_store(worker) is None
     assert warnings(worker) == []
     price = "SELECT price FROM trading.latest_prices WHERE symbol = 'XAUUSD'"

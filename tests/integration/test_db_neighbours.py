@@ -11,7 +11,6 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from db.bars import BarRepository
 from db.calls import CallLog
 from db.compatibility import problems
 from db.connection import Connection, connect, living, ping, unit_of_work
@@ -37,7 +36,6 @@ WORK: dict[str, Callable[[Connection], object]] = {
     "write": lambda c: RefreshWriter(c).write(1_000, call(), [refresh("XAUUSD", bars=[bar()])]),
     "import": lambda c: SymbolRepository(c).upsert_many(CRITICAL),
     "list": lambda c: SymbolRepository(c).stalest(),
-    "bars": lambda c: BarRepository(c).newest(["XAUUSD"]),
     "swap": lambda c: ProviderRepository(c).swap_last_active(),
     "prune": lambda c: CallLog(c).prune(),
     "probe": can_store,
@@ -103,7 +101,7 @@ def test_defaults_of_the_database_change_nothing(migrated_url: str, default: str
         assert gold.as_of == NOON
         assert gold.updated_at is not None
         assert abs(gold.updated_at - datetime.now(UTC)) < timedelta(minutes=1)
-        assert BarRepository(connection).newest(["XAUUSD"]) == {"XAUUSD": NOON}
+        assert one(connection, "SELECT ts = %s FROM market_data.ohlcv_5m", NOON)
         assert ProviderRepository(connection).swap_last_active() is None
         assert ProviderRepository(connection).swap_last_active() is not None
         errors = "SELECT error FROM data_sources.data_sync_status WHERE error IS NOT NULL"
