@@ -173,6 +173,16 @@ def test_a_runner_of_the_whole_procfile(site: Site, runner: Callable[[], list[st
     site.nothing_is_left(waits_5_s=runner is honcho)
 
 
+def test_honcho_starts_nothing_again(site: Site) -> None:
+    """What docs/deployment.md says of it: the end of one ends all; restarts are a host's."""
+    formation = site.formation
+    leader = formation.start(honcho(), PORT=str(site.port))
+    site.runs()
+    os.kill(formation.pid_of("scheduler"), signal.SIGKILL)
+    assert leader.wait(25) != 0
+    eventually(lambda: not formation.pids(), 25)
+
+
 def plain_shell(shell: str) -> Callable[[str], list[str]]:
     name, *applet = shell.split()
     return lambda line: [tool(name, f"apt install {name}"), *applet, "-c", line]

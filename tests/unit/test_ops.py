@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shutil
@@ -132,3 +133,16 @@ def known_names() -> set[str]:
     """Every name that the settings read."""
     fields = Settings.model_fields.items()
     return {name for field, info in fields for name in variables(field, info)}
+
+
+def test_everything_that_doctor_checks_is_explained(project_root: Path) -> None:
+    page = (project_root / "docs" / "operations.md").read_text()
+    checks = set()
+    for path in (project_root / "cli" / "commands" / "doctor").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            name = getattr(getattr(node, "func", None), "id", "")
+            if name in ("fail", "warn") and isinstance(node, ast.Call):
+                first = node.args[0]
+                checks |= {first.value} if isinstance(first, ast.Constant) else set()
+    assert len(checks) > 10
+    assert not [check for check in sorted(map(str, checks)) if f"\n| {check} | " not in page]
