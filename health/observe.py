@@ -123,7 +123,7 @@ class Observer:
             dead=context.queue.dead() if stats.dead else [],
             processes=alive,
             last_seen_ms=self._remember(seen_ms, now_ms, up_ms),
-            writes=refusal_of_writes(context.redis),
+            writes=refusal_of_writes(context.redis, context.keys.queue),
             unpublished=self._unpublished(now_ms),
             closed_markets=() if is_open(_FOREX, _instant(now_ms)) else ("forex",),
             blocked_since_ms=_began_ms(quota.blocked_until_ms, more.pop("blocked_ms")),

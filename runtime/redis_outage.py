@@ -135,8 +135,18 @@ _UNSAID = re.compile(
 )
 _LONGEST = 160
 
-# Refused before it begins whenever a write would be; it changes nothing.
-_WRITE_PROBE = "#!lua\nreturn 1"
+# Without flags it is refused, before it begins, whenever a write would be; it changes nothing.
+_WRITE_PROBE = """#!lua
+for i = 2, #ARGV do
+  if not redis.acl_check_cmd(ARGV[i], ARGV[1]) then return ARGV[i] end
+end
+return false
+"""
+_WRITES = (
+    *("set", "del", "pexpire", "zadd", "zrem", "zremrangebyscore", "hset", "hdel", "hincrby"),
+    *("sadd", "srem", "lpush", "ltrim", "xadd"),
+)
+"""Commands with which the scripts write."""
 
 
 def outage(error: BaseException | None) -> Outage | None:
@@ -157,16 +167,22 @@ def diagnose(error: BaseException | None) -> Outage | None:
     return None
 
 
-def refusal_of_writes(redis: Redis) -> Outage | None:
-    """Ask whether Redis accepts changes: one round trip that changes nothing.
+def refusal_of_writes(redis: Redis, key: str) -> Outage | None:
+    """Ask whether Redis accepts changes of a key of ours: one round trip that changes nothing.
 
     Raises RedisError if Redis does not answer the question at all.
     """
     try:
-        redis.register_script(_WRITE_PROBE)()
+        lacking = redis.register_script(_WRITE_PROBE)(args=[key, *_WRITES])
     except r.ResponseError as error:
         return diagnose(error)
-    return None
+    return _missing_right(lacking) if lacking else None
+
+
+def _missing_right(command: str | bytes) -> Outage:
+    name = command.decode() if isinstance(command, bytes) else command
+    cause, remedy = _KNOWN[OutageKind.RIGHTS]
+    return Outage(OutageKind.RIGHTS, f"{cause} (no right to {name.upper()} its keys)", remedy)
 
 
 def _kind(error: r.RedisError) -> OutageKind:

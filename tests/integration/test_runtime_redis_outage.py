@@ -15,6 +15,8 @@ from local.servers.valkey import ValkeyServer
 from runtime.redis_outage import Outage, outage, refusal_of_writes
 from tests.kit.waiting import eventually
 
+KEY = "assetq:{massive}:queue"
+
 
 @contextmanager
 def configured(r: redis.Redis, name: str, value: str, normal: str) -> Iterator[None]:
@@ -46,7 +48,7 @@ def busy(r: redis.Redis) -> Iterator[None]:
         thread = threading.Thread(target=run)
         thread.start()
         try:
-            eventually(lambda: refusal_of_writes(r), 5)
+            eventually(lambda: refusal_of_writes(r, KEY), 5)
             yield
         finally:
             r.script_kill()
@@ -74,14 +76,29 @@ def refused_write(r: redis.Redis) -> Outage | None:
 def test_refusals(
     r: redis.Redis, kind: str, provoked: Callable[[redis.Redis], AbstractContextManager[None]]
 ) -> None:
-    assert refusal_of_writes(r) is None
+    assert refusal_of_writes(r, KEY) is None
     r.script_flush()  # the question itself must pass, too
     with provoked(r):
-        for found in (refusal_of_writes(r), refused_write(r)):
+        for found in (refusal_of_writes(r, KEY), refused_write(r)):
             assert found
             assert found.kind == kind
-    assert refusal_of_writes(r) is None
+    assert refusal_of_writes(r, KEY) is None
     assert refused_write(r) is None
+
+
+@pytest.mark.parametrize("rules", ["-zadd", "-@write", "-xadd", "resetkeys ~other:*"])
+def test_a_user_without_the_rights_to_write(r: redis.Redis, redis_url: str, rules: str) -> None:
+    r.execute_command("ACL", "SETUSER", "u", "on", ">p", "~assetq:*", "&*", "+@all")
+    try:
+        with redis.Redis.from_url(redis_url, username="u", password="p") as user:
+            assert refusal_of_writes(user, KEY) is None
+            r.execute_command("ACL", "SETUSER", "u", *rules.split())
+            found = refusal_of_writes(user, KEY)
+            assert found
+            assert found.kind == "rights"
+            assert "assetq acl" in found.remedy
+    finally:
+        r.acl_deluser("u")
 
 
 def test_a_disk_that_takes_nothing(tmp_path: Path) -> None:
@@ -91,10 +108,10 @@ def test_a_disk_that_takes_nothing(tmp_path: Path) -> None:
     try:
         with redis.Redis.from_url(server.url, decode_responses=True) as r:
             r.config_set("save", "3600 1")
-            assert refusal_of_writes(r) is None
+            assert refusal_of_writes(r, KEY) is None
             shutil.rmtree(tmp_path / "valkey")
             r.bgsave()
-            found = eventually(lambda: refusal_of_writes(r), 10)
+            found = eventually(lambda: refusal_of_writes(r, KEY), 10)
             assert found
             assert found.kind == "disk"
             assert found == refused_write(r)
