@@ -6,18 +6,13 @@ import time
 from dataclasses import dataclass
 
 from db.connection import connect, unit_of_work
-from db.errors import (
-    DatabaseError,
-    DatabaseUnavailable,
-    MigrationMissing,
-    PermissionMissing,
-)
+from db.errors import DatabaseError, DatabaseUnavailable, MigrationMissing, PermissionMissing
 from db.queries import sql
 
 TIMEOUT_S = 2.0
 FRESH_S = 1.0
-"""Requests within this time share one look: whoever may ask for health must not be able to use up
-PostgreSQL's connections."""
+"""Requests within this time share one look: those who may ask for health must not be able to use
+up the connections of PostgreSQL."""
 _PLACE = re.compile(r"connection to server (at|on) .*? failed: ")
 
 

@@ -43,7 +43,7 @@ class State:
     writes: Outage | None = None
     """Why Redis refuses changes; None: it accepts them."""
     suspended: bool = False
-    """True while somebody has suspended RQ's workers."""
+    """True while RQ's workers are suspended."""
     secondary_ms: int | None = None
     """Slot of the last secondary round."""
     failed_ticks: Mapping[str, int] = field(default_factory=dict)

@@ -12,8 +12,8 @@ from queueing import Priority
 def next_call(facts: Facts, *, urgent: bool) -> Cause | None:
     """Return what holds the next critical call, or the next other one; None: it may be made now.
 
-    What stops all calls comes first: a call that the quota allows is made by nobody while no
-    worker is alive.
+    What stops all calls comes first: the quota may allow a call while no worker is alive to make
+    it.
     """
     stopped = next((cause for cause in judge(facts) if cause.stops), None)
     if stopped or facts.state is None:

@@ -1,8 +1,8 @@
 """One form of log for every process: key=value lines on standard error, without secrets.
 
 A log that cannot be written costs lines and nothing else: no call here raises, and none waits for
-longer than a moment for whoever reads the lines. Lost lines are counted, and reported by the
-first line that can be written again.
+longer than a moment for the reader of the lines. Lost lines are counted, and reported by the first
+line that can be written again.
 """
 
 import logging

@@ -27,10 +27,8 @@ def open_redis(url: str, **options: Any) -> Redis:
     if place is None:
         return Redis.from_url(url, **options)
     options = {"retry": Retry(NoBackoff(), 0), **options}
-    sentinel = Sentinel(  # type: ignore[no-untyped-call]
-        place.hosts, sentinel_kwargs=sentinel_options(place)
-    )
-    client: Redis = sentinel.master_for(  # type: ignore[no-untyped-call]
+    sentinel = Sentinel(place.hosts, sentinel_kwargs=sentinel_options(place))
+    client: Redis = sentinel.master_for(
         place.service,
         db=place.db,
         username=place.user,
@@ -57,7 +55,7 @@ def twin_for_rq(redis: Redis) -> Redis:
     pool = redis.connection_pool
     options = {**pool.connection_kwargs, "decode_responses": False}
     if isinstance(pool, SentinelConnectionPool):
-        twin = SentinelConnectionPool(  # type: ignore[no-untyped-call]
+        twin = SentinelConnectionPool(
             pool.service_name,
             pool.sentinel_manager,
             connection_class=pool.connection_class,

@@ -32,7 +32,7 @@ class OutageKind(StrEnum):
 
     @property
     def passes(self) -> bool:
-        """False for what only somebody who changes the configuration can end."""
+        """False for what only a change of the configuration ends."""
         return self not in (OutageKind.LOGIN, OutageKind.RIGHTS)
 
 

@@ -101,7 +101,7 @@ def mount(app: Flask, settings: Settings) -> None:
     app.extensions[_CONNECTION] = redis = open_redis(
         settings.redis_url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S
     )
-    app.redis_conn = redis  # type: ignore[attr-defined]  # where rq-dashboard looks for it
+    vars(app)["redis_conn"] = redis  # where rq-dashboard looks for it
     shown = re.sub(r"\?.*", "", redacted_url(settings.redis_url))
     app.config["RQ_DASHBOARD_REDIS_URL"] = (shown,)
     app.register_blueprint(rq_dashboard.blueprint, url_prefix=PREFIX)

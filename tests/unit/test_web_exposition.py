@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import replace
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 from prometheus_client.metrics_core import Metric
@@ -91,6 +92,14 @@ def test_names_follow_the_rules_of_prometheus() -> None:
         assert ends == ({"_total"} if family.type == "counter" else {""}), family.name
         for sample in family.samples:
             assert all(re.fullmatch("[a-z_]+", label) for label in sample.labels)
+
+
+def test_every_metric_is_explained() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text("utf-8")
+    counters = {f"{name}:x" if label else name: 1 for name, (_, label, _) in COUNTERS.items()}
+    for sample in samples(families(facts_with(counters | {"idle_ms": 1}))):
+        name = sample.partition("{")[0].removeprefix("assetq_")
+        assert f"`{name}`" in page, name
 
 
 def test_openmetrics_where_it_is_asked_for() -> None:
