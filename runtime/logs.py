@@ -116,6 +116,13 @@ class Lines:
         if not self._written(line):
             self.lost += 1
 
+    def write(self, text: str) -> None:
+        """Write a line as to a stream: for a logging.StreamHandler of a library's own."""
+        self.msg(text.removesuffix("\n"))
+
+    def flush(self) -> None:
+        """Nothing is buffered."""
+
     debug = info = warning = warn = error = critical = fatal = exception = log = failure = msg
 
     def _written(self, line: str) -> bool:

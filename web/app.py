@@ -18,6 +18,7 @@ from health.causes import Level
 from health.observe import Observer
 from health.report import failed, report
 from runtime.logs import configure
+from runtime.redis_outage import diagnose
 from settings import Settings, SettingsError
 from web import dashboard
 from web.exposition import exposition
@@ -98,8 +99,10 @@ def _no_such_job(error: NoSuchJobError) -> Response:
 
 
 def _redis_away(error: RedisError) -> Response:
-    log.error("web.redis", path=request.path, error=type(error).__name__)
-    return _sentence("Redis does not answer; /health/batch tells more.", 503)
+    if (found := diagnose(error)) is None:
+        return _defect(error)
+    log.error("web.redis", path=request.path, cause=found.cause)
+    return _sentence(str(found), 503)
 
 
 def _defect(error: Exception) -> Response:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from logging import StreamHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -10,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # started from 
 
 from gunicorn.glogging import Logger
 
+from runtime.logs import Lines
 from runtime.procfile import process_name
 from settings import Settings, SettingsError
 
@@ -21,7 +23,16 @@ except SettingsError as _error:
 
 
 class PathLogger(Logger):
-    """A logger of paths as they were sent, so that no request can write a line of its own."""
+    """A logger of paths as they were sent, so that no request can write a line of its own.
+
+    A full or broken log, or a pipe that is not read, costs lines and holds no request up.
+    """
+
+    def _set_handler(self, log: Any, output: Any, fmt: Any, stream: Any = None) -> None:
+        super()._set_handler(log, output, fmt, stream)
+        for handler in log.handlers:
+            if type(handler) is StreamHandler:
+                handler.setStream(Lines(handler.stream))
 
     def atoms(self, *args: Any) -> dict[str, Any]:
         """Return the values that `access_log_format` may name."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -55,17 +56,18 @@ class Web:
         return time.monotonic() - began
 
 
-@pytest.fixture
-def web(project_root: Path, tmp_path: Path) -> Iterator[Web]:
+@contextmanager
+def started(root: Path, tmp_path: Path, out: int) -> Iterator[Web]:
+    """The web process with `out` as its standard output and error."""
     port = free_port()
     env = clean_env(tmp_path) | {"PORT": str(port), "WEB_PASSWORD": "a-password"}
-    with (tmp_path / "web.log").open("wb") as log, ExitStack() as sockets:
+    with ExitStack() as sockets:
         process = subprocess.Popen(
             [sys.executable, "-c", STARTED],
-            cwd=project_root,
+            cwd=root,
             env=env,
-            stdout=log,
-            stderr=subprocess.STDOUT,
+            stdout=out,
+            stderr=out,
             preexec_fn=dying_with_us(),
         )
         found = Web(port, process, sockets)
@@ -79,8 +81,15 @@ def web(project_root: Path, tmp_path: Path) -> Iterator[Web]:
         eventually(answers, 20)
         yield found
         process.terminate()
-        process.wait(25)
-    assert "Traceback" not in (tmp_path / "web.log").read_text()
+        assert process.wait(25) == 0
+
+
+@pytest.fixture
+def web(project_root: Path, tmp_path: Path) -> Iterator[Web]:
+    path = tmp_path / "web.log"
+    with path.open("wb") as log, started(project_root, tmp_path, log.fileno()) as found:
+        yield found
+    assert "Traceback" not in path.read_text()
 
 
 @pytest.mark.parametrize(
@@ -151,3 +160,18 @@ def test_sigterm_answers_what_has_arrived_and_waits_for_nobody(web: Web) -> None
     assert health.makefile("rb").read().startswith(b"HTTP/1.1 503")
     assert web.process.wait(25) == 0
     assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("kind", ["unread", "full", "broken"])
+def test_a_log_that_cannot_be_written_holds_no_request_up(
+    project_root: Path, tmp_path: Path, kind: str
+) -> None:
+    reader, writer = os.pipe()
+    if kind == "full":
+        os.dup2(os.open("/dev/full", os.O_WRONLY), writer)
+    if kind == "broken":
+        os.close(reader)
+    with started(project_root, tmp_path, writer) as web, requests.Session() as session:
+        session.trust_env = False
+        url = f"http://127.0.0.1:{web.port}/nothing/{'x' * 2000}"
+        assert {session.get(url, timeout=5).status_code for _ in range(60)} == {404}
