@@ -167,13 +167,14 @@ def diagnose(error: BaseException | None) -> Outage | None:
     return None
 
 
-def refusal_of_writes(redis: Redis, key: str) -> Outage | None:
-    """Ask whether Redis accepts changes of a key of ours: one round trip that changes nothing.
+def refusal_of_writes(redis: Redis, key: str = "") -> Outage | None:
+    """Ask whether Redis accepts changes: one round trip that changes nothing.
 
-    Raises RedisError if Redis does not answer the question at all.
+    With a key of ours also whether this user has every right to change it. Raises RedisError if
+    Redis does not answer the question at all.
     """
     try:
-        lacking = redis.register_script(_WRITE_PROBE)(args=[key, *_WRITES])
+        lacking = redis.register_script(_WRITE_PROBE)(args=[key, *(_WRITES if key else ())])
     except r.ResponseError as error:
         return diagnose(error)
     return _missing_right(lacking) if lacking else None
