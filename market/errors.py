@@ -39,7 +39,7 @@ class MarketError(Exception):
 
 
 def default_message(error: type[BaseException]) -> str:
-    """The first line of a class's docstring, which is its message when nobody has a better one."""
+    """The first line of a class's docstring, which is its message where there is none better."""
     return (error.__doc__ or error.__name__).strip().splitlines()[0]
 
 
@@ -81,7 +81,7 @@ class BadRequest(MarketError):
 
 
 class RateLimited(MarketError):
-    """The provider counted too many calls with this API key: nobody may call for a while."""
+    """The provider counted too many calls with this API key: no call may be made for a while."""
 
 
 class ProviderDown(MarketError):

@@ -13,7 +13,7 @@ still forming is left out as well: it would stand in the table as if it were com
 
 Prices: the first that comes with a time of its own. Forex: halfway between bid and ask; crypto: the
 last trade; else the close of the last minute, else that of the day so far. A zero is not a price,
-and a price without a time is not used: nobody could tell whether it is newer than the stored one.
+and a price without a time is not used: it cannot be compared with the stored one.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """HTTP that never sends late: one attempt is at most one request, begun before its send deadline.
 
-The quota of the provider counts arrivals, so whoever grants a call must know until when the request
+The quota of the provider counts arrivals, so the grant of a call must say until when the request
 can arrive. The check therefore happens after DNS, connect and TLS, right before the first byte. Two
 more rules close the remaining gaps: unacknowledged bytes are not retransmitted beyond the deadline
 (TCP_USER_TIMEOUT, where the system has it), and a connection that is given up without an answer is
@@ -114,7 +114,7 @@ class _GuardedConnection(HTTPConnection):
     @property
     def is_connected(self) -> bool:
         """Whether a kept-alive connection may be used again. One with anything to read is broken:
-        the server hung up, or says something that nobody asked for."""
+        the server hung up, or says something unasked."""
         return boottime_s() - self._used_at_s <= IDLE_LIMIT_S and super().is_connected
 
     def endheaders(self, message_body: Any = None, *, encode_chunked: bool = False) -> None:

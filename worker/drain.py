@@ -196,7 +196,7 @@ class Drain:
         log.info("drain.ended", drain=self._name, calls=self._calls, why=ended)
 
     def _prove_idle(self) -> str | None:
-        """A mark in Redis, if PostgreSQL then knows that nobody has called for long; else None.
+        """A mark in Redis, if PostgreSQL then proves that no worker called for long; else None.
 
         Asked just before the first claim: the answer also says that this drain may call from now.
         """

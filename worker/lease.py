@@ -7,7 +7,7 @@ from queueing import Claimed, LeaseLost, PriorityQueue
 class Lease:
     """How long the items of a call are its own.
 
-    The clock also counts while the process is stopped or the machine suspended: whoever wakes up
+    The clock also counts while the process is stopped or the machine suspended: one that wakes up
     after that asks Redis before it writes anything.
     """
 

@@ -118,7 +118,7 @@ class PatientWorker(Worker):
             super().run_maintenance_tasks()  # type: ignore[no-untyped-call]
 
     def set_state(self, state: str, pipeline: "Pipeline | None" = None) -> None:
-        """The state is kept here in any case; the books have it at the next change."""
+        """The state is kept here in any case; RQ's registry has it at the next change."""
         with self.without_redis_if_need_be("state"):
             super().set_state(state, pipeline)
 
@@ -140,7 +140,7 @@ class PatientWorker(Worker):
             time.sleep(pause_s)
 
     def execute_job(self, job: Job, queue: Queue) -> None:
-        """A tick whose books cannot be kept has no content that could be lost."""
+        """A tick that RQ cannot register has no content that could be lost."""
         with self.without_redis_if_need_be("tick"):
             super().execute_job(job, queue)
 
@@ -159,17 +159,17 @@ class PatientWorker(Worker):
             super().maintain_heartbeats(job, execution)
 
     def perform_job(self, job: Job, queue: Queue, execution: Execution) -> bool:
-        """In the work-horse: without Redis no outcome can be told, and nobody waits for it."""
+        """In the work-horse: without Redis its outcome cannot be told, and is not needed."""
         try:
             return bool(super().perform_job(job, queue, execution))
         except RedisError as error:
             if not away(error):
                 raise
-            log.warning("redis.away", during="books", detail=str(error))
+            log.warning("redis.away", during="registry", detail=str(error))
             return True
 
     def handle_execution_ended(self, job: Job, queue: Queue, heartbeat_ttl: int) -> None:
-        """The tick is over and the rest is RQ's books: a frozen Redis gets a second for each."""
+        """The tick is over, and RQ registers that: a frozen Redis gets a second per command."""
         if self.is_horse:
             hurry(self.connection)
         super().handle_execution_ended(job, queue, heartbeat_ttl)

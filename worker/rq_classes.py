@@ -40,7 +40,7 @@ class TickJob(Job):
 
     def restore(self, raw_data: Any) -> None:
         """Reads a job without what a tick never has: names of functions to call and URLs to tell
-        when it ends, which whoever can write to Redis may have put there.
+        when it ends, which any writer to Redis may have put there.
 
         Raises NoSuchJobError for one that cannot be read. RQ drops it then; any other error would
         end each worker that meets it, and each one that is started again.
@@ -71,7 +71,7 @@ class TickWorker(PatientWorker):
         return 5
 
     def beat(self, timeout: int | None, pipeline: "Pipeline | None") -> None:
-        """Tells RQ and our own books; enters RQ's books again after a flush."""
+        """Tells RQ's registry and our own; enters RQ's again after a flush."""
         super().beat(timeout, pipeline)
         if pipeline is None and not self.is_horse:
             if self._stop_requested and self.get_state() != WorkerStatus.BUSY:
@@ -88,7 +88,7 @@ class TickWorker(PatientWorker):
             heartbeat.beat(self.connection, self.keys, self._alive_name)
 
     def register_death(self) -> None:
-        """Leaves both books."""
+        """Leaves both registries."""
         super().register_death()
         heartbeat.gone(self.connection, self.keys, self._alive_name)
 
@@ -138,7 +138,7 @@ class TickWorker(PatientWorker):
         STOP.set()
 
     def perform_job(self, job: Job, queue: Queue, execution: Execution) -> bool:
-        """Runs a tick of ours and nothing else: who can write to Redis must not run code."""
+        """Runs a tick of ours and nothing else: a writer to Redis must not run code."""
         try:
             check_ours(job)
         except ForeignJob as error:

@@ -58,7 +58,7 @@ if _sentinel := SentinelUrl.parse(_settings.redis_url):
 else:
     REDIS_URL = _settings.redis_url
 
-# RQ's command asks Redis at once, and ends if nobody answers.
+# RQ's command asks Redis at once, and ends if there is no answer.
 with open_redis(_settings.redis_url, socket_timeout=5.0, socket_connect_timeout=5.0) as _redis:
     try:
         wait_for_redis(_redis)

@@ -2,7 +2,7 @@
 
 Requests are built and items are parsed here and nowhere else, so this module alone knows the shape
 of a payload. Rows of PostgreSQL and items of Redis are not believed unseen: a row of the user's own
-table may hold anything, and whoever can write to Redis may put anything into an item. One that
+table may hold anything, and any writer to Redis may put anything into an item. One that
 makes no sense is named and left out; it never holds up the others, and none of it reaches a URL.
 """
 
