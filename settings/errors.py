@@ -1,8 +1,8 @@
-"""What is wrong with a configuration."""
+"""The error of a configuration."""
 
 
 class SettingsError(Exception):
-    """The settings make no sense; one line per problem, and never a secret in it."""
+    """Settings are wrong; one line per problem, without secrets."""
 
     def __init__(self, problems: list[str]) -> None:
         self.problems = problems

@@ -11,7 +11,7 @@ from settings.errors import SettingsError
 
 
 def stated(values: Mapping[str, str | None]) -> dict[str, str]:
-    """Without what is empty: that means "not set". Blanks around a value are nobody's intent."""
+    """The values that are not empty, without blanks around them: empty means "not set"."""
     stripped = {name: (value or "").strip() for name, value in values.items()}
     return {name: value for name, value in stripped.items() if value}
 
@@ -41,7 +41,7 @@ _YAML_FIELDS = {
 
 
 def read_yaml(path: Path) -> dict[str, tuple[str, Any]]:
-    """field → (path in the file, value). Raises SettingsError for what it does not know."""
+    """Field → (path in the file, value). Raises SettingsError naming every unknown key."""
     try:
         raw = parse_yaml(path.read_text("utf-8-sig")) or {}
     except OSError as error:
@@ -78,8 +78,10 @@ def read_yaml(path: Path) -> dict[str, tuple[str, Any]]:
 
 
 def parse_yaml(text: str) -> Any:
-    """What plain YAML holds; yaml.YAMLError for all else. PyYAML's own constructors let other
-    errors out, for `!!int x` or the 45th of a month."""
+    """Parse plain YAML; raises yaml.YAMLError for anything else.
+
+    PyYAML's own constructors raise other errors, for `!!int x` or the 45th of a month.
+    """
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError:
@@ -105,7 +107,7 @@ def _where(error: yaml.YAMLError) -> str:
 
 
 def _priority_assets(rows: Any) -> tuple[str, ...]:
-    """The enabled ones, in the order of their priority."""
+    """The enabled assets, in the order of their priority."""
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ValueError("must be a list of {symbol, enabled, priority}.")
     order = []

@@ -123,7 +123,7 @@ class Settings(BaseSettings):
     @field_validator("*", mode="before")
     @classmethod
     def _no_bool_as_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """YAML's `yes` is no 1."""
+        """YAML's `yes` is not 1."""
         kind = cls.model_fields[str(info.field_name)].annotation
         if isinstance(value, bool) and kind is not bool:
             raise ValueError("true or false makes no sense here")
@@ -193,12 +193,12 @@ class Settings(BaseSettings):
 
     @property
     def guard_ms(self) -> int:
-        """Floors of milliseconds and drift of the provider's clock."""
+        """Added to the window for rounding and drift of the provider's clock."""
         return GUARD_MS
 
     @property
     def lease_ms(self) -> int:
-        """How long a claimed item is its claimant's: a whole call, and slack."""
+        """How long a lease holds an item: a whole call, and slack."""
         return self.send_budget_ms + int(self.request_timeout_seconds * 1000) + SLACK_MS
 
     @property

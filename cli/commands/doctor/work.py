@@ -35,8 +35,12 @@ _CHECKS = {
 _ALWAYS_FAILS = ("worker", "scheduler")
 """Health forgives a system that has just been started; a doctor is asked for what is now."""
 _ROUNDS = ("worker", "batch", "last-batch", "secondary", "ticks")
-_SYMPTOMS = {"suspended": _ROUNDS, "worker": ("batch", "secondary", "outage"),
-             "scheduler": ("batch", "secondary", "schedule")}  # fmt: skip
+_SYMPTOMS = {
+    "redis": (*_ROUNDS, "scheduler", "schedule"),  # heartbeats cannot be written either
+    "suspended": _ROUNDS,
+    "worker": ("batch", "secondary", "outage"),
+    "scheduler": ("batch", "secondary", "schedule"),
+}
 """Cause → what follows from it and would be a wrong diagnosis beside it."""
 _OVERDUE_S = 60
 
@@ -44,7 +48,8 @@ _OVERDUE_S = 60
 def troubles(facts: Facts) -> list[Cause]:
     """The causes that hold, without those that follow from another one."""
     found = judge(facts)
-    hidden = {symptom for cause in found for symptom in _SYMPTOMS.get(cause.key, ())}
+    causes = {cause.key.partition(".")[0] for cause in found}
+    hidden = {symptom for cause in causes for symptom in _SYMPTOMS.get(cause, ())}
     return [cause for cause in found if cause.key not in hidden]
 
 
