@@ -146,7 +146,7 @@ class Observer:
         blocked_ms, outage, counters, suspended, secondary, ticks, delayed = pipe.execute()
         return {
             "blocked_ms": blocked_ms,
-            "outage": outage and _PLACE.sub("PostgreSQL", outage),
+            "outage": outage and _PLACE.sub("PostgreSQL", outage).rstrip("."),
             "counters": {name: int(value) for name, value in counters.items()},
             "suspended": bool(suspended),
             "secondary_ms": _known_ms(secondary, now_ms),

@@ -258,6 +258,11 @@ def test_schedule_lost_an_entry(system: System) -> None:
 def test_workers_cannot_work(system: System) -> None:
     system.context.redis.set(system.context.keys.outage, "PostgreSQL: no route", px=MINUTE_MS)
     system.becomes("degraded", "Workers make no call (PostgreSQL: no route)")
+    away = (
+        "PostgreSQL: PostgreSQL at db.example:5432, database d, user u is not available: refused."
+    )
+    system.context.redis.set(system.context.keys.outage, away, px=MINUTE_MS)
+    system.becomes("degraded", "Workers make no call (PostgreSQL is not available: refused), seen")
     system.context.redis.delete(system.context.keys.outage)
     system.becomes("healthy")
 
