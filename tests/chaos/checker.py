@@ -374,8 +374,9 @@ def ended_in_time(e: Evidence) -> Iterator[str]:
 def nothing_ended(e: Evidence) -> Iterator[str]:
     """Only a login or a right that is missing may end a process: no waiting mends them."""
     without_rights = [(since, to) for since, to, kind, _ in e.troubles if kind == "redis rights"]
+    told_ms = _STARTING_MS + e.rules.frozen_s * 1000
     for at, what in e.ended:
-        if not any(since <= at <= until + _STARTING_MS for since, until in without_rights):
+        if not any(since <= at <= until + told_ms for since, until in without_rights):
             yield what
 
 

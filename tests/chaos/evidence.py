@@ -44,6 +44,8 @@ class Rules:
     send_s: float = 5.0
     recovery_s: float = 5.0
     workers: int = 4
+    frozen_s: float = 0.0
+    """How long a frozen process slept: what it was told before, it reads afterwards."""
     clock_step_s: float = 0.0
     """How far ahead the clock of Redis was for a while."""
 

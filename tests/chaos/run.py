@@ -208,9 +208,14 @@ def hand_on(place: Town, fleet: Fleet, symbols: list[str], seed: int) -> Hand:
         place.redis_road,
         place.postgres_road,
         Outside(place.valkey, place.database_url, tuple(symbols[: len(symbols) // 4])),
-        frozen_s=place.settings.lease_ms / 1000 + 2,
+        frozen_s=frozen_s(place),
         die=random.Random(seed),
     )
+
+
+def frozen_s(place: Town) -> float:
+    """How long a process sleeps that gets frozen: beyond its lease."""
+    return place.settings.lease_ms / 1000 + 2
 
 
 def collect(
@@ -222,6 +227,7 @@ def collect(
         arguments.window,
         send_s=place.settings.send_budget_ms / 1000,
         workers=arguments.workers,
+        frozen_s=frozen_s(place),
         clock_step_s=STEP_S,
     )
     return gather(
