@@ -197,6 +197,7 @@ WAITS = {
     "spacing": "the least time between two calls has not passed",
     "blocked": "calls are blocked",
     "breaker": "the provider fails; the next call is a probe",
+    "policy": "the quota is kept for other limits than this process is set to",
     "hold": "the calls of the last window are unknown, so that none is granted",
     "delayed": "it waits for its retry or a pause of its own",
     "leased": "it is being refreshed now",

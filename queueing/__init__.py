@@ -1,6 +1,6 @@
 """A priority queue with leases under an exact quota, on Redis. Independent of what it queues."""
 
-from queueing.errors import InvalidRequest, LeaseLost, QueueingError
+from queueing.errors import InvalidRequest, LeaseLost, PolicyMismatch, QueueingError
 from queueing.keys import Keys
 from queueing.limiter import Breaker, Grant, Permit, QuotaLimiter, QuotaStatus
 from queueing.models import (
@@ -53,6 +53,7 @@ __all__ = [
     "Outcome",
     "Permit",
     "Policy",
+    "PolicyMismatch",
     "Priority",
     "PriorityQueue",
     "QueueingError",

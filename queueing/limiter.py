@@ -6,6 +6,7 @@ from typing import Any
 
 from redis import Redis
 
+from queueing.errors import PolicyMismatch
 from queueing.keys import Keys
 from queueing.models import Hint
 from queueing.policy import Policy
@@ -79,6 +80,13 @@ class QuotaStatus:
     background: tuple[int, str]
     waits_last_hour: int
     breaker: Breaker = Breaker()
+    batch_interval_ms: int = 0
+    batch_fits: bool = True
+    """The calls of a batch can be made before the next one; else critical assets fall behind."""
+    mismatch: PolicyMismatch | None = None
+    """The quota is kept by other rules than the caller's."""
+    clock_ahead_ms: int = 0
+    """By how much scores in Redis are ahead of its clock, because that stepped back."""
 
 
 class QuotaLimiter:
@@ -129,11 +137,16 @@ class QuotaLimiter:
         return self.status().free
 
     def consume(self, count: int = 1, *, who: str = "elsewhere") -> int:
-        """Counts calls made elsewhere just now; returns how many permits are in use."""
+        """Counts calls made elsewhere just now; returns how many permits are in use.
+
+        Raises PolicyMismatch if the quota is kept by other rules.
+        """
         in_use = 0
         for part in in_steps(range(count)):
             ids = [f"{who}:{secrets.token_hex(6)}" for _ in part]
             in_use = int(self._run("consume", call_ids=ids))
+            if in_use < 0 and (mismatch := self.status().mismatch):
+                raise mismatch
         return in_use
 
     def block(self, block_ms: int, reason: str, *, force: bool = False) -> int:
@@ -153,7 +166,8 @@ class QuotaLimiter:
     def reset(self) -> int:
         """Forgets all calls, blocks, holds and failures; returns how many permits were in use.
 
-        Only right if no call was made within the last window.
+        Only right if no call was made within the last window. From then on the quota is kept by
+        the caller's rules.
         """
         return int(self._run("reset"))
 
@@ -168,6 +182,16 @@ class QuotaLimiter:
     def plan_batch(self, batch_at_ms: int, interval_ms: int, calls: int) -> None:
         """Keeps `calls` free for the batch at `batch_at_ms`; interval 0 ends the reservation."""
         self._run("plan_batch", batch_at_ms=batch_at_ms, interval_ms=interval_ms, calls=calls)
+
+    def _batch_fits(self, calls: int, interval_ms: int) -> bool:
+        possible = self.policy.calls_within(interval_ms)
+        return not interval_ms or possible is None or calls <= possible
+
+    def _mismatch(self, raw: dict[str, Any]) -> PolicyMismatch | None:
+        if raw["policy_until_ms"] <= raw["now_ms"]:
+            return None
+        kept = self.policy.as_kept(raw["policy"])
+        return PolicyMismatch(kept, self.policy, raw["policy_until_ms"])
 
     def status(self) -> QuotaStatus:
         """The whole state. Changes nothing."""
@@ -191,4 +215,8 @@ class QuotaLimiter:
             background=(raw["background"][0], raw["background"][1]),
             waits_last_hour=raw["waits_last_hour"],
             breaker=Breaker(**raw["breaker"]),
+            batch_interval_ms=raw["batch_interval_ms"],
+            batch_fits=self._batch_fits(raw["batch_calls"], raw["batch_interval_ms"]),
+            mismatch=self._mismatch(raw),
+            clock_ahead_ms=raw["clock_ahead_ms"],
         )

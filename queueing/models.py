@@ -98,8 +98,8 @@ class Hint:
     now_ms: int
     next_at_ms: int | None = None
     reason: str | None = None
-    """free, window, reserved, blocked, hold, spacing, breaker, delayed, leased or version (what is
-    queued is for workers of a newer version); None: no work."""
+    """free, window, reserved, blocked, hold, policy, spacing, breaker, delayed, leased or version
+    (what is queued is for workers of a newer version); None: no work."""
     waiter: bool = False
     """This drain is the one that waits."""
     waiting: bool = False

@@ -1,6 +1,6 @@
 """The rules of one quota and one queue, as the scripts receive them."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,9 @@ class Policy:
     """A batch that was not enqueued this long after its slot no longer holds calls back."""
     aging_ms: int = 1_800_000
     """Each such wait raises an item by one band, up to the second; 0: never."""
+    background_share: int = 20
+    """Of so many calls in a row one goes to background work that waits, whatever is critical or
+    reserved; 0: none is kept."""
     breaker_after: int = 5
     """So many failed calls in a row, and nobody calls until a probe succeeds; 0: never."""
     breaker_first_ms: int = 15_000
@@ -39,6 +42,7 @@ class Policy:
             raise ValueError("window and send budget must be positive")
         for name in (
             *("guard_ms", "spacing_ms", "tolerance_ms", "grace_ms", "aging_ms"),
+            "background_share",
             *("breaker_after", "breaker_first_ms", "breaker_longest_ms"),
         ):
             if getattr(self, name) < 0:
@@ -56,6 +60,28 @@ class Policy:
     def horizon_ms(self) -> int:
         """The longest that one call can count, from its grant."""
         return self.send_ms + self.window_ms + self.guard_ms
+
+    @property
+    def counted(self) -> str:
+        """What is counted, in words: two policies that differ in it cannot share a quota."""
+        if self.limit is None:
+            return "any number of calls"
+        text = f"{self.limit} calls per {self.window_ms / 1000:g} s"
+        return f"{text} (send budget {self.send_ms / 1000:g} s, guard {self.guard_ms} ms)"
+
+    def as_kept(self, text: str) -> "Policy":
+        """The policy whose numbers the scripts keep as `text`; the rest is as here."""
+        limit, window_ms, send_ms, guard_ms = map(int, text.split(":"))
+        return replace(
+            self, limit=limit or None, window_ms=window_ms, send_ms=send_ms, guard_ms=guard_ms
+        )
+
+    def calls_within(self, span_ms: int) -> int | None:
+        """How many calls answered at once fit into a span that begins with a free window; None:
+        there is no limit."""
+        if self.limit is None:
+            return None
+        return self.limit * max(1, -(-span_ms // (self.window_ms + self.guard_ms)))
 
     def as_args(self) -> dict[str, int]:
         """The policy as the scripts read it; no limit is 0 there."""

@@ -281,7 +281,7 @@ class PriorityQueue(QueueView):
 
     def wake(self) -> None:
         """Makes the waiting drain look up, whatever it waits for."""
-        wake_drain(self.redis, self.keys, always=True)
+        wake_drain(self.redis, self.keys, always=True, now_ms=self.now_ms)
 
     def rests_until_ms(self, letter: DeadLetter) -> int | None:
         """When a request may bring a dead letter back; None: only `revive` does."""

@@ -36,6 +36,8 @@ def source(name: str) -> str:
                     texts[library] = wanted
 
     body = (folder / f"{name}.lua").read_text("utf-8")
+    if "\n-- Read only:" not in f"\n{body}":
+        texts["remember"] = (folder / "lib" / "remember.lua").read_text("utf-8")
     add(body)
     return "\n".join([*texts.values(), body])
 

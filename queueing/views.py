@@ -40,6 +40,11 @@ class QueueView:
         """Every symbol that is queued, delayed or leased, in no order."""
         return sorted({text_of(s) for s in self.redis.sscan_iter(self.keys.pending, count=_LISTED)})
 
+    def clock_ahead_ms(self) -> int:
+        """By how much scores in Redis are ahead of its clock, because that stepped back once."""
+        ahead: Any = self.redis.hget(self.keys.quota, "clock_ahead")
+        return int(ahead or 0)
+
     def peek(self, count: int = 1) -> list[Item]:
         """The next items in the order in which calls would take them, at most 5,000.
 

@@ -15,12 +15,14 @@ WAIT_SLACK_S = 5.0
 """How late the answer to a wait may be before the server counts as gone."""
 
 
-def wake_drain(redis: Redis, keys: Keys, *, always: bool = False) -> bool:
+def wake_drain(
+    redis: Redis, keys: Keys, *, always: bool = False, now_ms: int | None = None
+) -> bool:
     """Makes the waiting drain look up; True if it was told.
 
     `always`: even if none is known to wait.
     """
-    return bool(Scripts(redis, keys).run("wake", always=always))
+    return bool(Scripts(redis, keys).run("wake", now_ms=now_ms, always=always))
 
 
 def blocking_pop(connection: Any, key: str, timeout_s: float, stop: Callable[[], bool]) -> bool:

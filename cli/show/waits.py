@@ -67,6 +67,7 @@ def _held(context: Context, key: str, state: str, limit: int) -> list[Listed]:
     if limit < 1:
         return []
     rows: list[Any] = list(context.redis.zrange(key, 0, limit - 1, withscores=True))
+    ahead_ms = context.queue.clock_ahead_ms() if rows else 0
     found = []
     for start in range(0, len(rows), _AT_ONCE):
         part = rows[start : start + _AT_ONCE]
@@ -76,7 +77,9 @@ def _held(context: Context, key: str, state: str, limit: int) -> list[Listed]:
             if raw is not None:
                 item = Item.from_reply(raw | {"symbol": symbol})
                 by = str(raw.get("token", "unknown")).rpartition(":")[0] or "unknown"
-                found.append(Listed(item, state, int(until_ms), by if state == "leased" else None))
+                found.append(
+                    Listed(item, state, int(until_ms) - ahead_ms, by if state == "leased" else None)
+                )
     return found
 
 

@@ -9,19 +9,25 @@
 local NEWER_MS, LONG_WAIT_MS, HOUR_MS = 2000, 1000, 3600000
 reap(args.poison_after)
 local q = quota_state()
-heal_clock(q)
+check_policy(q)
 check_epoch(q, args.idle_mark)
 
-local function reply(fields, busy_now) return reply_to_drain(fields, q, args.drain, args.max_wait_ms, busy_now) end
+local function reply(fields, busy_now, critical)
+  return reply_to_drain(fields, q, args.drain, args.max_wait_ms, busy_now, critical)
+end
 
 local probing = q.open_until > 0
 local heads, newer = known_heads(probing and #q.failed + 1 or args.max_items, args.version)
 if probing then heads = { choose_probe(heads, q) } end
+if share_is_due(q) and heads[1] and heads[1].item.priority == CRITICAL and queued_in(CRITICAL + 1, LOWEST - 1) > 0 then
+  local others = known_heads(args.max_items, args.version, CRITICAL + 1, LOWEST - 1)
+  if others[1] then heads = others end
+end
 local first = heads[1]
 if not first and newer then -- nothing for this worker: it must neither wait for these nor turn in a circle
   stop_waiting(args.drain)
   count('waits:version')
-  return cjson.encode(hinted({ status = 'wait' }, now + NEWER_MS, 'version'))
+  return answer(hinted({ status = 'wait' }, now + NEWER_MS, 'version'))
 end
 if not first then return reply({ status = redis.call('SCARD', PENDING) > 0 and 'wait' or 'empty' }) end
 
@@ -30,13 +36,16 @@ local free_at, reason = call_free_at(q, critical)
 if free_at > now then
   if critical and reason ~= 'breaker' then redis.call('HSETNX', QUOTA, 'critical_waits_since', ms(now)) end
   count('waits:' .. reason)
-  return reply({ status = 'wait', held_by = reason })
+  local foreseen = nil
+  if newer then foreseen = critical end -- what others know does not make this worker's next call come sooner
+  return reply({ status = 'wait', held_by = reason }, false, foreseen)
 end
 
 -- Slot-seconds in which this call was free, work was there, and no call took it.
 local free_since = grant(args.token, q, args.lease_ms)
 local eligible_at = math.max(free_since, q.ready_since, q.reserved_until)
 if policy.limit > 0 and eligible_at < now then count('idle_ms', ms(now - eligible_at)) end
+note_share(q, critical)
 count('granted:' .. first.item.priority)
 if critical then
   local since = tonumber(redis.call('HGET', QUOTA, 'critical_waits_since') or now)
@@ -62,12 +71,12 @@ for i, head in ipairs(taken) do
   symbols[i] = head.symbol
   leases[2 * i - 1], leases[2 * i] = ms(lease_until), head.symbol
   saved[2 * i - 1], saved[2 * i] = head.symbol, cjson.encode(item)
-  item.symbol = head.symbol
+  item.symbol, item.enqueued_at_ms = head.symbol, told(item.enqueued_at_ms)
   items[i] = item
 end
 call_many('ZREM', QUEUE, symbols)
 call_many('ZADD', LEASES, leases)
 call_many('HSET', ITEMS, saved)
 note_empty_queue()
-return reply({ status = 'granted', items = items, token = args.token, lease_until_ms = lease_until,
-  send_by_ms = now + policy.send_ms }, true)
+return reply({ status = 'granted', items = items, token = args.token, lease_until_ms = told(lease_until),
+  send_by_ms = wall + policy.send_ms }, true)

@@ -14,7 +14,7 @@
 -- Returns JSON: lost (symbols whose lease is not this token's: nothing was done for them), and the hint of claim.
 local q = quota_state()
 note_reservation(q)
-if args.sent then settle(args.token, args.answered) end
+if args.sent and q.policy_until <= now then settle(args.token, args.answered) end
 local leading = args.verdicts[1] or { symbol = '' }
 local provider_away = judge_call(q, args.token, args.failed, leading.symbol, leading.error)
 

@@ -8,7 +8,7 @@
 -- Returns JSON: results = [[symbol, what, detail?]] with what = enqueued | raised | pending | refused | dead,
 --   now_ms, waiting (a drain waits and was told), size; {exists: true} alone if all of that batch was asked for before.
 local batch = args.batch
-if batch and batch_is_enqueued(batch.slot) then return cjson.encode({ exists = true, now_ms = now }) end
+if batch and batch_is_enqueued(batch.slot) then return answer({ exists = true }) end
 
 local q = quota_state()
 if batch then
@@ -30,9 +30,9 @@ if batch then
   q = quota_state()
   note_reservation(q)
   if batch.last then
-    redis.call('HSET', RECORDS, batch.slot .. ':enqueued_at_ms', ms(now))
+    redis.call('HSET', RECORDS, batch.slot .. ':enqueued_at_ms', ms(wall))
     count('batches')
   end
 end
 local at = next_event(q)
-return cjson.encode({ results = results, now_ms = now, size = redis.call('SCARD', PENDING), waiting = wake_if_sooner(at) })
+return answer({ results = results, size = redis.call('SCARD', PENDING), waiting = wake_if_sooner(at) })

@@ -12,4 +12,4 @@ for _, symbol in ipairs(args.symbols) do
     lost[#lost + 1] = symbol
   end
 end
-return cjson.encode({ lost = lost, lease_until_ms = until_ms, now_ms = now })
+return answer({ lost = lost, lease_until_ms = told(until_ms) })

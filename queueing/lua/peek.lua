@@ -5,8 +5,8 @@
 -- Returns JSON: items, skip (to go on), now_ms.
 local items = {}
 for _, head in ipairs(in_order(args.n, args.skip)) do
-  head.item.symbol = head.symbol
+  head.item.symbol, head.item.enqueued_at_ms = head.symbol, told(head.item.enqueued_at_ms)
   args.skip[head.priority] = args.skip[head.priority] + 1
   if not head.item.broken then items[#items + 1] = head.item end
 end
-return cjson.encode({ items = items, skip = args.skip, now_ms = now })
+return answer({ items = items, skip = args.skip })

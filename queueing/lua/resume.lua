@@ -3,6 +3,7 @@
 -- args: epoch (run_id of the server that ended).
 -- Reads and writes: quota.
 -- Returns 1; 0 if the calls that are known are not that server's.
-if redis.call('HGET', QUOTA, 'epoch') ~= args.epoch then return 0 end
-redis.call('HSET', QUOTA, 'epoch', server_epoch())
+local q = quota_state()
+if q.epoch ~= args.epoch then return 0 end
+redis.call('HSET', QUOTA, 'epoch', known_epoch(q))
 return 1

@@ -7,4 +7,4 @@
 local woken = redis.call('GET', WAITER) == args.drain and redis.call('DEL', WAKE) == 1
 stop_waiting(args.drain)
 local at, why = next_event(quota_state())
-return cjson.encode(hinted({ woken = woken, waiting = wake_if_sooner(at) }, at, why))
+return answer(hinted({ woken = woken, waiting = wake_if_sooner(at) }, at, why))

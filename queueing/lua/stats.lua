@@ -10,6 +10,6 @@ for priority = CRITICAL, LOWEST do
   local item = head[1] and load_item(head[1])
   if item and (not oldest or item.enqueued_at_ms < oldest) then oldest = item.enqueued_at_ms end
 end
-return cjson.encode(hinted({ queued = queued, delayed = redis.call('ZCARD', DELAYED), leased = redis.call('ZCARD', LEASES),
-  dead = redis.call('ZCARD', DEAD), pending = redis.call('SCARD', PENDING), oldest_enqueued_at_ms = oldest,
+return answer(hinted({ queued = queued, delayed = redis.call('ZCARD', DELAYED), leased = redis.call('ZCARD', LEASES),
+  dead = redis.call('ZCARD', DEAD), pending = redis.call('SCARD', PENDING), oldest_enqueued_at_ms = told(oldest),
   waiting = a_drain_waits() }, next_event(quota_state())))

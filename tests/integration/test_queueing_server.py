@@ -97,6 +97,25 @@ def test_the_server_is_known_by_its_run_id(redis_url: str) -> None:
         assert client.hget(queue.keys.quota, "epoch") == client.info("server")["run_id"]
 
 
+def test_a_user_without_info_goes_by_what_others_have_seen(redis_url: str) -> None:
+    """One epoch for a server, whoever looks: no hold is begun anew by each claim."""
+    with Redis.from_url(redis_url, decode_responses=True) as client:
+        client.execute_command("ACL SETUSER blind on nopass ~* &* +@all -info")
+        try:
+            with Redis.from_url(redis_url, username="blind", password="x") as other:
+                sees, blind = QuotaLimiter(client, SHORT), QuotaLimiter(other, SHORT)
+                sees.reset()
+                for limiter in (sees, blind, sees):
+                    assert isinstance(limiter.acquire(), Grant)
+                    assert limiter.status().epoch_known
+                client.flushall()
+                for limiter in (blind, sees, blind, sees):
+                    assert isinstance(limiter.acquire(), Hint)
+                assert int(client.hget(sees.keys.counters, "holds") or 0) <= 2
+        finally:
+            client.execute_command("ACL DELUSER blind")
+
+
 def test_a_flush_by_another_client_holds_everybody(redis_url: str) -> None:
     with Redis.from_url(redis_url) as one, Redis.from_url(redis_url) as two:
         limiter = QuotaLimiter(one, SHORT)

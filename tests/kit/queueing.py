@@ -119,7 +119,8 @@ class Kit:
         return [int(at) - self.now_ms for _, at in rows]
 
     def dump(self) -> dict[str, Any]:
-        """Everything there is, key by key. Not by DUMP, whose order of a hash may change."""
+        """Everything there is, key by key, but the time of the last look. Not by DUMP, whose order
+        of a hash may change."""
         redis = self.redis
         read: dict[str, Callable[[Any], Any]] = {
             "string": redis.get,
@@ -129,7 +130,10 @@ class Kit:
             "zset": lambda key: redis.zrange(key, 0, -1, withscores=True),
             "stream": redis.xrange,
         }
-        return {_text(key): read[_text(redis.type(key))](key) for key in redis.scan_iter("*")}
+        found = {_text(key): read[_text(redis.type(key))](key) for key in redis.scan_iter("*")}
+        quota = {_text(name): value for name, value in found.get(self.keys.quota, {}).items()}
+        found[self.keys.quota] = {k: v for k, v in quota.items() if not k.startswith("clock_")}
+        return {key: value for key, value in found.items() if value}
 
     def assert_no_leak(self) -> None:
         """Every key is permanent by intent or has a TTL."""
@@ -145,7 +149,14 @@ def _text(value: bytes | str) -> str:
 def limited(**rules: Any) -> Policy:
     """A small quota in round numbers: 2 calls in 1,000 ms, sent within 100, guard 10."""
     small = Policy(
-        limit=2, window_ms=1_000, send_ms=100, guard_ms=10, tolerance_ms=0, grace_ms=200, aging_ms=0
+        limit=2,
+        window_ms=1_000,
+        send_ms=100,
+        guard_ms=10,
+        tolerance_ms=0,
+        grace_ms=200,
+        aging_ms=0,
+        background_share=0,
     )
     return replace(small, **rules)
 

@@ -159,7 +159,8 @@ class Model:
             del self.items[symbol]
             return True
         if verb == "again":
-            item.attempts = item.crashes = 0
+            self.dead.pop(symbol, None)
+            item.attempts = item.crashes = item.deaths = 0
             item.priority, item.since_ms, item.order = BACKFILL, now, next(self._order)
             delay_ms = 0
         if verb == "retry":

@@ -155,7 +155,7 @@ def test_waiting_is_no_error_of_the_items(kit: Kit) -> None:
 
 def test_one_item_alone_opens_nothing(kit: Kit) -> None:
     """However often it fails, and whatever goes well or says nothing in between."""
-    for _ in range(20):
+    for _ in range(15):
         kit.put("BAD", at=CRITICAL)
         claimed = kit.take()
         kit.queue.end(claimed, [GiveBack("BAD", error="500")], answered=True, failed=True)

@@ -123,9 +123,7 @@ MUTATIONS = [
         quota,
         "arrivals",
     ),
-    Mutation(
-        "answers-not-counted", "if args.sent then settle", "if false then settle", quota, "idle"
-    ),
+    Mutation("answers-not-counted", "if args.sent and", "if false and", quota, "idle"),
     Mutation(
         "slot-rolls-over-early",
         "now > q.batch_at + policy.grace_ms then\n    local late = now - policy.grace_ms",

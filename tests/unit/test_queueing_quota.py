@@ -7,12 +7,26 @@ counts for 1,110 ms unless it is answered, and an answered one for 1,010 ms.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from redis import Redis
 
-from queueing import Batch, Done, GiveBack, Grant, Hint, Policy, Request, Retry
+from queueing import (
+    Batch,
+    Bury,
+    Claimed,
+    Death,
+    Done,
+    GiveBack,
+    Grant,
+    Hint,
+    Policy,
+    PolicyMismatch,
+    Request,
+    Retry,
+)
 from tests.kit.queueing import CRITICAL, HIGH, LOW, MEDIUM, NOW_MS, Kit, limited
 
 UNANSWERED_MS, ANSWERED_MS = 1_110, 1_010
@@ -176,12 +190,12 @@ def test_without_a_limit_nothing_is_counted_but_blocks_and_spacing_hold(kit: Kit
     assert refused(kit) == ("blocked", 70)
 
 
-def test_a_limit_after_none_starts_with_a_hold(kit: Kit) -> None:
-    """Calls under no limit were not written down: the window is unknown."""
+def test_a_limit_after_none_waits_for_the_calls_that_were_not_counted(kit: Kit) -> None:
     kit.policy = limited(limit=None)
+    kit.limiter.reset()  # takes the quota over for these rules
     acquire(kit)
     kit.policy = limited()
-    assert refused(kit) == ("hold", UNANSWERED_MS)
+    assert refused(kit) == ("policy", UNANSWERED_MS)
     kit.now_ms += UNANSWERED_MS
     acquire(kit)
 
@@ -302,41 +316,87 @@ def test_a_hold_that_stands_outlasts_such_a_restart(connection: Redis) -> None:
     assert refused(kit)[0] == "hold"
 
 
-# --- a clock that steps back
+# --- a clock that steps
+
+STEPS = [1, 5_000, 70_000, 3_600_000, 24 * 3_600_000, 10**9]
 
 
-@pytest.mark.parametrize("step_ms", [1, 70_000, 10**9])
-def test_a_clock_that_steps_back_heals_within_one_horizon(kit: Kit, step_ms: int) -> None:
+@pytest.mark.parametrize("step_ms", STEPS)
+def test_a_permit_keeps_its_length_when_the_clock_steps_back(kit: Kit, step_ms: int) -> None:
     acquire(kit)
+    kit.now_ms += 100
     acquire(kit)
     kit.now_ms -= step_ms
-    reason, wait = refused(kit)
-    assert reason == "window"
-    assert wait is not None
-    assert wait <= UNANSWERED_MS
-    kit.now_ms += wait
+    assert refused(kit) == ("window", UNANSWERED_MS - 100)
+    status = kit.limiter.status()
+    assert status.clock_ahead_ms == step_ms
+    assert [permit.until_ms - kit.now_ms for permit in status.permits] == [1_010, 1_110]
+    kit.now_ms += UNANSWERED_MS - 101
+    assert refused(kit) == ("window", 1)
+    kit.now_ms += 1
     acquire(kit)
+    assert refused(kit) == ("window", 100)
 
 
-def test_a_hold_heals_after_a_step_back(connection: Redis) -> None:
-    kit = Kit(connection, limited())
-    kit.limiter.acquire()
-    kit.now_ms -= 10**8
-    assert refused(kit) == ("hold", UNANSWERED_MS)
+@pytest.mark.parametrize("step_ms", STEPS)
+def test_a_clock_that_goes_wrong_and_back_leaves_every_length(kit: Kit, step_ms: int) -> None:
+    """What began while it was wrong ends when it would have."""
+    kit.now_ms += step_ms
+    acquire(kit)
+    if step_ms < UNANSWERED_MS:
+        acquire(kit)
+    kit.limiter.block(500, "429")
+    kit.now_ms -= step_ms
+    assert kit.limiter.status().blocked_until_ms == kit.now_ms + 500
+    assert refused(kit) == (("window", UNANSWERED_MS) if step_ms < 1_000 else ("blocked", 500))
     kit.now_ms += UNANSWERED_MS
     acquire(kit)
 
 
-def test_spacing_heals_after_a_step_back(kit: Kit) -> None:
+@pytest.mark.parametrize("step_ms", STEPS)
+def test_everything_that_waits_keeps_its_length(connection: Redis, step_ms: int) -> None:
+    kit = Kit(connection, limited(limit=None, aging_ms=1_000))
+    kit.put("A", "B", "OLD", at=LOW)
+    kit.queue.end(kit.take(), [Retry("A", 1_000, LOW, "x")], answered=True)
+    leased = kit.take()
+    kit.now_ms += 100
+    kit.queue.reap()
+    kit.now_ms -= step_ms
+    kit.put("NEW", at=LOW)
+    assert [item.symbol for item in kit.queue.peek(9)] == ["OLD", "NEW"], "order of arrival"
+    assert kit.queue.stats().oldest_item_age_seconds == pytest.approx(0.1)
+    assert kit.now_ms - kit.queue.peek()[0].enqueued_at_ms == 100, "told in Redis' own time"
+    kit.take_symbols(2)
+    hint = kit.queue.reap()
+    assert (hint.reason, hint.wait_ms) == ("delayed", 900)
+    kit.now_ms += 900
+    again = kit.take()
+    assert again.items[0].symbol == "A"
+    assert again.lease_until_ms == kit.now_ms + 30_000
+    kit.queue.end(again, [Done("A")], answered=True)
+    hint = kit.queue.next_at()
+    assert (hint.reason, hint.wait_ms) == ("leased", 29_000)
+    kit.queue.extend(leased)
+    kit.now_ms += 29_100
+    assert kit.take().items[0].symbol == "OLD", "the lease of B was prolonged, that of OLD is over"
+
+
+def test_a_hold_keeps_its_length_when_the_clock_steps_back(connection: Redis) -> None:
+    kit = Kit(connection, limited())
+    kit.limiter.acquire()
+    kit.now_ms += 10
+    kit.limiter.acquire()
+    kit.now_ms -= 10**8
+    assert refused(kit) == ("hold", UNANSWERED_MS - 10)
+    kit.now_ms += UNANSWERED_MS - 10
+    acquire(kit)
+
+
+def test_spacing_and_blocks_keep_their_length_when_the_clock_steps_back(kit: Kit) -> None:
     kit.policy = limited(spacing_ms=300)
     acquire(kit)
     kit.now_ms -= 10**8
     assert refused(kit) == ("spacing", 300)
-    kit.now_ms += 300
-    acquire(kit)
-
-
-def test_a_block_heals_after_a_step_back(kit: Kit) -> None:
     kit.limiter.block(500, "429")
     kit.now_ms -= 10**8
     assert refused(kit) == ("blocked", 500)
@@ -344,18 +404,82 @@ def test_a_block_heals_after_a_step_back(kit: Kit) -> None:
     acquire(kit)
 
 
-def test_leases_and_delays_heal_after_a_step_back(kit: Kit) -> None:
-    kit.policy = limited(limit=None)
-    kit.put("A", "B")
-    kit.queue.end(kit.take(), [Retry("A", 1_000, LOW, "x")], answered=True)
-    kit.take()
+def test_a_dead_letter_rests_as_long_whatever_the_clock_does(connection: Redis) -> None:
+    kit = Kit(connection)
+    kit.put("A")
+    kit.queue.end(kit.take(), [Bury("A", Death.INVALID, "404")], answered=True)
     kit.now_ms -= 10**9
-    hint = kit.queue.reap()
-    assert (hint.reason, hint.wait_ms) == ("leased", 600_000)
-    kit.now_ms += 600_000
-    assert kit.take().items[0].symbol == "B"
-    kit.now_ms += 24 * 3600 * 1000
-    assert {kit.take().items[0].symbol, kit.take().items[0].symbol} == {"A", "B"}
+    assert kit.put("A") == ["dead"]
+    kit.now_ms += 24 * 3_600_000 - 1
+    assert kit.put("A") == ["dead"]
+    kit.now_ms += 1
+    assert kit.put("A") == ["enqueued"]
+
+
+def test_the_batch_slot_is_a_time_of_redis_own_clock(kit: Kit) -> None:
+    kit.now_ms += 3_600_000
+    kit.limiter.plan_batch(kit.now_ms + 5_000, 300_000, 2)
+    acquire(kit)
+    kit.now_ms -= 3_600_000
+    kit.limiter.plan_batch(kit.now_ms + 5_000, 300_000, 2)
+    assert kit.limiter.status().batch_at_ms == kit.now_ms + 5_000
+    kit.now_ms += 4_500
+    assert refused(kit)[0] == "reserved"
+
+
+# --- the rules of the quota
+
+
+def test_a_process_that_counts_differently_is_refused_by_name(kit: Kit) -> None:
+    hour = Kit(kit.redis, limited(window_ms=3_600_000))
+    hour.limiter.reset()
+    acquire(hour)
+    acquire(hour)
+    kit.now_ms = hour.now_ms = NOW_MS + 1_500  # its own window would be over
+    assert refused(kit)[0] == "policy"
+    kit.put("A", at=CRITICAL)
+    assert kit.refused().reason == "policy"
+    kit.queue.reap()
+    assert hour.permits() == [3_600_110 - 1_500] * 2, "nobody else's rules shorten a permit"
+    mismatch = kit.limiter.status().mismatch
+    assert mismatch is not None
+    assert (mismatch.kept.window_ms, mismatch.own.window_ms) == (3_600_000, 1_000)
+    for words in ("2 calls per 3600 s", "2 calls per 1 s", "RATE_WINDOW_SECONDS", "limiter reset"):
+        assert words in str(mismatch)
+    with pytest.raises(PolicyMismatch):
+        kit.limiter.consume(1)
+    assert hour.limiter.status().mismatch is None
+    assert refused(hour)[0] == "window"
+
+
+def test_new_rules_are_taken_over_when_no_call_of_the_old_ones_counts(kit: Kit) -> None:
+    """As after a deploy that changed the plan: the last old process has ended."""
+    acquire(kit)
+    acquire(kit)
+    new = Kit(kit.redis, limited(limit=3))
+    assert refused(new) == ("policy", UNANSWERED_MS)
+    kit.now_ms = new.now_ms = NOW_MS + UNANSWERED_MS
+    for _ in range(3):
+        acquire(new)
+    assert refused(new)[0] == "window"
+    assert refused(kit)[0] == "policy", "an old process that comes back is the stranger now"
+    kit.limiter.reset()
+    acquire(kit)
+    assert refused(new)[0] == "policy", "by hand they are taken over at once"
+
+
+@pytest.mark.parametrize("other", [{"spacing_ms": 1}, {"aging_ms": 5}, {"tolerance_ms": 7}])
+def test_what_counts_alike_is_no_other_policy(kit: Kit, other: dict[str, int]) -> None:
+    acquire(kit)
+    assert Kit(kit.redis, limited(**other)).limiter.status().mismatch is None
+
+
+def test_a_deleted_window_is_noticed_before_consume_makes_a_new_one(kit: Kit) -> None:
+    acquire(kit)
+    kit.now_ms += 50
+    kit.redis.delete(kit.keys.window)
+    kit.limiter.consume(1)
+    assert refused(kit) == ("hold", UNANSWERED_MS)
 
 
 # --- reservation by look-ahead
@@ -470,6 +594,43 @@ def test_waiting_urgent_work_keeps_background_work_back(reserving: Kit) -> None:
     reserving.put("X", at=CRITICAL)
     reserving.now_ms += UNANSWERED_MS
     assert reserving.take_symbols(2) == ["X", "L"]
+
+
+@pytest.mark.parametrize("calls", [1, 4, 5, 6, 20, 40])
+@pytest.mark.parametrize("limit", [1, 5])
+@pytest.mark.parametrize("interval_ms", [1_000, 1_500, 4_000, 5_500, 20_000])
+def test_background_work_has_its_share_whatever_the_batch_takes(
+    connection: Redis, calls: int, limit: int, interval_ms: int
+) -> None:
+    """Of 20 calls in a row one at least is for an item that waits: so its wait has a bound."""
+    policy = limited(limit=limit, tolerance_ms=100, background_share=20)
+    kit = Kit(connection, policy, max_size=1000).known()
+    kit.put(*[f"B{n}" for n in range(50)], at=LOW)
+    slot, batch, grants = kit.now_ms, 0, list[int]()
+    while len(grants) < 90:
+        if kit.now_ms >= slot:
+            batch += 1
+            names = tuple(f"C{n}" for n in range(calls))
+            about = Batch(str(batch), slot, slot + interval_ms, interval_ms, calls, names)
+            kit.queue.enqueue([Request(name) for name in names], CRITICAL, batch=about)
+            slot += interval_ms
+        answer = kit.queue.claim()
+        if isinstance(answer, Claimed):
+            grants.append(answer.items[0].priority)
+            kit.queue.end(answer, [Done(answer.items[0].symbol)], answered=True)
+            continue
+        kit.now_ms = min(answer.hint.next_at_ms or slot, max(slot, kit.now_ms + 1))
+    background = [at for at, priority in enumerate(grants) if priority != CRITICAL]
+    gaps = [later - sooner for sooner, later in pairwise([-1, *background, len(grants)])]
+    assert max(gaps) <= 20
+
+
+def test_a_batch_that_cannot_fit_is_told(kit: Kit) -> None:
+    for calls, fits in ((10, True), (11, False)):
+        kit.limiter.plan_batch(NOW_MS + 5_000, 5_000, calls)
+        assert kit.limiter.status().batch_fits is fits
+    kit.limiter.plan_batch(NOW_MS + 5_000, 0, 100)
+    assert kit.limiter.status().batch_fits, "no batches"
 
 
 # --- aging

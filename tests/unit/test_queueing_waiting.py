@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from redis import Redis
@@ -18,10 +19,11 @@ from queueing import (
     Hint,
     LeaseLost,
     Outcome,
+    Priority,
     Request,
     Retry,
 )
-from tests.kit.queueing import CRITICAL, LOW, NOW_MS, Kit, limited
+from tests.kit.queueing import CRITICAL, HIGH, LOW, NOW_MS, Kit, limited
 
 UNANSWERED_MS = 1_110
 
@@ -165,6 +167,47 @@ def test_retire_takes_only_its_own_tokens(full: Kit) -> None:
     assert (woken, hint.waiting) == (True, False)
     assert (tokens(full), hint.wait_ms) == (0, UNANSWERED_MS)
     assert full.queue.retire("d1")[0] is False
+
+
+@pytest.mark.parametrize("event", ["request", "nothing"])
+def test_a_dead_waiter_is_noticed_within_two_passes(full: Kit, event: str) -> None:
+    """It was killed while it waited: a living one takes its token at once, or looks in time."""
+    hint = full.refused(drain="d1")
+    assert hint.waiter
+    if event == "request":
+        full.policy = replace(full.policy, limit=3)
+        full.limiter.reset()
+        full.put("X", at=CRITICAL)
+        assert tokens(full) == 1
+    else:
+        full.now_ms += hint.wait_ms or 0
+    full.now_ms += 1_001
+    hint = full.queue.reap()
+    assert (hint.waiting, hint.wait_ms) == (False, 0), "the scheduler starts another drain"
+    full.take(drain="d2")
+    full.policy = replace(full.policy, limit=1)
+    full.limiter.reset()
+    full.limiter.acquire()
+    assert full.refused(drain="d2").waiter, "which waits in its stead"
+    assert tokens(full) == 0
+    full.now_ms += 1_000
+    assert full.queue.reap().waiting, "and lives"
+
+
+@pytest.mark.parametrize("newer", [CRITICAL, HIGH])
+def test_an_item_of_a_newer_version_makes_no_circle(full: Kit, newer: Priority) -> None:
+    """Background work is reserved against; what this worker does not know may be critical."""
+    full.limiter.reset()
+    full.policy = replace(full.policy, limit=3)
+    full.limiter.reset()
+    full.queue.item_version = 2
+    full.put("NEWER", at=newer)
+    full.queue.item_version = 1
+    full.limiter.plan_batch(full.now_ms + 100, 60_000, 3)
+    hint = full.refused(drain="d1")
+    assert hint.reason == "reserved"
+    assert hint.wait_ms
+    assert hint.waiter
 
 
 def test_a_leaving_drain_tells_the_waiting_one_what_it_leaves(kit: Kit) -> None:

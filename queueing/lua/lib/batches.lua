@@ -23,19 +23,19 @@ end
 -- Drops what is older than `ttl_ms` or beyond KEPT_RECORDS: up to two, as each batch adds one.
 local function drop_old_records(ttl_ms)
   local spare = redis.call('ZCARD', BATCHES) - KEPT_RECORDS
-  local old = redis.call('ZRANGEBYSCORE', BATCHES, '-inf', ms(now - ttl_ms), 'LIMIT', 0, 2)
+  local old = redis.call('ZRANGEBYSCORE', BATCHES, '-inf', ms(wall - ttl_ms), 'LIMIT', 0, 2)
   if #old == 0 and spare > 0 then old = redis.call('ZRANGE', BATCHES, 0, math.min(spare, 2) - 1) end
   for _, slot in ipairs(old) do drop_record(slot) end
 end
 
 local function end_record_if_done(slot, open)
-  if open <= 0 then redis.call('HSETNX', RECORDS, slot .. ':finished_at_ms', ms(now)) end
+  if open <= 0 then redis.call('HSETNX', RECORDS, slot .. ':finished_at_ms', ms(wall)) end
 end
 
 -- A record that is gone is not begun again.
 local function record_outcome(slot, symbol, status, error)
   if not slot or redis.call('HEXISTS', RECORDS, slot) == 0 then return end
-  local outcome = cjson.encode({ status = status, error = error, at_ms = now })
+  local outcome = cjson.encode({ status = status, error = error, at_ms = wall })
   if redis.call('HSET', RECORDS, slot .. ':outcome:' .. symbol, outcome) == 1 then
     end_record_if_done(slot, redis.call('HINCRBY', RECORDS, slot .. ':open', -1))
   end
@@ -51,11 +51,11 @@ local function batch_is_enqueued(slot) return redis.call('HEXISTS', RECORDS, slo
 
 local function begin_record(batch)
   if redis.call('HSETNX', RECORDS, batch.slot, cjson.encode({
-    planned_at_ms = batch.planned_at_ms, started_at_ms = now, assets = batch.assets })) == 0 then return end
+    planned_at_ms = batch.planned_at_ms, started_at_ms = wall, assets = batch.assets })) == 0 then return end
   local known, outcomes = 0, {}
   for symbol, outcome in pairs(batch.outcomes) do
     known = known + 1
-    outcome.at_ms = now
+    outcome.at_ms = wall
     outcomes[2 * known - 1], outcomes[2 * known] = batch.slot .. ':outcome:' .. symbol, cjson.encode(outcome)
   end
   call_many('HSET', RECORDS, outcomes)

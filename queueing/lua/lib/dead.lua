@@ -4,7 +4,7 @@ local function bury_item(symbol, item, kind, reason)
   forget({ symbol })
   redis.call('ZADD', DEAD, ms(now), symbol)
   redis.call('HSET', DEAD_ITEMS, symbol, cjson.encode({
-    kind = kind, reason = reason, died_at_ms = now, attempts = item.attempts,
+    kind = kind, reason = reason, died_at_ms = wall, attempts = item.attempts,
     crashes = item.crashes, priority = item.priority, payload = item.payload, version = item.version,
     deaths = item.deaths, solo = item.solo,
   }))
@@ -21,7 +21,9 @@ end
 local function read_dead(symbol)
   local raw = redis.call('HGET', DEAD_ITEMS, symbol)
   local read, dead = pcall(cjson.decode, raw or '')
-  return read and type(dead) == 'table' and dead or {}
+  dead = read and type(dead) == 'table' and dead or {}
+  dead.died_at = tonumber(redis.call('ZSCORE', DEAD, symbol) or 0)
+  return dead
 end
 
 -- Why a dead letter stays dead when it is asked for; nil: it may live again. rest: invalid_ms; first_ms, which doubles
@@ -34,7 +36,7 @@ local function still_dead(dead, rest)
   if dead.kind == 'transient' and again > 0 then
     rest_ms = math.min(rest.longest_ms, rest.first_ms * 2 ^ (again - 1))
   end
-  if rest_ms > now - (tonumber(dead.died_at_ms) or 0) then return dead.kind .. ': ' .. tostring(dead.reason) end
+  if rest_ms > now - dead.died_at then return dead.kind .. ': ' .. tostring(dead.reason) end
 end
 
 local function forget_dead(symbols)

@@ -1,15 +1,6 @@
 -- needs: items dead batches
 -- What time alone makes due: delayed items and expired leases.
--- Times further ahead than these were written before the clock stepped back.
-local LONGEST_LEASE_MS, LONGEST_DELAY_MS = 600000, 86400000
 local AT_ONCE = 100 -- entries that one script moves; the rest is due still, so the next one comes at once
-
-local function bring_nearer(key, longest_ms)
-  local furthest = ms(now + longest_ms)
-  for _, symbol in ipairs(redis.call('ZRANGEBYSCORE', key, '(' .. furthest, '+inf', 'LIMIT', 0, AT_ONCE)) do
-    redis.call('ZADD', key, furthest, symbol)
-  end
-end
 
 local function due(key) return redis.call('ZRANGEBYSCORE', key, '-inf', ms(now), 'WITHSCORES', 'LIMIT', 0, AT_ONCE) end
 
@@ -59,7 +50,5 @@ end
 
 -- Due delayed items go into the queue, expired leases end (bounded). Returns how many moved.
 local function reap(poison_after)
-  bring_nearer(DELAYED, LONGEST_DELAY_MS)
-  bring_nearer(LEASES, LONGEST_LEASE_MS)
   return queue_delayed() + reap_leases(poison_after)
 end

@@ -1,17 +1,27 @@
 -- needs: state
 -- Whether the window can be trusted: a new, flushed, restarted or replaced server does not know the last calls.
-local function server_epoch()
+-- A user who may not ask INFO goes by what others have seen.
+local function known_epoch(q)
   local info = redis.pcall('INFO', 'server')
-  local run_id = type(info) == 'string' and string.match(info, 'run_id:(%x+)')
-  return run_id or 'unknown'
+  if type(info) == 'string' then return string.match(info, 'run_id:(%x+)') or 'unknown' end
+  local error = tostring(info.err)
+  local refused = string.match(error, 'ACL') or string.match(error, 'user')
+  return refused and q.epoch or 'unknown'
+end
+
+-- Takes over the quota for the rules of this process, once no call that was granted by other rules can count.
+local function check_policy(q)
+  if q.policy == policy_text() or q.policy_until > now then return end
+  q.policy, q.policy_until = policy_text(), 0
+  redis.call('HSET', QUOTA, 'policy', q.policy, 'policy_horizon', ms(horizon_ms()))
 end
 
 -- Holds all grants for a horizon if the window may lack calls that were made.
--- mark: left in this server (mark.lua) before it was learned that nobody had called for longer than that.
+-- mark: left in this server (mark.lua) before it was learned that no call was made for longer than that.
 -- While it stands nothing was lost since; so it lifts a hold as well.
 local function check_epoch(q, mark)
   if policy.limit == 0 then return end
-  local epoch = server_epoch()
+  local epoch = known_epoch(q)
   local marked_at = mark and tonumber(redis.call('ZSCORE', MARKS, epoch .. ':' .. mark) or nil)
   -- What is remembered must not contradict it.
   local proven = marked_at and q.last_grant_at <= marked_at - horizon_ms()

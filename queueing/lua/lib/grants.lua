@@ -1,4 +1,4 @@
--- needs: state window
+-- needs: items state window
 -- When the next call may go, and how it is granted.
 local function reserved_until(q, at)
   local deadline = q.batch_at + policy.tolerance_ms
@@ -11,12 +11,25 @@ local function reserved_until(q, at)
   return ends > deadline and math.min(given_up, ends) or 0
 end
 
+-- Of background_share calls in a row one goes to background work that waits, whatever is critical or reserved: so there
+-- is a bound to its wait whatever the batch asks for. urgent_run: critical calls in a row while such work waited.
+local function share_is_due(q)
+  return policy.background_share > 0 and q.urgent_run >= policy.background_share - 1
+end
+
+local function note_share(q, critical)
+  local run = critical and q.urgent_run + math.min(1, queued_in(CRITICAL + 1, LOWEST - 1)) or 0
+  if run ~= q.urgent_run then redis.call('HSET', QUOTA, 'urgent_run', run) end
+  q.urgent_run = run
+end
+
 -- When may the next call go, and what holds it until then? (time <= now: at once)
 local function call_free_at(q, critical)
   local at, reason = now, 'free'
   local function not_before(time, why)
     if time > at then at, reason = time, why end
   end
+  not_before(q.policy_until, 'policy')
   not_before(q.blocked_until, 'blocked')
   not_before(q.last_grant_at + policy.spacing_ms, 'spacing')
   -- The provider fails: until the next probe, and while one is under way (a lost one ends with its lease).
@@ -24,7 +37,7 @@ local function call_free_at(q, critical)
   if policy.limit == 0 then return at, reason end
   not_before(q.hold_until, 'hold')
   not_before(nth_last_end(policy.limit), 'window')
-  if critical or q.batch_interval == 0 or q.batch_calls == 0 then return at, reason end
+  if critical or share_is_due(q) or q.batch_interval == 0 or q.batch_calls == 0 then return at, reason end
   -- Look ahead: by batch_at + tolerance the batch must find its permits free.
   not_before(reserved_until(q, at), 'reserved')
   return at, reason

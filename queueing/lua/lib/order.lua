@@ -29,10 +29,11 @@ local function head_of(band)
   return band.head
 end
 
--- The queue in the order in which calls would take it: at most n, after the first skip[priority] of each band.
-local function in_order(n, skip)
+-- The queue in the order in which calls would take it: at most n, after the first skip[priority] of each band, of the
+-- bands from `most` to `least`.
+local function in_order(n, skip, most, least)
   local bands, heads = {}, {}
-  for priority = CRITICAL, LOWEST do
+  for priority = most or CRITICAL, least or LOWEST do
     bands[#bands + 1] = read_band(priority, skip and skip[priority] or 0, n)
   end
   local function before(a, b) return a.urgency < b.urgency or (a.urgency == b.urgency and a.since < b.since) end
@@ -49,9 +50,9 @@ local function in_order(n, skip)
 end
 
 -- The same without those that cannot be read, which are discarded (bounded).
-local function sound_heads(n)
+local function sound_heads(n, most, least)
   for _ = 1, 20 do
-    local heads, sound = in_order(n), true
+    local heads, sound = in_order(n, nil, most, least), true
     for _, head in ipairs(heads) do
       if head.item.broken then
         discard(head.symbol)
@@ -66,7 +67,7 @@ end
 -- The same without items of a newer version than the worker knows, which are left to others (bounded).
 -- Also returns whether there are such items. A worker that tells no version takes all.
 local LOOK_AHEAD = 100
-local function known_heads(n, version)
+local function known_heads(n, version, most, least)
   local function known(heads)
     local mine = {}
     for _, head in ipairs(heads) do
@@ -74,8 +75,8 @@ local function known_heads(n, version)
     end
     return mine
   end
-  local heads = sound_heads(n)
+  local heads = sound_heads(n, most, least)
   local mine = known(heads)
   if #mine == #heads then return mine, false end
-  return known(sound_heads(n + LOOK_AHEAD)), true
+  return known(sound_heads(n + LOOK_AHEAD, most, least)), true
 end

@@ -17,7 +17,17 @@ local function read_clock()
   local time = redis.call('TIME')
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
-local now = read_clock()
+
+-- Redis' clock may step back. `now` goes on as if it had not: everything that waits keeps its length, and no rule ever
+-- sees a time fall. `ahead` is by how much `now` is ahead of Redis' clock since; all scores and fields of quota are
+-- in the time of `now`, all that is told to people or other programs is in Redis' own (`wall`).
+local wall, ahead = read_clock(), 0
+do
+  local kept = redis.call('HMGET', QUOTA, 'clock_seen', 'clock_ahead')
+  ahead = tonumber(kept[2] or 0) + math.max(0, tonumber(kept[1] or 0) - wall)
+end
+local now = wall + ahead
+local function told(time) return time and time > 0 and time - ahead or time end
 
 -- Numbers leave Lua as strings: tostring and .. keep 14 digits only.
 local function ms(number) return string.format('%.0f', number) end
@@ -29,3 +39,7 @@ local function call_many(command, key, arguments)
   end
 end
 local function count(name, by) redis.call('HINCRBY', COUNTERS, name, by or 1) end
+local function answer(fields)
+  fields.now_ms = wall
+  return cjson.encode(fields)
+end

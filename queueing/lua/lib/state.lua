@@ -1,11 +1,15 @@
 -- The state of the quota, read in one look.
-local TEXTS = { 'epoch', 'probe', 'probed', 'failed' }
+local TEXTS = { 'epoch', 'policy', 'probe', 'probed', 'failed' }
 local NUMBERS = { 'hold_until', 'blocked_until', 'blocked_ms', 'last_grant_at', 'batch_at', 'batch_interval',
-  'batch_calls', 'ready_since', 'reserved_until', 'open_until', 'open_ms', 'probe_until', 'closed_at' }
-local LONGEST_PROBE_MS = 600000 -- the longest lease
-
+  'batch_calls', 'ready_since', 'reserved_until', 'open_until', 'open_ms', 'probe_until', 'closed_at',
+  'policy_horizon', 'urgent_run' }
 -- The furthest that a permit can last: sent at the last moment, then a whole window.
 local function horizon_ms() return policy.send_ms + policy.window_ms + policy.guard_ms end
+
+-- What makes two policies count differently; calls that were counted by one say nothing to the other.
+local function policy_text()
+  return string.format('%.0f:%.0f:%.0f:%.0f', policy.limit, policy.window_ms, policy.send_ms, policy.guard_ms)
+end
 
 local function read_fields()
   local q, fields = {}, {}
@@ -20,16 +24,11 @@ end
 local function quota_state()
   local q = read_fields()
   q.failed = q.failed and cjson.decode(q.failed) or {} -- the items of failed calls since the last success
-  -- A clock that stepped back must not hold us longer than the longest hold there is.
-  local function at_most(name, ahead_ms)
-    if q[name] > now + ahead_ms then q[name], q.stepped_back = now + ahead_ms, true end
+  if q.batch_at > 0 then q.batch_at = q.batch_at + ahead end -- kept in Redis' own time, as slots are
+  q.policy_until = 0
+  if q.policy and q.policy ~= policy_text() then
+    q.policy_until = q.last_grant_at + math.max(q.policy_horizon, horizon_ms())
   end
-  at_most('hold_until', horizon_ms())
-  at_most('blocked_until', q.blocked_ms)
-  at_most('last_grant_at', 0)
-  at_most('open_until', q.open_ms)
-  at_most('probe_until', LONGEST_PROBE_MS)
-  at_most('closed_at', 0)
   -- The slot moves on when its batch is enqueued; without a batch, `grace_ms` after it.
   if q.batch_interval > 0 and now > q.batch_at + policy.grace_ms then
     local late = now - policy.grace_ms - q.batch_at

@@ -6,7 +6,7 @@ local REPLACED_AT_ONCE = 1000
 -- When the n-th last of all permits ends, which may lie in the past; 0: there are fewer. O(log n).
 local function nth_last_end(n)
   local row = redis.call('ZRANGE', WINDOW, -n, -n, 'WITHSCORES')
-  return row[2] and math.min(tonumber(row[2]), now + horizon_ms()) or 0
+  return tonumber(row[2] or 0)
 end
 
 local function permits_in_use() return redis.call('ZCOUNT', WINDOW, '(' .. ms(now), '+inf') end
@@ -30,18 +30,4 @@ local function settle(call_id, answered)
   if policy.limit == 0 then return 0 end
   local until_ms = now + policy.window_ms + policy.guard_ms
   return redis.call('ZADD', WINDOW, 'XX', answered and 'LT' or 'GT', 'CH', ms(until_ms), call_id)
-end
-
--- Writes what is clamped when it is read, so that a clock that stepped back heals.
-local function heal_clock(q)
-  local furthest = ms(now + horizon_ms())
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', WINDOW, '(' .. furthest, '+inf', 'LIMIT', 0, 1000)) do
-    redis.call('ZADD', WINDOW, 'XX', furthest, id)
-  end
-  if not q.stepped_back then return end
-  redis.call('HSET', QUOTA, 'hold_until', ms(q.hold_until), 'blocked_until', ms(q.blocked_until),
-    'last_grant_at', ms(q.last_grant_at), 'closed_at', ms(q.closed_at))
-  if q.open_until > 0 then
-    redis.call('HSET', QUOTA, 'open_until', ms(q.open_until), 'probe_until', ms(q.probe_until))
-  end
 end
