@@ -264,6 +264,20 @@ def test_an_expired_lease_comes_back_with_its_score(kit: Kit) -> None:
     assert kit.take().items[0].symbol == "A"
 
 
+def test_a_lease_that_comes_back_in_several_passes_is_one_lost_call(kit: Kit) -> None:
+    names = [f"S{n}" for n in range(250)]
+    kit.put(*names)
+    kit.take(max_items=250)
+    kit.now_ms += LEASE_MS
+    for _ in range(3):
+        kit.queue.reap()
+    assert (kit.counter("lost_calls"), kit.counter("reaped")) == (1, 250)
+    kit.take()
+    kit.now_ms += LEASE_MS
+    kit.queue.reap()
+    assert kit.counter("lost_calls") == 2
+
+
 def test_a_lease_of_many_that_expired_sends_each_alone(kit: Kit) -> None:
     kit.put("A", "B", "C")
     kit.take(max_items=3)

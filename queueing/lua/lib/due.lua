@@ -30,6 +30,15 @@ local function take_back(symbol, item, poison_after)
   put_in_queue(symbol, item, now)
 end
 
+-- One lease is one call, also where its items come back in several passes: they lie beside each other.
+local function count_lost_call(token, lost)
+  if lost[token] then return end
+  lost[token] = true
+  if redis.call('HGET', QUOTA, 'lost_token') == token then return end
+  redis.call('HSET', QUOTA, 'lost_token', token)
+  count('lost_calls')
+end
+
 local function reap_leases(poison_after)
   local rows, lost = due(LEASES), {}
   for i = 1, #rows, 2 do
@@ -38,10 +47,7 @@ local function reap_leases(poison_after)
     if not item then
       discard(symbol)
     else
-      if item.token and not lost[item.token] then -- one lease, one call
-        lost[item.token] = true
-        count('lost_calls')
-      end
+      if item.token then count_lost_call(item.token, lost) end
       take_back(symbol, item, poison_after)
     end
   end
