@@ -282,9 +282,7 @@ def test_dead_letters_of_each_kind(
         assert site.where("GBPUSD") == "queue"
 
         # A day later the invalid one as well.
-        letter = json.loads(str(r.hget(keys.dead_items, "NOPEUSD")))
-        letter["died_at_ms"] -= 24 * 3600 * 1000
-        r.hset(keys.dead_items, "NOPEUSD", json.dumps(letter))
+        r.zincrby(keys.dead, -24 * 3600 * 1000, "NOPEUSD")
         later = enqueue_secondary(site.context, site.connection, Capabilities(site.context))
         assert set(later.dead) == {"USDJPY"}
         assert site.where("NOPEUSD") == "queue"
