@@ -218,7 +218,7 @@ class PriorityQueue(QueueView):
         its items', False if it showed that calls work (as `Done` and `Again` do), None if it shows
         nothing. Failures of different items, with no success in between, open the circuit
         breaker; calls under way then end with their items unchanged, where they would be retried
-        or buried as transient. The verdicts come in the order of the claim.
+        or buried as transient.
         Raises LeaseLost with the symbols that are no longer this claim's; the others are ended.
         """
         if failed is None and any(isinstance(verdict, Done | Again) for verdict in verdicts):
@@ -227,6 +227,7 @@ class PriorityQueue(QueueView):
             "end",
             token=claimed.token,
             granted_at_ms=claimed.granted_at_ms,
+            leading=claimed.items[0].symbol,
             verdicts=[verdict_args(verdict) for verdict in verdicts],
             sent=sent,
             answered=answered,

@@ -7,7 +7,7 @@
 --   verb retry:     delay_ms, priority, error   (counts an attempt; runs again later, with a new score)
 --   verb give_back: delay_ms?, error?, solo?, group?  (no attempt counted; the original score)
 --   verb bury:      kind, error                 (into the dead letters, out of the dedup)
---   the first verdict is that of the most urgent item;
+--   leading: the most urgent item of the claim, by which the circuit breaker knows the call;
 --   failed: the call failed for reasons that are not its items' (true), or showed that calls work (false); feeds the
 --   circuit breaker.
 -- Reads and writes: all keys but marks, waits.
@@ -15,8 +15,9 @@
 local q = quota_state()
 note_reservation(q)
 if args.sent and q.policy_until <= now then settle(args.token, args.answered) end
-local leading = args.verdicts[1] or { symbol = '' }
-local provider_away = judge_call(q, args.token, args.failed, leading.symbol, leading.error)
+local reason
+for _, row in ipairs(args.verdicts) do reason = reason or row.error end
+local provider_away = judge_call(q, args.token, args.failed, args.leading, reason)
 
 local symbols, lost, done, batches = {}, {}, {}, {}
 for i, row in ipairs(args.verdicts) do symbols[i] = row.symbol end

@@ -605,7 +605,7 @@ def test_background_work_has_its_share_whatever_the_batch_takes(
     """Of 20 calls in a row one at least is for an item that waits: so its wait has a bound."""
     policy = limited(limit=limit, tolerance_ms=100, background_share=20)
     kit = Kit(connection, policy, max_size=1000).known()
-    kit.put(*[f"B{n}" for n in range(50)], at=LOW)
+    kit.put(*[f"B{n}" for n in range(9)], at=LOW)
     slot, batch, grants = kit.now_ms, 0, list[int]()
     while len(grants) < 90:
         if kit.now_ms >= slot:
@@ -617,7 +617,10 @@ def test_background_work_has_its_share_whatever_the_batch_takes(
         answer = kit.queue.claim()
         if isinstance(answer, Claimed):
             grants.append(answer.items[0].priority)
-            kit.queue.end(answer, [Done(answer.items[0].symbol)], answered=True)
+            symbol = answer.items[0].symbol
+            kit.queue.end(answer, [Done(symbol)], answered=True)
+            if symbol.startswith("B"):
+                kit.put(symbol, at=LOW)  # the queue never runs dry
             continue
         kit.now_ms = min(answer.hint.next_at_ms or slot, max(slot, kit.now_ms + 1))
     background = [at for at, priority in enumerate(grants) if priority != CRITICAL]
