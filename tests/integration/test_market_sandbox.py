@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -119,8 +119,11 @@ def test_free_refuses_today_and_what_is_not_published() -> None:
     with sandbox_at(early, "free", day_turns_in_new_york=True) as (_, client):
         with pytest.raises(NotYetPublished):
             fetch(client, Aggregates(), BTC, now=early)
-        with pytest.raises(OutsidePlan):
+        with pytest.raises(NotYetPublished):  # in other words: the newest day is not in the plan
             fetch(client, Aggregates(end_of_day=False), BTC, now=early)
+        long_ago, deadline = date(2024, 1, 1), SendDeadline.after(5)
+        with pytest.raises(OutsidePlan):
+            Aggregates().fetch_days(client, BTC, long_ago, long_ago, now=early, deadline=deadline)
 
 
 def test_the_limit_and_a_wrong_key() -> None:

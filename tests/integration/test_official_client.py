@@ -96,8 +96,9 @@ def test_single_snapshot(official: Any, ours: MarketClient, ticker: str) -> None
 
 @pytest.mark.parametrize("ticker", TICKERS)
 def test_aggregates(official: Any, ours: MarketClient, ticker: str) -> None:
-    theirs = official.get_aggs(ticker, 5, "minute", "2026-11-23", "2026-11-23", limit=50000)
     bars = observe(ours, Aggregates(), ticker)[ticker].bars
+    first, last = bars[0].start.date(), bars[-1].start.date()
+    theirs = official.get_aggs(ticker, 5, "minute", str(first), str(last), limit=50000)
     assert len(bars) == len(theirs) > 250
     for bar, agg in zip(bars, theirs, strict=True):
         assert int(bar.start.timestamp() * 1000) == agg.timestamp
