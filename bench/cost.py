@@ -16,7 +16,7 @@ from queueing import Policy, Priority, PriorityQueue, Request
 
 
 def fill(queue: PriorityQueue, size: int) -> None:
-    """So many items, spread evenly over the four bands."""
+    """That number of items, spread evenly over four bands."""
     for band in Priority:
         names = [f"{band.name}{number}" for number in range(size // len(Priority))]
         queue.enqueue(map(Request, names), band)

@@ -35,8 +35,8 @@ class State:
     dead: Sequence[DeadLetter]
     processes: Sequence[Process]
     last_seen_ms: Mapping[str, int]
-    """worker, scheduler, batch, secondary → when one was last seen, by any process; where nobody
-    knows, when this process began to look."""
+    """worker, scheduler, batch, secondary → when one was last seen, by any process; where that is
+    unknown, when this process began to look."""
     outage: str | None = None
     """Why the workers pause, in their words."""
     counters: Mapping[str, int] = field(default_factory=dict)

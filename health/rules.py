@@ -1,6 +1,6 @@
 """What makes the system healthy, degraded or unhealthy: pure rules, each tested on its own.
 
-unhealthy (503): assets are not being kept fresh, and somebody must act
+unhealthy (503): assets are not being kept fresh, and an operator must act
 - Redis cannot be read, or refuses changes (memory, disk, replicas, read-only)
 - PostgreSQL cannot be used: absent, not migrated, read-only, or without the rights to store
 - RQ is suspended in this Redis
@@ -15,7 +15,7 @@ degraded (200): it works, but not as it should
 - ticks failed within the last hour
 - the circuit breaker is open; calls are blocked (429, or by hand); grants are held because Redis
   does not know the last window's calls
-- an asset killed its workers (dead letter of kind poison) and waits for somebody to look
+- an asset killed its workers (dead letter of kind poison) and waits for an operator
 - an entry is missing in the schedule
 - the workers pause for an outage that they see and this process does not
 - it has just been started, or is being restarted: no batch, worker or scheduler within the limits

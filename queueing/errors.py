@@ -11,7 +11,7 @@ class QueueingError(Exception):
 
 
 class LeaseLost(QueueingError):
-    """The lease ended before the work did: somebody else may have the item now."""
+    """The lease ended before the work did: another worker may have the item now."""
 
     def __init__(self, symbols: list[str]) -> None:
         self.symbols = symbols

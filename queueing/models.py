@@ -54,7 +54,7 @@ class Request:
 
 
 def read_payload(text: Any) -> dict[str, Any]:
-    """An item's payload; an empty one if another hand made it unreadable: whoever works on the
+    """An item's payload; an empty one if an external writer made it unreadable: the worker of the
     item then finds out, and buries it, instead of dying of it with all that was claimed along."""
     try:
         payload = json.loads(text or "{}")
@@ -151,7 +151,7 @@ class Enqueued:
     now_ms: int
     size: int
     waiting: bool
-    """A drain waits, and was woken if that helps; otherwise somebody should start one."""
+    """A drain waits, and was woken if that helps; otherwise the caller should start one."""
     exists: bool = False
     """The batch had been begun before; nothing was done."""
 
@@ -296,7 +296,7 @@ Verdict = Done | Again | Retry | GiveBack | Bury
 
 
 def split(claimed: Claimed, error: str) -> list[GiveBack]:
-    """Verdicts for a call that failed because of one of its items, and nobody knows which.
+    """Verdicts for a call that failed because of one of its items, unknown which.
 
     Each half goes on in calls of its own, so that the culprit is alone after log2(n) failures and
     the others lose no attempt.

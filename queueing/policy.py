@@ -30,7 +30,7 @@ class Policy:
     """Of so many calls in a row one goes to background work that waits, whatever is critical or
     reserved; 0: none is kept."""
     breaker_after: int = 5
-    """So many failed calls in a row, and nobody calls until a probe succeeds; 0: never."""
+    """Different items whose calls fail in a row until the circuit breaker opens; 0: never."""
     breaker_first_ms: int = 15_000
     """From there to the first probe; each one that fails doubles it."""
     breaker_longest_ms: int = 300_000

@@ -21,7 +21,7 @@ from queueing.models import (
 )
 
 MAX_STEP = 100
-"""Items that one script handles at most: Redis serves nobody else meanwhile."""
+"""Items that one script handles at most: Redis serves no other client meanwhile."""
 MAX_LEASE_MS = 600_000
 MAX_DELAY_MS = 24 * 3600 * 1000
 _MAX_ERROR = 1000

@@ -100,7 +100,7 @@ def _known_keys(section: object) -> str:
 
 
 def _where(error: yaml.YAMLError) -> str:
-    """The place, without the line itself: somebody may have put a password there."""
+    """The place, without the line itself: it may hold a password."""
     mark = getattr(error, "problem_mark", None)
     problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "unreadable"
     return f"{problem}, in line {mark.line + 1}" if mark else str(problem)

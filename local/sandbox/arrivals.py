@@ -129,7 +129,7 @@ class ArrivalLog:
             arrival = self._arrivals.get(seq)
             if arrival is not None and not arrival.ended:
                 arrival.ended, arrival.status = True, status
-                if not arrival.method:  # cut off before it named a key: nobody's quota
+                if not arrival.method:  # cut off before it named a key: it counts for no quota
                     arrival.counts = False
 
     def forget(self, seq: int) -> None:

@@ -191,7 +191,7 @@ def test_slips_in_names_and_overruled_values_are_told(cli: Cli) -> None:
         "POLYGON_RATE_LIMITS=7\nMASSIVE_API_KEY=the-other-key\nQUEUE_MAX_SIZE=10\n"
     )
     text = cli.here("doctor").out
-    assert "nobody reads POLYGON_RATE_LIMITS" in text
+    assert "nothing reads POLYGON_RATE_LIMITS" in text
     assert "Did you mean POLYGON_RATE_LIMIT?" in text
     assert "overrules .env for MASSIVE_API_KEY" in text
     assert "the-other-key" not in text

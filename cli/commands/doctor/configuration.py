@@ -1,4 +1,4 @@
-"""Where the settings come from, names that nobody reads, and the API key."""
+"""Where the settings come from, names that nothing reads, and the API key."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _slips(given: set[str], known: set[str]) -> Iterator[Finding]:
     for name in sorted(given - known - _OTHERS):
         near = difflib.get_close_matches(name, known | _OTHERS, 1, 0.8)
         if near and name.startswith(_PREFIXES):
-            yield warn("settings", f"nobody reads {name}", f"Did you mean {near[0]}?")
+            yield warn("settings", f"nothing reads {name}", f"Did you mean {near[0]}?")
 
 
 def key(settings: Settings) -> Iterator[Finding]:

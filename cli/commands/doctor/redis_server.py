@@ -118,7 +118,7 @@ def keys(context: Context) -> Iterator[Finding]:
             "redis keys",
             f"without a TTL, and not of those that last: {', '.join(lasting[:_SHOWN])}"
             + (f" and {len(lasting) - _SHOWN} more" if len(lasting) > _SHOWN else ""),
-            "Delete them if nobody else uses them.",
+            "Delete them if nothing else uses them.",
         )
     if not wrong and not lasting:
         yield ok("redis keys", f"{len(found)}, each of its type and with a TTL where it needs one")

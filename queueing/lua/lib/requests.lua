@@ -40,7 +40,7 @@ local function ask(request, wish)
   if redis.call('SISMEMBER', PENDING, symbol) == 1 then
     local item = load_item(symbol)
     if item then return raise(symbol, item, wish) end
-    forget({ symbol }) -- an item that somebody deleted or damaged must not block its symbol
+    forget({ symbol }) -- an item that was deleted or damaged must not block its symbol
   end
   local dead = read_dead(symbol)
   local why = not wish.revive and still_dead(dead, wish.rest)
