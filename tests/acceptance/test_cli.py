@@ -99,7 +99,13 @@ def test_enqueue_raises_keeps_and_tells_what_waits(cli: Cli, assets: None, r: re
     assert listed[0]["score"].startswith("2")
     stats = cli.here("queue", "stats", "--json").json
     assert stats["total_items"] == 2
-    assert stats["by_priority"] == {"CRITICAL": 0, "HIGH": 2, "MEDIUM": 0, "LOW": 0}
+    assert stats["by_priority"] == {
+        "CRITICAL": 0,
+        "HIGH": 2,
+        "MEDIUM": 0,
+        "LOW": 0,
+        "BACKFILL": 0,
+    }
     assert 0 < stats["oldest_item_age_seconds"] < 60
     assert cli.here("queue", "peek", "--json").json["item"]["symbol"] == "GBPUSD"
 

@@ -56,7 +56,7 @@ def _state(r: redis.Redis, database_url: str) -> object:
         ("enqueue EURUSD EUR/USD!", 2, ["'EUR/USD!' is not a symbol", "letters, digits"]),
         ("enqueue EURUSD /", 2, ["'/' is not a symbol"]),
         ("queue list EUR/USD", 6, ["EUR/USD is not pending"]),
-        ("enqueue EURUSD --priority 9", 2, ["'9' is not a priority: use CRITICAL", "1 to 4"]),
+        ("enqueue EURUSD --priority 9", 2, ["'9' is not a priority: use CRITICAL", "3, 4"]),
         ("enqueue", 2, ["SYMBOL", "assetq enqueue --help"]),
         ("enqeue EURUSD", 2, ["There is no command 'enqeue'. Did you mean enqueue?"]),
         ("queue lst", 2, ["'lst'", "assetq queue --help"]),

@@ -35,6 +35,8 @@ RARE = {
     "rename": "rq-dashboard compacts a list",
     "smismember": "`assetq dead list` with dead letters",
     "ttl": "redis-cli, for people",
+    "unlink": "`assetq limiter reset`",
+    "sscan": "`assetq queue list` for a symbol that is not pending",
     "zcount": "the batch's reservation",
     "zscore": "marks of idleness",
     "hlen": "a batch's record",

@@ -224,11 +224,12 @@ def test_the_items_of_one_call_end_in_one_step_each_in_its_way(queue: PriorityQu
     assert (stats.leased, stats.delayed, stats.dead) == (0, 1, 1)
 
 
-def test_failed_calls_in_a_row_open_the_circuit_breaker(queue: PriorityQueue) -> None:
-    ask(queue, "GOLD")
+def test_failed_calls_of_different_items_open_the_circuit_breaker(queue: PriorityQueue) -> None:
+    ask(queue, "GOLD", "SILVER", "COPPER", "TIN", "ZINC", "IRON")
     for _ in range(5):
-        back = [Retry("GOLD", 0, HIGH, "no answer")]
-        queue.end(claim(queue), back, answered=False, failed=True)
+        claimed = claim(queue)
+        back = [Retry(claimed.items[0].symbol, 60_000, LOW, "no answer")]
+        queue.end(claimed, back, answered=False, failed=True)
         wait(queue, 2_000)
     refused = queue.claim()
     assert isinstance(refused, NotNow)

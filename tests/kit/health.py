@@ -85,7 +85,7 @@ class System:
         head = json.loads(str(redis.hget(records, batch.slot)))
         redis.hset(records, batch.slot, json.dumps(head | {"started_at_ms": planned_ms}))
         for symbol, outcome in outcomes.items():
-            told = {"status": outcome.status, "error": outcome.error, "at_ms": planned_ms + 20}
+            told = {"status": outcome.status, "error": outcome.error, "at_ms": planned_ms}
             redis.hset(records, f"{batch.slot}:outcome:{symbol}", json.dumps(told))
 
     def forget_batches(self) -> None:
