@@ -29,7 +29,7 @@ help: ## list these targets
 # The first interpreter that is new enough, or the one named: make setup PYTHON=/path/to/python3
 define find_python
 	for python in $(if $(PYTHON),"$(PYTHON)",python3 python3.14 python3.13 python3.12 python3.11 \
-	    /opt/homebrew/bin/python3 /usr/local/bin/python3); do \
+	    /usr/bin/python3 /opt/homebrew/bin/python3 /usr/local/bin/python3); do \
 	  if "$$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' \
 	      2>/dev/null; then break; fi; \
 	  python=; \
