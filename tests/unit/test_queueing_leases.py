@@ -487,6 +487,7 @@ def test_members_that_no_script_put_there_hold_up_nothing(kit: Kit) -> None:
     assert kit.take().items[0].symbol == "A"
 
 
+@pytest.mark.slow
 def test_large_amounts_go_in_steps_that_do_not_stop_redis(kit: Kit) -> None:
     kit.queue.max_size = 5_500
     names = [f"S{n}" for n in range(5_501)]

@@ -596,6 +596,7 @@ def test_waiting_urgent_work_keeps_background_work_back(reserving: Kit) -> None:
     assert reserving.take_symbols(2) == ["X", "L"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("calls", [1, 4, 5, 6, 20, 40])
 @pytest.mark.parametrize("limit", [1, 5])
 @pytest.mark.parametrize("interval_ms", [1_000, 1_500, 4_000, 5_500, 20_000])
@@ -681,6 +682,7 @@ def test_without_aging_the_bands_are_strict(connection: Redis) -> None:
     assert kit.take_symbols(2) == ["H", "L"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("retried", [False, True])
 def test_nothing_waits_longer_than_the_aging_bound(connection: Redis, retried: bool) -> None:
     """wait <= (p - 2) * aging + N / c, with HIGH work arriving as fast as it is done."""

@@ -104,6 +104,7 @@ def test_the_bar_in_progress_grows_and_nothing_is_known_before_it_happens() -> N
     assert bars[2] == shared().bars("X:BTCUSD", start, start + 1, 5 * MINUTE)[0]
 
 
+@pytest.mark.slow
 def test_prices_move_by_as_much_as_their_market_does() -> None:
     start = ms("2026-01-01")
     days = {
@@ -123,6 +124,7 @@ def in_dollars(code: str, price_of: Callable[[str], float]) -> float:
     return 1 / price if code == "JPY" else price
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(CROSSES), MOMENTS)
 @example("X:BTCEUR", ms("2026-11-21T12:00:00"))  # Saturday
@@ -162,6 +164,7 @@ def test_bars_agree_as_well_wherever_both_markets_are_open(
             assert close == pytest.approx(implied, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_prices_stay_near_the_levels_of_the_table() -> None:
     for ticker, level in (("C:XAUUSD", 4085), ("X:BTCUSD", 91_000), ("C:EURUSD", 1.158)):
         days = crossing().bars(ticker, ms("2026-01-01"), ms("2027-01-01"), DAY_MS)
