@@ -274,7 +274,9 @@ def test_a_delayed_item_is_taken_up(new: NEW) -> None:
 def test_a_waiting_drain_is_left_alone_unless_it_died(new: NEW) -> None:
     one = new(polygon_tier="starter")
     one.work_off()
-    one.context.redis.set(one.context.keys.waiter, "drain@dead", px=50_000)
+    redis, keys = one.context.redis, one.context.keys
+    redis.set(keys.waiter, "drain@dead", px=50_000)
+    redis.hset(keys.quota, "waiter_at", one.context.redis_now_ms() + 50_000)
     one.context.queue.enqueue([Request("EURUSD")])
     one.run_once()
     one.run_once()
