@@ -276,7 +276,7 @@ def test_a_waiting_drain_is_left_alone_unless_it_died(new: NEW) -> None:
     one.work_off()
     redis, keys = one.context.redis, one.context.keys
     redis.set(keys.waiter, "drain@dead", px=50_000)
-    redis.hset(keys.quota, "waiter_at", one.context.redis_now_ms() + 50_000)
+    redis.hset(keys.quota, "waiter_at", one.context.queue.next_at().now_ms + 50_000)
     one.context.queue.enqueue([Request("EURUSD")])
     one.run_once()
     one.run_once()
