@@ -61,11 +61,15 @@ def test_each_unit_is_started_again_and_ended_in_time(unit: Unit) -> None:
 
 def test_systemd_finds_nothing_to_say(project_root: Path, tmp_path: Path) -> None:
     analyze = tool("systemd-analyze")
+    checkout = tmp_path / "checkout"  # a path without a space
+    checkout.symlink_to(project_root)
+    units = tmp_path / "units"
+    units.mkdir()
     for path in (project_root / "ops" / "systemd").iterdir():
-        text = path.read_text().replace("/srv/assetq", str(project_root))
-        (tmp_path / path.name).write_text(text.replace("User=assetq", "User=root"))
+        text = path.read_text().replace("/srv/assetq", str(checkout))
+        (units / path.name).write_text(text.replace("User=assetq", "User=root"))
     done = subprocess.run(
-        [analyze, "verify", "--man=no", *map(str, sorted(tmp_path.iterdir()))],
+        [analyze, "verify", "--man=no", *map(str, sorted(units.iterdir()))],
         capture_output=True,
         text=True,
         check=False,

@@ -33,9 +33,11 @@ def test_only_local_runners_name_their_processes(
 @pytest.fixture
 def program(project_root: Path, tmp_path: Path) -> Path:
     """Says when it runs, that it got SIGTERM, or that its input ended before that."""
+    python = tmp_path / "python"
+    python.symlink_to(Path(sys.executable).resolve())
     path = tmp_path / "program"
     path.write_text(
-        f"#!{sys.executable}\n"
+        f"#!{python}\n"  # a path without a space, which a shebang cannot hold
         "import signal, sys\n"
         f"sys.path.insert(0, {str(project_root)!r})\n"
         "from runtime.procfile import follow_shell\n"
