@@ -16,6 +16,13 @@ def at_or_none(ms: int | None) -> str | None:
     return at(ms) if ms else None
 
 
+def iso(ms: int | None) -> str | None:
+    """The same to the millisecond."""
+    if not ms:
+        return None
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
+
+
 def clock(ms: int, now_ms: int) -> str:
     """An instant as time of day and distance, e.g. "12:00:30 UTC (in 1 min 5 s)"."""
     distance = span(abs(ms - now_ms) / 1000)

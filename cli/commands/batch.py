@@ -11,10 +11,11 @@ from cli.exits import CommandError
 from cli.options import as_json
 from cli.session import load_settings
 from cli.show.causes import clause
-from cli.show.output import iso, note, print_json, print_table
+from cli.show.output import note, print_json, print_table
 from health.batches import SettledBatch, recent_batches
 from health.next_call import next_call, next_permit
 from health.observe import Observer
+from health.texts import iso
 from local.foreground import drain_for, open_session
 from runtime.heartbeat import living
 from worker.batch import begin

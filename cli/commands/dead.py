@@ -12,8 +12,8 @@ from cli.exits import CommandError, ExitCode
 from cli.names import resolve
 from cli.options import PRIORITY, as_json
 from cli.session import confirm, load_settings, open_context, open_database
-from cli.show.output import iso, print_json, print_table
-from health.texts import clock
+from cli.show.output import print_json, print_table
+from health.texts import clock, iso
 from queueing import DeadLetter, Outcome, Request
 from runtime.context import Context
 from settings import Settings

@@ -11,9 +11,9 @@ from cli.names import resolve
 from cli.options import PRIORITY, as_json
 from cli.session import load_settings, open_context, open_database
 from cli.show.output import note, print_json, print_table
-from cli.show.waits import band_name
 from db.connection import Connection
 from db.symbols import StoredAsset, SymbolRepository
+from health.waits import band_name
 from queueing import Outcome
 from runtime.context import Context
 from runtime.heartbeat import living

@@ -10,11 +10,11 @@ import click
 from cli.options import as_json
 from cli.session import confirm, load_settings, open_context
 from cli.show.causes import Wait, look, state_of, told
-from cli.show.output import iso, print_facts, print_json
-from cli.show.waits import band_name
+from cli.show.output import print_facts, print_json
 from health.facts import Facts
 from health.rules import judge
-from health.texts import clock
+from health.texts import clock, iso
+from health.waits import band_name
 from queueing import QuotaStatus
 
 _LONGEST_S = 24 * 3600

@@ -11,8 +11,8 @@ from cli.options import as_json
 from cli.session import open_context
 from cli.show.causes import Wait, look
 from cli.show.output import cell, print_facts, print_json, print_table
-from cli.show.waits import Listed, band_name, listing, waited_s
 from health.texts import span
+from health.waits import Listed, band_name, listing, waited_s
 from runtime.context import Context
 
 

@@ -11,9 +11,9 @@ import click
 from cli.options import PRIORITY, as_json
 from cli.session import load_settings, open_database
 from cli.show.output import print_json, print_table
-from cli.show.waits import band_name
 from db.symbols import StoredAsset, SymbolRepository
 from health.texts import span
+from health.waits import band_name
 from settings.catalogue import import_catalogue, read_assets
 from settings.checkout import CATALOGUE
 

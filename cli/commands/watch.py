@@ -11,8 +11,8 @@ import click
 
 from cli.session import open_context
 from cli.show.output import cell, note
-from cli.show.waits import band_name
 from health.texts import span
+from health.waits import band_name
 from runtime.context import Context
 from worker.events import CHANNEL
 

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from cli.exits import CommandError, ExitCode
-from cli.show.output import iso
 from health.causes import Cause
 from health.facts import Facts, State
 from health.next_call import next_call, next_refresh
 from health.observe import Observer
-from health.texts import clock
+from health.texts import clock, iso
 from runtime.context import Context
 
 _JUST_NOW_MS = 2_000

@@ -52,13 +52,6 @@ def cell(value: object) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
 
 
-def iso(ms: int | None) -> str | None:
-    """Milliseconds of Redis' clock as ISO 8601 in UTC; None for 'not set' (None or 0)."""
-    if not ms:
-        return None
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
-
-
 def _plain(value: object) -> object:
     if isinstance(value, Decimal):
         return float(value)

@@ -1,4 +1,4 @@
-"""Every wait explained: what waits, for what, until when. Reads Redis and changes nothing."""
+"""Pending items as they stand in Redis: leased, queued, delayed. Reads and changes nothing."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from cli.show.output import iso
-from health.texts import clock
+from health.texts import clock, iso
 from queueing import Item, Priority
 from runtime.context import Context
 
@@ -16,7 +15,7 @@ _AT_ONCE = 500
 
 @dataclass(frozen=True)
 class Listed:
-    """One pending item and what it waits for."""
+    """One pending item and its state."""
 
     item: Item
     state: str
