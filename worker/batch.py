@@ -44,22 +44,11 @@ def begin(
     wanted = list(settings.priority_assets)
     known = SymbolRepository(connection).get_many(wanted)
     found = usable(known[symbol] for symbol in wanted if symbol in known)
-    gives_bars = capabilities.gives_bars()
     now, then = utc_from_ms(now_ms), utc_from_ms(planned_ms + interval_ms)
-    outcomes = {symbol: BatchOutcome("failed", UNKNOWN) for symbol in wanted if symbol not in known}
-    outcomes |= {
-        asset.symbol: BatchOutcome("failed", why)
-        for asset in known.values()
-        if (why := unusable(asset.symbol, asset.polygon_ticker))
-    }
-    needs = (
-        series_needs(pairs_of(found), connection, settings, capabilities, now) if gives_bars else {}
-    )
-    outcomes |= {
-        asset.symbol: BatchOutcome("current", CURRENT)
-        for asset in found
-        if not calls_for([asset], capabilities, now, needs)
-    }
+    needs: Mapping[str, SeriesNeed] = {}
+    if capabilities.gives_bars():
+        needs = series_needs(pairs_of(found), connection, settings, capabilities, now)
+    outcomes = _unaskable(wanted, known) | _current(found, capabilities, now, needs)
     batch = Batch(
         slot=slot,
         planned_at_ms=planned_ms if not by_hand else now_ms,
@@ -90,6 +79,23 @@ def plan_changed(context: Context, connection: Connection, capabilities: Capabil
     calls = calls_for(usable(known.values()), capabilities, utc_from_ms(status.batch_at_ms), {})
     interval_ms = context.settings.batch_interval_minutes * 60_000
     context.limiter.plan_batch(status.batch_at_ms, interval_ms, calls)
+
+
+def _unaskable(wanted: list[str], known: Mapping[str, StoredAsset]) -> dict[str, BatchOutcome]:
+    """The assets that no call can ask for, each with the reason."""
+    flaws = {s: unusable(s, known[s].polygon_ticker) if s in known else UNKNOWN for s in wanted}
+    return {symbol: BatchOutcome("failed", why) for symbol, why in flaws.items() if why}
+
+
+def _current(
+    found: list[StoredAsset],
+    capabilities: Capabilities,
+    now: datetime,
+    needs: Mapping[str, SeriesNeed],
+) -> dict[str, BatchOutcome]:
+    """The assets for which a call could bring nothing newer."""
+    fresh = [asset for asset in found if not calls_for([asset], capabilities, now, needs)]
+    return {asset.symbol: BatchOutcome("current", CURRENT) for asset in fresh}
 
 
 def _next_calls(

@@ -54,14 +54,7 @@ def enqueue_secondary(
             results += context.queue.enqueue(map(price_request, assets), band).results
     for asked in ask_for_series(context.queue, others, needs):
         results += asked.results
-    named = {outcome: [s for s, o, _ in results if o is outcome] for outcome in Outcome}
-    round_ = Round(
-        enqueued=len(named[Outcome.ENQUEUED]),
-        pending=len(named[Outcome.PENDING]) + len(named[Outcome.RAISED]),
-        current=len(others) - len(due),
-        refused=tuple(named[Outcome.REFUSED]),
-        dead=tuple(named[Outcome.DEAD]),
-    )
+    round_ = _round_of(results, current=len(others) - len(due))
     log.info(
         "secondary.enqueued",
         enqueued=round_.enqueued,
@@ -71,6 +64,17 @@ def enqueue_secondary(
         dead=list(round_.dead)[:20],
     )
     return round_
+
+
+def _round_of(results: list[tuple[str, Outcome, str | None]], *, current: int) -> Round:
+    named = {outcome: [s for s, o, _ in results if o is outcome] for outcome in Outcome}
+    return Round(
+        enqueued=len(named[Outcome.ENQUEUED]),
+        pending=len(named[Outcome.PENDING]) + len(named[Outcome.RAISED]),
+        current=current,
+        refused=tuple(named[Outcome.REFUSED]),
+        dead=tuple(named[Outcome.DEAD]),
+    )
 
 
 def _wanted(

@@ -13,6 +13,7 @@ from cli.show.causes import Wait, look
 from cli.show.output import cell, print_facts, print_json, print_table
 from health.texts import span
 from health.waits import Listed, band_name, listing, waited_s
+from queueing import Stats
 from runtime.context import Context
 
 
@@ -33,28 +34,14 @@ def stats(json_: bool) -> None:
         now = context.queue.stats()
         head = context.queue.peek(1)
         wait = Wait.of_refresh(look(context))
-    by_priority = {band.name: count for band, count in now.queued.items()}
     following = head[0].symbol if head else None
     if json_:
-        print_json(
-            {
-                "total_items": now.pending,
-                "by_priority": by_priority,
-                "oldest_item_age_seconds": now.oldest_item_age_seconds,
-                "delayed": now.delayed,
-                "leased": now.leased,
-                "dead": now.dead,
-                "max_size": context.settings.queue_max_size,
-                "next": following,
-                **wait.as_dict(),
-                "drain_waiting": now.hint.waiting,
-            }
-        )
+        print_json(_stats_document(now, following, context.settings.queue_max_size, wait))
         return
     print_facts(
         [
             ("total", now.pending),
-            *((f"  {name}", count) for name, count in by_priority.items()),
+            *((f"  {band.name}", count) for band, count in now.queued.items()),
             ("  delayed", now.delayed),
             ("  in work", now.leased),
             ("dead letters", now.dead),
@@ -65,6 +52,23 @@ def stats(json_: bool) -> None:
             ("to do", wait.cause and wait.cause.remedy),
         ]
     )
+
+
+def _stats_document(
+    now: Stats, following: str | None, max_size: int, wait: Wait
+) -> dict[str, object]:
+    return {
+        "total_items": now.pending,
+        "by_priority": {band.name: count for band, count in now.queued.items()},
+        "oldest_item_age_seconds": now.oldest_item_age_seconds,
+        "delayed": now.delayed,
+        "leased": now.leased,
+        "dead": now.dead,
+        "max_size": max_size,
+        "next": following,
+        **wait.as_dict(),
+        "drain_waiting": now.hint.waiting,
+    }
 
 
 @queue.command("list")
