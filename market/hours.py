@@ -36,6 +36,14 @@ def last_close(ticker: str, at: datetime) -> datetime | None:
     return max(close for _, close in _sessions(kind, at) if close <= at)
 
 
+def last_open(ticker: str, at: datetime) -> datetime | None:
+    """The newest opening time not after that instant; None for a market that never closes."""
+    kind = asset_kind(ticker)
+    if kind is AssetKind.CRYPTO:
+        return None
+    return max(opens for opens, _ in _sessions(kind, at) if opens <= at)
+
+
 def trades_on(kind: AssetKind, day: date) -> bool:
     """Whether the market trades at any time of that UTC day (forex: not on Saturdays, and on
     Sundays only in the last hours)."""

@@ -11,6 +11,7 @@ import pytest
 
 from db.connection import Connection, connect
 from db.errors import SymbolRejected
+from db.latest import latest_prices
 from db.migrate import migrate
 from db.refresh import RefreshWriter
 from db.symbols import Asset, ImportCounts, SymbolRepository
@@ -204,3 +205,21 @@ def test_any_value_of_any_column_can_be_read(
         assets = {asset.symbol: asset for asset in SymbolRepository(connection).stalest()}
         assert set(assets) == {"ODD", "SANE"}
         assert {name: getattr(assets["ODD"], name) for name in expected} == expected
+
+
+def test_latest_prices_tell_what_is_stored_and_no_more(migrated_url: str) -> None:
+    with connect(migrated_url) as connection:
+        SymbolRepository(connection).upsert_many([*CRITICAL, ETH])
+        connection.execute(
+            'UPDATE trading.symbols SET metadata = \'{"last_update": {"last_price": 4.5,'
+            ' "daily_open": "odd", "as_of": "2026-02-30T12:00:00.000000+00:00",'
+            ' "observed_at_ms": 1795487495877, "source": "snapshot"}}\', is_active = false'
+            " WHERE symbol = 'XAUUSD'"
+        )
+        found = {row.symbol: row for row in latest_prices(connection)}
+        (one,) = latest_prices(connection, ["XAUUSD", "NONE"])
+    assert found.keys() == {"XAUUSD", "EURUSD", "BTCUSD", "ETHUSDT"}
+    assert found["XAUUSD"] == one
+    assert (one.price, one.day_open, one.as_of_ms) == (Decimal("4.5"), None, None)
+    assert (one.fetched_at_ms, one.source, one.active) == (1795487495877, "snapshot", False)
+    assert (found["EURUSD"].price, found["EURUSD"].every_s, found["ETHUSDT"].band) == (None, 300, 3)
