@@ -35,6 +35,7 @@ def update_prices(
             "as_of": [instant_text(price.as_of) for price in prices],
             "source": [storable_text(str(price.source)) for price in prices],
             "delay": [storable_text(str(price.delay)) for price in prices],
+            "basis": [storable_text(str(price.basis)) for price in prices],
         },
     )
     return dict(rows.fetchall())

@@ -70,6 +70,7 @@ class _Price:
     daily_close: Decimal | None = None
     source: str = "feed"
     delay: str = "real_time"
+    basis: str = "quote"
 
 
 @dataclass(frozen=True)

@@ -20,14 +20,16 @@ WITH new AS (
                'as_of', n.as_of,
                'source', n.source,
                'delay', n.delay,
+               'basis', n.basis,
                'observed_at_ms', %(observed_at_ms)s::bigint
            ) AS price
     FROM unnest(
             %(symbol)s::text[], %(bid)s::numeric[], %(ask)s::numeric[], %(last_price)s::numeric[],
             %(daily_open)s::numeric[], %(daily_high)s::numeric[], %(daily_low)s::numeric[],
-            %(daily_close)s::numeric[], %(as_of)s::text[], %(source)s::text[], %(delay)s::text[]
+            %(daily_close)s::numeric[], %(as_of)s::text[], %(source)s::text[], %(delay)s::text[],
+            %(basis)s::text[]
         ) AS n (symbol, bid, ask, last_price, daily_open, daily_high, daily_low, daily_close,
-                as_of, source, delay)
+                as_of, source, delay, basis)
 ), compared AS (
     SELECT new.*,
            s.metadata -> 'last_update' = new.price AS same,

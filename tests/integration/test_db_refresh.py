@@ -82,6 +82,7 @@ def test_everything_of_one_call(connection: Connection, writer: RefreshWriter) -
         "as_of": "2026-01-05T12:00:00.000000+00:00",
         "source": "snapshot",
         "delay": "real_time",
+        "basis": "quote",
         "observed_at_ms": "1767614400123",
     }
     assert rows(connection, STATUS) == [

@@ -34,7 +34,13 @@ def bar_at(index: int) -> Bar:
     return Bar(MONDAY + index * FIVE, *values, Decimal(2), None, 3)
 
 
-def store(connection: Connection, indexes: range | list[int], *, asked: bool = False) -> None:
+def store(
+    connection: Connection,
+    indexes: range | list[int],
+    *,
+    asked: bool = False,
+    at: datetime = MONDAY + timedelta(days=9),
+) -> None:
     item = SymbolRefresh(
         "BTCUSD",
         None,
@@ -42,7 +48,6 @@ def store(connection: Connection, indexes: range | list[int], *, asked: bool = F
         asked=Asked(MONDAY, MONDAY + timedelta(days=1)) if asked else None,
         source="aggregates",
     )
-    at = MONDAY + timedelta(days=9)
     RefreshWriter(connection).write(int(at.timestamp() * 1000), call(), [item])
 
 
@@ -77,15 +82,54 @@ def test_a_part_without_ticks_is_not_missing(connection: Connection) -> None:
     assert rows(connection, query, MONDAY + timedelta(minutes=30)) == [(2, True)]
 
 
+def test_a_day_that_is_half_published_is_not_complete(connection: Connection) -> None:
+    """It was asked for as a whole, after its end, and is asked for again."""
+    store(connection, range(62), asked=True, at=MONDAY + timedelta(days=1, minutes=10))
+    assert rows(connection, "SELECT parts, complete FROM market_data.ohlcv_1d_utc") == [(62, False)]
+    hours = "SELECT parts, complete FROM market_data.ohlcv_1h ORDER BY ts"
+    assert rows(connection, hours) == [*[(12, True)] * 5, (2, False)]
+
+
+def test_a_day_that_does_not_add_up_is_not_complete(connection: Connection) -> None:
+    store(connection, range(287), asked=True)
+    connection.execute("UPDATE market_data.coverage_days SET agrees = false")
+    days = "SELECT complete FROM market_data.ohlcv_1d_utc"
+    assert one(connection, days) is False
+    connection.execute("UPDATE market_data.coverage_days SET agrees = true")
+    assert one(connection, days) is True
+
+
+def test_views_of_an_older_version_are_replaced_under_those_of_the_users(
+    migrated_url: str,
+) -> None:
+    run(
+        migrated_url,
+        """
+        CREATE OR REPLACE VIEW market_data.ohlcv_1h AS
+            SELECT symbol, ts, open, high, low, close, volume, trades, parts,
+                   NULL::boolean AS complete
+            FROM market_data.ohlcv_15m;
+        CREATE VIEW public.mine AS SELECT * FROM market_data.ohlcv_1h;
+        DELETE FROM assetq.migrations WHERE name = '0007-views';
+        INSERT INTO assetq.migrations (name) VALUES ('0006-views');
+        """,
+    )
+    assert migrate(migrated_url) == ["0007-views"]
+    with connect(migrated_url) as connection:
+        SymbolRepository(connection).upsert_many(CRITICAL)
+        store(connection, range(12))
+        assert rows(connection, "SELECT parts, complete FROM public.mine") == [(12, True)]
+
+
 def test_the_latest_prices(connection: Connection) -> None:
     item = refresh("XAUUSD", "2650.10", bid=Decimal("2650.0"), ask=Decimal("2650.20"))
     RefreshWriter(connection).write(1_767_614_400_123, call(), [item])
-    columns = "symbol, price, bid, ask, mid, as_of, fetched_at, source, delay"
+    columns = "symbol, price, bid, ask, mid, as_of, fetched_at, source, delay, basis, last_trade"
     assert rows(connection, f"SELECT {columns} FROM trading.latest_prices") == [
         (
             *("XAUUSD", Decimal("2650.10"), Decimal("2650.0"), Decimal("2650.20")),
             *(Decimal("2650.10"), NOON, datetime(2026, 1, 5, 12, 0, 0, 123_000, tzinfo=UTC)),
-            *("snapshot", "real_time"),
+            *("snapshot", "real_time", "quote", None),
         )
     ]
     assert one(connection, "SELECT age > '1 day' FROM trading.latest_prices")
@@ -158,6 +202,13 @@ def test_tables_and_columns_are_explained(connection: Connection) -> None:
         ORDER BY 1
     """
     assert rows(connection, bare) == [("trading.symbols",)], "which may be the user's"
+    bare_columns = """
+        SELECT c.relname FROM pg_class AS c
+        WHERE obj_description(c.oid, 'pg_class') LIKE 'assetq:%' AND c.relkind = 'v'
+          AND NOT EXISTS (SELECT FROM pg_description AS d
+                          WHERE d.objoid = c.oid AND d.objsubid > 0)
+    """
+    assert rows(connection, bare_columns) == []
 
 
 def test_comments_of_the_users_stay(database_url: str) -> None:

@@ -1,12 +1,14 @@
 -- Views for readers: coverage, bars of 15 minutes to a day made of the 5-minute bars, and the latest
--- prices. A view whose name the user has taken for something else is not made; one that was dropped
--- is made again by the next `assetq migrate`.
+-- prices. A view of assetq's is replaced; one whose name the user has taken for something else is
+-- not made; one that was dropped is made again by the next `assetq migrate`. (This file took the
+-- place of 0006-views, which an older database has applied: it replaces what that one made.)
 
 -- A tenth of the bars may lack in a complete day: no ticks in five minutes make no bar.
 DO $assetq$
 BEGIN
-    IF to_regclass('market_data.coverage') IS NULL THEN
-        CREATE VIEW market_data.coverage AS
+    IF to_regclass('market_data.coverage') IS NULL
+       OR obj_description(to_regclass('market_data.coverage'), 'pg_class') LIKE 'assetq:%' THEN
+        CREATE OR REPLACE VIEW market_data.coverage AS
         SELECT s.symbol::text AS symbol,
                t.timeframe,
                d.day::date AS day,
@@ -60,11 +62,16 @@ BEGIN
             ('ohlcv_15m', 900), ('ohlcv_1h', 3600), ('ohlcv_4h', 14400), ('ohlcv_1d_utc', 86400)
         ) AS views (name, seconds)
     LOOP
-        CONTINUE WHEN to_regclass('market_data.' || wanted.name) IS NOT NULL;
+        CONTINUE WHEN to_regclass('market_data.' || wanted.name) IS NOT NULL
+            AND coalesce(obj_description(to_regclass('market_data.' || wanted.name), 'pg_class'), '')
+                NOT LIKE 'assetq:%';
         EXECUTE format($view$
-            CREATE VIEW market_data.%1$I AS
+            CREATE OR REPLACE VIEW market_data.%1$I AS
             SELECT s.symbol::text AS symbol, b.*,
-                   b.parts = %2$s OR coalesce(c.whole AND c.refused = 0, false) AS complete
+                   b.parts = %2$s OR coalesce(
+                       c.whole AND c.refused = 0 AND c.agrees IS NOT FALSE
+                       AND (c.agrees OR c.bars >= 0.9 * c.expected OR c.look_again_at IS NULL),
+                       false) AS complete
             FROM trading.symbols AS s
             CROSS JOIN LATERAL (
                 SELECT to_timestamp(floor(extract(epoch FROM %3$s) / %4$s) * %4$s) AS ts,
@@ -84,7 +91,7 @@ BEGIN
                 AND c.day = (b.ts AT TIME ZONE 'UTC')::date
             $view$, wanted.name, wanted.seconds / 300, instant, wanted.seconds);
         EXECUTE format('COMMENT ON VIEW market_data.%I IS %L', wanted.name,
-            'assetq: made of ohlcv_5m, aligned to UTC. complete: every part that the provider has is there (all, or the rest had no ticks).');
+            'assetq: bars made of ohlcv_5m, aligned to UTC.');
     END LOOP;
 END
 $assetq$;
@@ -129,8 +136,9 @@ BEGIN
         $function$;
     END IF;
 
-    IF to_regclass('trading.latest_prices') IS NULL THEN
-        CREATE VIEW trading.latest_prices AS
+    IF to_regclass('trading.latest_prices') IS NULL
+       OR obj_description(to_regclass('trading.latest_prices'), 'pg_class') LIKE 'assetq:%' THEN
+        CREATE OR REPLACE VIEW trading.latest_prices AS
         SELECT p.symbol,
                p.asset_type,
                p.price,
@@ -146,7 +154,9 @@ BEGIN
                p.day_open,
                p.day_high,
                p.day_low,
-               p.day_close
+               p.day_close,
+               p.basis,
+               CASE WHEN p.basis = 'trade' THEN p.price END AS last_trade
         FROM (
             SELECT s.symbol::text AS symbol,
                    s.asset_type::text AS asset_type,
@@ -158,6 +168,7 @@ BEGIN
                    END AS fetched_at,
                    u ->> 'source' AS source,
                    u ->> 'delay' AS delay,
+                   u ->> 'basis' AS basis,
                    CASE WHEN jsonb_typeof(u -> 'last_price') = 'number'
                         THEN (u ->> 'last_price')::numeric END AS price,
                    CASE WHEN jsonb_typeof(u -> 'bid') = 'number'
@@ -177,8 +188,52 @@ BEGIN
             WHERE jsonb_typeof(u) = 'object'
         ) AS p;
         COMMENT ON VIEW trading.latest_prices IS
-            'assetq: the latest price of each symbol. as_of: when it was true; fetched_at: when it was learned; delay: how far behind the market its source is.';
+            'assetq: the latest price of each symbol.';
     END IF;
+END
+$assetq$;
+
+-- Comments on the columns of assetq's own views.
+DO $assetq$
+DECLARE
+    wanted record;
+BEGIN
+    FOR wanted IN
+        SELECT * FROM (VALUES
+            ('market_data.coverage', 'timeframe', '5m, or 1d for the provider''s daily bars.'),
+            ('market_data.coverage', 'day', 'A UTC day.'),
+            ('market_data.coverage', 'status', 'complete; sparse: bars lack, were refused, or do not add up to the daily bar; pending: not over, or to be asked for again; missing: never asked for; closed: no session.'),
+            ('market_data.coverage', 'bars', 'Bars that came and were stored.'),
+            ('market_data.coverage', 'expected', 'Bars that a full day of this market has; five minutes without a tick make none.'),
+            ('market_data.coverage', 'refused', 'Bars that came and could not be stored.'),
+            ('market_data.coverage', 'agrees', 'Whether the 5-minute bars add up to the daily bar; NULL: there is no daily bar.'),
+            ('market_data.coverage', 'asked_at', 'When the newest call was granted that counts for this day.'),
+            ('market_data.coverage', 'look_again_at', 'When the day is asked for once more; NULL: never.'),
+            ('trading.latest_prices', 'price', 'The price: of forex and metals mostly the middle of the quote, of crypto the last trade; see basis.'),
+            ('trading.latest_prices', 'as_of', 'When the price was true, as the provider says.'),
+            ('trading.latest_prices', 'fetched_at', 'When assetq learned it.'),
+            ('trading.latest_prices', 'age', 'Time since as_of.'),
+            ('trading.latest_prices', 'source', 'The feed that brought it.'),
+            ('trading.latest_prices', 'delay', 'How far behind the market that feed is: real_time, delayed or end_of_day.'),
+            ('trading.latest_prices', 'market_open', 'Whether its market trades now (holidays are not known).'),
+            ('trading.latest_prices', 'basis', 'The figure that the price is: quote (middle of bid and ask), trade, minute, session, bar; NULL: written before assetq told it.'),
+            ('trading.latest_prices', 'last_trade', 'The price where it is that of the last trade.')
+        ) AS comments (relation, name, text)
+        UNION ALL
+        SELECT 'market_data.' || view, name, text
+        FROM unnest(ARRAY['ohlcv_15m', 'ohlcv_1h', 'ohlcv_4h', 'ohlcv_1d_utc']) AS view
+        CROSS JOIN (VALUES
+            ('ts', 'First instant of the bar, in UTC.'),
+            ('volume', 'Units traded; of forex and metals the number of quotes.'),
+            ('parts', 'How many 5-minute bars it is made of.'),
+            ('complete', 'Every part is there that the provider has: all, or the coverage of its day says that the others had no ticks. false: parts may still come.')
+        ) AS columns (name, text)
+    LOOP
+        IF obj_description(wanted.relation::regclass, 'pg_class') LIKE 'assetq:%' THEN
+            EXECUTE format('COMMENT ON COLUMN %s.%I IS %L',
+                           wanted.relation::regclass, wanted.name, wanted.text);
+        END IF;
+    END LOOP;
 END
 $assetq$;
 
@@ -200,6 +255,8 @@ BEGIN
             ('trading.symbols', 'polygon_ticker', 'The ticker at the provider (C:EURUSD, X:BTCUSD); empty: not tracked by assetq.'),
             ('trading.symbols', 'priority', '1 critical, 2 high, 3 medium, 4 low.'),
             ('trading.symbols', 'metadata', 'last_update holds the latest price: see trading.latest_prices.'),
+            ('trading.symbols', 'is_active', 'false: paused, so that assetq leaves it alone.'),
+            ('trading.symbols', 'update_frequency_seconds', 'How old its price may become; NULL: as often as rounds come.'),
             ('data_sources.api_providers', 'last_active_at', 'When a worker last began to call the provider.'),
             ('data_sources.data_sync_status', 'last_sync_timestamp', 'The last success; NULL: never.'),
             ('data_sources.data_sync_status', 'observed_at_ms', 'When the call was granted (Unix time in ms).'),
