@@ -13,7 +13,7 @@ from health.database import DatabaseProblem
 from health.facts import Failing
 from health.metrics import LATENCY, QUEUE_SIZE, RATE_LIMIT_WAITS, SUCCESS_RATE, Metric
 from health.texts import at, names, span
-from queueing import DeadLetter, QuotaStatus
+from queueing import DeadLetter, PolicyMismatch, QuotaStatus
 from runtime.redis_outage import Outage
 
 
@@ -239,6 +239,38 @@ def hold(quota: QuotaStatus) -> Cause:
     remedy = "Wait; `assetq limiter reset` if nothing called the provider meanwhile."
     until_ms = quota.hold_until_ms
     return Cause("hold", Level.DEGRADED, text, None, until_ms, remedy)
+
+
+def policy(mismatch: PolicyMismatch) -> Cause:
+    """The quota is kept by other rules than those of this process."""
+    kept, own = mismatch.kept.counted, mismatch.own.counted
+    text = f"{_begun(WAITS['policy'])}: it is kept for {kept}, and set here are {own}"
+    remedy = (
+        "Set POLYGON_TIER, POLYGON_RATE_LIMIT and RATE_WINDOW_SECONDS alike in all processes and "
+        "restart them; `assetq limiter reset` takes over at once what is set here."
+    )
+    return Cause("policy", Level.DEGRADED, text, until_ms=mismatch.until_ms, remedy=remedy)
+
+
+LARGE_BATCH = "Raise BATCH_INTERVAL_MINUTES, shorten PRIORITY_ASSETS, or take a larger plan."
+
+
+def batch_share(calls: int, possible: float, interval_ms: float) -> str:
+    """What a batch takes of the calls of its interval."""
+    allowed = f"{round(possible, 1):g} calls that the quota allows in {span(interval_ms / 1000)}"
+    return f"A batch takes {calls} of {allowed}"
+
+
+def batch_too_large(calls: int, possible: float, interval_ms: float) -> Cause:
+    """The calls of a batch cannot be made before the next one."""
+    text = f"{batch_share(calls, possible, interval_ms)}: it cannot finish before the next one"
+    return Cause("capacity", Level.DEGRADED, text, remedy=LARGE_BATCH)
+
+
+def nothing_left(calls: int, possible: float, interval_ms: float) -> Cause:
+    """A batch takes all calls, so that the other assets live on the share that is kept for them."""
+    text = f"{batch_share(calls, possible, interval_ms)}: other assets get one call in 20"
+    return Cause("share", Level.DEGRADED, text, remedy=LARGE_BATCH)
 
 
 def wait(reason: str, until_ms: int | None) -> Cause:

@@ -34,6 +34,8 @@ def next_permit(state: State, *, urgent: bool) -> Cause | None:
             return causes.breaker(quota)
         case "hold":
             return causes.hold(quota)
+        case "policy" if quota.mismatch:
+            return causes.policy(quota.mismatch)
     return causes.wait(reason, at_ms)
 
 

@@ -30,6 +30,7 @@ from dataclasses import replace
 from health import causes
 from health.causes import Cause, Level
 from health.facts import Facts, State
+from health.metrics import secondary_size
 from queueing import Death
 
 SCHEDULER_LIMIT_MS = 30_000
@@ -44,13 +45,29 @@ Rule = Callable[[Facts, State], Iterator[Cause]]
 
 
 def judge(facts: Facts) -> list[Cause]:
-    """Return all causes of trouble, the worst first; none: healthy."""
+    """Return all causes of trouble but their symptoms, the worst first; none: healthy."""
     found = list(servers(facts))
     if facts.state:
         for rule in RULES:
             found += rule(facts, facts.state)
     known = [_without_future(cause, facts.now_ms) for cause in found]
-    return sorted(known, key=lambda cause: -cause.level)
+    shown = [cause for cause in known if not any(_explains(other, cause) for other in known)]
+    return sorted(shown, key=lambda cause: -cause.level)
+
+
+_ROUNDS = ("worker", "batch", "last-batch", "secondary", "ticks")
+_SYMPTOMS = {
+    "redis": (*_ROUNDS, "scheduler", "schedule"),  # heartbeats cannot be written either
+    "suspended": _ROUNDS,
+    "worker": ("batch", "secondary", "outage"),
+    "scheduler": ("batch", "secondary", "schedule"),
+}
+"""Cause → what follows from it and would be a wrong diagnosis beside it."""
+
+
+def _explains(cause: Cause, symptom: Cause) -> bool:
+    follow = _SYMPTOMS.get(cause.key.partition(".")[0], ())
+    return symptom.key in follow and cause.level >= symptom.level
 
 
 def _without_future(cause: Cause, now_ms: int) -> Cause:
@@ -135,6 +152,20 @@ def calls(facts: Facts, state: State) -> Iterator[Cause]:
         yield causes.breaker(quota)
     if quota.limit is not None and quota.hold_until_ms > quota.now_ms:
         yield causes.hold(quota)
+    if quota.mismatch:
+        yield causes.policy(quota.mismatch)
+
+
+def capacity(facts: Facts, state: State) -> Iterator[Cause]:
+    """The quota carries the batch, and leaves calls for the others that wait."""
+    quota, possible = state.quota, state.quota.calls_per_batch
+    if possible is None or not facts.batches_wanted:
+        return
+    load = (quota.batch_calls, possible, quota.batch_interval_ms)
+    if not quota.batch_fits:
+        yield causes.batch_too_large(*load)
+    elif quota.batch_calls > possible - 1 and secondary_size(state.stats):
+        yield causes.nothing_left(*load)
 
 
 def metrics(facts: Facts, state: State) -> Iterator[Cause]:
@@ -179,6 +210,7 @@ RULES: tuple[Rule, ...] = (
     secondary_age,
     last_batch,
     calls,
+    capacity,
     metrics,
     assets,
     ticks,

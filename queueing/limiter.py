@@ -81,12 +81,17 @@ class QuotaStatus:
     waits_last_hour: int
     breaker: Breaker = Breaker()
     batch_interval_ms: int = 0
-    batch_fits: bool = True
-    """The calls of a batch can be made before the next one; else critical assets fall behind."""
+    calls_per_batch: float | None = None
+    """The calls that the quota allows from batch to batch; None: no limit, or no batches."""
     mismatch: PolicyMismatch | None = None
     """The quota is kept by other rules than the caller's."""
     clock_ahead_ms: int = 0
     """By how much scores in Redis are ahead of its clock, because that stepped back."""
+
+    @property
+    def batch_fits(self) -> bool:
+        """A batch can finish before the next one; else critical assets fall behind."""
+        return self.calls_per_batch is None or self.batch_calls <= self.calls_per_batch
 
 
 class QuotaLimiter:
@@ -183,10 +188,6 @@ class QuotaLimiter:
         """Keeps `calls` free for the batch at `batch_at_ms`; interval 0 ends the reservation."""
         self._run("plan_batch", batch_at_ms=batch_at_ms, interval_ms=interval_ms, calls=calls)
 
-    def _batch_fits(self, calls: int, interval_ms: int) -> bool:
-        possible = self.policy.calls_within(interval_ms)
-        return not interval_ms or possible is None or calls <= possible
-
     def _mismatch(self, raw: dict[str, Any]) -> PolicyMismatch | None:
         if raw["policy_until_ms"] <= raw["now_ms"]:
             return None
@@ -216,7 +217,7 @@ class QuotaLimiter:
             waits_last_hour=raw["waits_last_hour"],
             breaker=Breaker(**raw["breaker"]),
             batch_interval_ms=raw["batch_interval_ms"],
-            batch_fits=self._batch_fits(raw["batch_calls"], raw["batch_interval_ms"]),
+            calls_per_batch=self.policy.calls_within(raw["batch_interval_ms"]) or None,
             mismatch=self._mismatch(raw),
             clock_ahead_ms=raw["clock_ahead_ms"],
         )

@@ -76,12 +76,9 @@ class Policy:
             self, limit=limit or None, window_ms=window_ms, send_ms=send_ms, guard_ms=guard_ms
         )
 
-    def calls_within(self, span_ms: int) -> int | None:
-        """How many calls answered at once fit into a span that begins with a free window; None:
-        there is no limit."""
-        if self.limit is None:
-            return None
-        return self.limit * max(1, -(-span_ms // (self.window_ms + self.guard_ms)))
+    def calls_within(self, span_ms: int) -> float | None:
+        """How many calls a span allows, span after span; None: there is no limit."""
+        return None if self.limit is None else self.limit * span_ms / self.window_ms
 
     def as_args(self) -> dict[str, int]:
         """The policy as the scripts read it; no limit is 0 there."""

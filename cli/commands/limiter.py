@@ -19,7 +19,7 @@ from queueing import QuotaStatus
 
 _LONGEST_S = 24 * 3600
 _SHOWN_PERMITS = 20
-_HOLDS = ("blocked", "breaker", "hold")
+_HOLDS = ("blocked", "breaker", "hold", "policy", "capacity", "share")
 
 
 @click.group()

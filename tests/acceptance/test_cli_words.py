@@ -14,7 +14,16 @@ from rq.suspension import resume, suspend
 
 from health.observe import Observer
 from health.report import report
-from queueing import Keys, Policy, PriorityQueue, QuotaLimiter, Request
+from queueing import (
+    Claimed,
+    Keys,
+    Policy,
+    Priority,
+    PriorityQueue,
+    QuotaLimiter,
+    Request,
+    Retry,
+)
 from runtime.heartbeat import beat
 from settings import Settings
 from tests.kit.cli_runs import Cli
@@ -96,6 +105,42 @@ def lost_count(s: System) -> Iterator[None]:
 
 
 @contextmanager
+def provider_fails(s: System) -> Iterator[None]:
+    """The calls of five different items failed in a row."""
+    queue = PriorityQueue(s.r, Policy())
+    for n in range(5):
+        queue.enqueue([Request(f"FAILS{n}")], 1)
+    while not s.limiter.status().breaker.open:
+        claimed = queue.claim()
+        assert isinstance(claimed, Claimed), claimed
+        [item] = claimed.items
+        retry = Retry(item.symbol, 60_000, 1, "ProviderDown: 502")
+        queue.end(claimed, [retry], answered=True, failed=True)
+    s.r.zremrangebyrank(KEYS.window, 0, 3)  # the window is not what they wait for
+    yield
+
+
+@contextmanager
+def kept_for_the_batch(s: System) -> Iterator[None]:
+    s.limiter.plan_batch(s.limiter.status().now_ms + 30_000, 300_000, 5)
+    yield
+
+
+@contextmanager
+def other_limits(s: System) -> Iterator[None]:
+    hour = QuotaLimiter(s.r, Policy(limit=2, window_ms=3_600_000))
+    hour.reset()
+    hour.acquire()
+    yield
+
+
+@contextmanager
+def large_batch(s: System) -> Iterator[None]:
+    s.limiter.plan_batch(s.limiter.status().now_ms + 300_000, 300_000, 26)
+    yield
+
+
+@contextmanager
 def no_worker(s: System) -> Iterator[None]:
     seconds, _ = s.r.time()
     s.r.zadd(KEYS.heartbeats, {WORKER: (int(seconds) - 180) * 1000})
@@ -166,6 +211,8 @@ def no_rights(s: System) -> Iterator[None]:
         (window, "window", "The calls of this window are used up"),
         (pause, "blocked", "Calls are blocked (429: too many calls)"),
         (wrong_key, "blocked", "The provider refuses the API key (401"),
+        (provider_fails, "breaker", "The provider fails; the next call is a probe (ProviderDown"),
+        (other_limits, "policy", "The quota is kept for other limits than this process is set to"),
         (lost_count, "hold", "The calls of the last window are unknown"),
         (no_worker, "worker", "No worker is alive"),
         (suspended, "suspended", "RQ is suspended in this Redis"),
@@ -191,6 +238,29 @@ def test_each_cause_of_waiting_has_one_wording(
     assert (stats["waits_for"], call["waits_for"]) == (key, key)
     assert stats["why"].startswith(cause["text"])
     assert stats["remedy"] == cause.get("remedy")
+
+
+def test_calls_that_are_kept_for_the_batch_have_one_wording(system: System) -> None:
+    PriorityQueue(system.r, Policy()).cancel(["EURUSD"])
+    PriorityQueue(system.r, Policy()).enqueue([Request("EURUSD")], Priority.LOW)
+    with kept_for_the_batch(system):
+        (cause,) = [c for c in system.health() if c["cause"] == "reserved"]
+        words = system.words()
+        stats = system.cli.here("queue", "stats", "--json").json
+        call = system.cli.here("limiter", "status", "--json").json["next_background"]
+    assert cause["text"] == "Calls are kept free for the next batch"
+    for place, text in words.items():
+        assert cause["text"].lower() in text, (place, text)
+    assert (stats["waits_for"], call["waits_for"]) == ("reserved", "reserved")
+
+
+def test_a_batch_that_cannot_fit_is_told_in_the_same_words(system: System) -> None:
+    with large_batch(system):
+        (cause,) = [c for c in system.health() if c["cause"] == "capacity"]
+        words = system.words()
+    assert cause["text"].startswith("A batch takes 26 of 25 calls that the quota allows in 5 min")
+    for place in ("doctor", "limiter status"):
+        assert words[place].count(cause["text"].lower()) == 1, words[place]
 
 
 def test_a_worker_that_was_killed_is_told_with_its_last_heartbeat(system: System) -> None:

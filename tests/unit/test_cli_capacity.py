@@ -20,7 +20,11 @@ def load(critical: int, others: int, *, calls: float = 25, tickers: int = 1) -> 
         (load(3, 92), "ok", "takes 3 of 25 calls that the quota allows in 5 min; the other 92"),
         (load(3, 0), "ok", "takes 3 of 25 calls"),
         (load(20, 92), "ok", "refreshed every 1 h 32 min at best"),
-        (load(25, 92), "warn", "none are left for the other 92"),
+        (
+            load(25, 92),
+            "warn",
+            "takes 25 of 25 calls that the quota allows in 5 min: other",
+        ),
         (load(26, 92), "fail", "cannot finish before the next one"),
         (load(300, 5_000, tickers=250), "ok", "takes 2 of 25 calls"),
         (load(24, 2_000), "warn", "refreshed every 6 d 22 h at best"),

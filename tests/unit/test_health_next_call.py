@@ -10,7 +10,8 @@ import pytest
 from health.causes import WAITS, Level
 from health.facts import Facts
 from health.next_call import next_call, next_refresh, notes
-from queueing import Hint, Priority, Stats
+from health.rules import judge
+from queueing import Hint, Policy, PolicyMismatch, Priority, Stats
 from queueing.limiter import Breaker
 from tests.unit.test_health_rules import (
     FACTS,
@@ -75,6 +76,12 @@ def test_ordinary_waits(reason: str) -> None:
     assert cause
     assert (cause.level, cause.until_ms) == (Level.HEALTHY, SOON_MS)
     assert cause.text.lower() == WAITS[reason]
+
+
+def test_another_policy_has_the_words_of_health() -> None:
+    other = PolicyMismatch(Policy(limit=5), Policy(limit=9), SOON_MS)
+    given = limited("policy", mismatch=other)
+    assert [next_call(given, urgent=urgent) for urgent in (True, False)] == judge(given) * 2
 
 
 def test_trouble_with_the_provider_has_the_words_of_health() -> None:

@@ -22,6 +22,8 @@ from queueing import (
     DeadLetter,
     Death,
     Hint,
+    Policy,
+    PolicyMismatch,
     Priority,
     QuotaStatus,
     Stats,
@@ -113,6 +115,26 @@ def test_redis_answers_and_refuses_changes() -> None:
     cause = only(facts(writes=NO_MEMORY))
     assert (cause.key, cause.level, cause.stops) == ("redis.memory", Level.UNHEALTHY, True)
     assert (cause.text, cause.remedy) == (NO_MEMORY.cause, NO_MEMORY.remedy)
+
+
+GONE = {**STATE.last_seen_ms, "worker": NOW_MS - 180_000, "scheduler": NOW_MS - 180_000}
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (facts(writes=NO_MEMORY, processes=[], last_seen_ms=GONE), ["redis.memory"]),
+        (facts(suspended=True, processes=[], last_seen_ms=GONE), ["suspended", "scheduler"]),
+        (facts(processes=[], last_seen_ms=GONE, batches=[]), ["scheduler", "worker"]),
+    ],
+)
+def test_what_follows_from_a_cause_is_not_told_beside_it(given: Facts, told: list[str]) -> None:
+    assert [cause.key for cause in judge(given)] == told
+
+
+def test_a_symptom_that_is_worse_than_its_cause_is_told() -> None:
+    starting = facts(processes=STATE.processes[1:], batches=settled([batch(minutes_ago=60)]))
+    assert [cause.key for cause in judge(starting)] == ["batch", "worker"]
 
 
 def test_a_database_that_misses_only_some_texts() -> None:
@@ -210,6 +232,39 @@ def test_held() -> None:
     quota = replace(QUOTA, hold_until_ms=NOW_MS + 1)
     assert only(facts(quota=quota)).level is Level.DEGRADED
     assert judge(facts(quota=replace(quota, limit=None))) == []
+
+
+def test_a_quota_that_is_kept_for_other_limits() -> None:
+    other = PolicyMismatch(Policy(limit=5), Policy(limit=None), NOW_MS + 9_000)
+    cause = only(facts(quota=replace(QUOTA, mismatch=other)))
+    assert (cause.key, cause.level, cause.until_ms) == ("policy", Level.DEGRADED, NOW_MS + 9_000)
+    assert "it is kept for 5 calls per 60 s" in cause.text
+    assert "set here are any number of calls" in cause.text
+    assert "`assetq limiter reset`" in (cause.remedy or "")
+
+
+def planned(calls: int, *, possible: float | None = 25, waiting: int = 0) -> Facts:
+    quota = replace(
+        QUOTA, batch_calls=calls, calls_per_batch=possible, batch_interval_ms=INTERVAL_MS
+    )
+    return facts(quota=quota, stats=replace(STATE.stats, pending=waiting))
+
+
+def test_a_batch_that_cannot_fit_is_told_before_it_is_late() -> None:
+    cause = only(planned(26))
+    assert (cause.key, cause.level) == ("capacity", Level.DEGRADED)
+    assert "takes 26 of 25 calls that the quota allows in 5 min: it cannot finish" in cause.text
+    assert "BATCH_INTERVAL_MINUTES" in (cause.remedy or "")
+    assert "takes 1 of 0.4 calls" in only(planned(1, possible=5 / 12)).text
+    for fits in (planned(24, waiting=9), planned(25), planned(900, possible=None)):
+        assert judge(fits) == []
+    assert judge(replace(planned(26), batches_wanted=False)) == []
+
+
+def test_others_that_starve_beside_a_batch_are_told() -> None:
+    cause = only(planned(25, waiting=3))
+    assert (cause.key, cause.level) == ("share", Level.DEGRADED)
+    assert "takes 25 of 25 calls that the quota allows in 5 min: other assets get" in cause.text
 
 
 @pytest.mark.parametrize(

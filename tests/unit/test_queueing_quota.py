@@ -633,6 +633,11 @@ def test_a_batch_that_cannot_fit_is_told(kit: Kit) -> None:
     for calls, fits in ((10, True), (11, False)):
         kit.limiter.plan_batch(NOW_MS + 5_000, 5_000, calls)
         assert kit.limiter.status().batch_fits is fits
+    # 2.5 windows are 5 calls, interval after interval, though 6 fit behind a free window.
+    for interval_ms, most in ((2_500, 5), (1_000, 2), (400, 0), (10_000, 20)):
+        for calls in (most, most + 1):
+            kit.limiter.plan_batch(NOW_MS + 5_000, interval_ms, calls)
+            assert kit.limiter.status().batch_fits is (calls == most)
     kit.limiter.plan_batch(NOW_MS + 5_000, 0, 100)
     assert kit.limiter.status().batch_fits, "no batches"
 

@@ -26,6 +26,7 @@ from cli.session import load_settings, masked
 from cli.show.causes import look
 from cli.show.output import cell, print_json
 from health import causes
+from health.rules import judge
 from runtime.context import Context
 from runtime.redis_outage import OutageKind
 from settings import Settings, SettingsError
@@ -101,7 +102,8 @@ def _system(settings: Settings, context: Context) -> Iterator[Finding]:
         yield work.finding(cause, facts, context)
     if facts.database is None or facts.database.kind != "unreachable":
         refuses = facts.database is not None and facts.database.stops
-        reachable = context if facts.state else None
+        told = {cause.key for cause in judge(facts)} & {"capacity", "share"}
+        reachable = context if facts.state and not told else None
         yield from guarded(
             "postgresql", partial(database.examine, settings, reachable, refuses=refuses)
         )

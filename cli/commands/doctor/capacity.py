@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cli.commands.doctor.finding import Finding, fail, ok, warn
+from health import causes
 from health.texts import span
 from market.quotes import Delay
 from runtime.context import Context
@@ -39,8 +40,8 @@ class Load:
 
 
 def capacity(context: Context, tracked: int) -> Iterator[Finding]:
-    """Compare the load with the quota. Says nothing without a limit, or where a plan gives one
-    price a day."""
+    """Compare the load that the settings make with the quota, before any batch was planned. Says
+    nothing without a limit, or where a plan gives one price a day."""
     settings, feed = context.settings, Capabilities(context).price_feed()
     if settings.rate_limit is None or feed.delay is Delay.END_OF_DAY:
         return
@@ -58,16 +59,14 @@ def load_of(settings: Settings, tracked: int, tickers_per_call: int) -> Load:
 
 def judge(load: Load) -> Finding:
     """One line: what a batch takes, and what is left for the other assets."""
-    text = (
-        f"a batch takes {load.batch_calls} of {load.calls_per_interval:g} calls that the quota "
-        f"allows in {span(load.interval_s)}"
-    )
-    remedy = "Raise BATCH_INTERVAL_MINUTES, shorten PRIORITY_ASSETS, or take a larger plan."
+    share = (load.batch_calls, load.calls_per_interval, load.interval_s * 1000)
+    text = causes.batch_share(*share)
     if load.batch_calls > load.calls_per_interval:
-        return fail("capacity", f"{text}: it cannot finish before the next one", remedy)
+        return fail("capacity", causes.batch_too_large(*share).text, causes.LARGE_BATCH)
     if not load.others:
         return ok("capacity", text)
     if load.round_s is None:
-        return warn("capacity", f"{text}: none are left for the other {load.others}", remedy)
+        return warn("capacity", causes.nothing_left(*share).text, causes.LARGE_BATCH)
     text += f"; the other {load.others} assets are refreshed every {span(load.round_s)} at best"
-    return warn("capacity", text, remedy) if load.round_s > _SLOW_S else ok("capacity", text)
+    slow = load.round_s > _SLOW_S
+    return warn("capacity", text, causes.LARGE_BATCH) if slow else ok("capacity", text)

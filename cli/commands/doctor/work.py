@@ -25,6 +25,8 @@ _CHECKS = {
     "blocked": "quota",
     "breaker": "quota",
     "hold": "quota",
+    "policy": "quota",
+    "share": "capacity",
     "batch": "batches",
     "last-batch": "batches",
     "secondary": "rounds",
@@ -32,30 +34,15 @@ _CHECKS = {
     "failing": "assets",
 }
 """Key of a cause → the check under which doctor tells it, if it has another name."""
-_ALWAYS_FAILS = ("worker", "scheduler")
-"""Health forgives a system that has just been started; a doctor is asked for what is now."""
-_ROUNDS = ("worker", "batch", "last-batch", "secondary", "ticks")
-_SYMPTOMS = {
-    "redis": (*_ROUNDS, "scheduler", "schedule"),  # heartbeats cannot be written either
-    "suspended": _ROUNDS,
-    "worker": ("batch", "secondary", "outage"),
-    "scheduler": ("batch", "secondary", "schedule"),
-}
-"""Cause → what follows from it and would be a wrong diagnosis beside it."""
+_ALWAYS_FAILS = ("worker", "scheduler", "capacity")
+"""Health forgives a system that has just been started, and one that is slow; a doctor is asked for
+what is now."""
 _OVERDUE_S = 60
-
-
-def troubles(facts: Facts) -> list[Cause]:
-    """The causes that hold, without those that follow from another one."""
-    found = judge(facts)
-    causes = {cause.key.partition(".")[0] for cause in found}
-    hidden = {symptom for cause in causes for symptom in _SYMPTOMS.get(cause, ())}
-    return [cause for cause in found if cause.key not in hidden]
 
 
 def findings(context: Context, facts: Facts) -> Iterator[Finding]:
     """What health says of Redis, processes, rounds, assets and calls; PostgreSQL is told later."""
-    found = [cause for cause in troubles(facts) if not cause.key.startswith("postgresql.")]
+    found = [cause for cause in judge(facts) if not cause.key.startswith("postgresql.")]
     for cause in found:
         yield finding(cause, facts, context)
     if facts.state:
