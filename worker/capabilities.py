@@ -42,8 +42,9 @@ class _Known:
             match f"{kind}:":
                 case "unpublished:" if value.isdecimal():
                     known.unpublished_until_ms[what] = int(value)
-                case "published:" if day := _day(value):
-                    known.published[what] = day
+                case "published:" if day := _day(what.partition(":")[2]):
+                    market = what.partition(":")[0]
+                    known.published[market] = max(day, known.published.get(market, day))
                 case "no-trading:" if day := _day(value):
                     known.no_trading[what] = day
                 case "absent:":
@@ -153,11 +154,15 @@ class Capabilities:
         self._remember({f"{_UNPUBLISHED}{market_of(ticker)}": str(until_ms)})
 
     def published(self, ticker: str, day: date) -> None:
-        """Remembers that this day of the ticker's market can be had."""
+        """Remembers that this day of the ticker's market can be had.
+
+        A field for each day, of which the newest counts: a worker whose call for older days lasts
+        longer than another's for the newest one must not undo what that one learned.
+        """
         market = market_of(ticker)
         if (known := self._known.published.get(market)) is None or known < day:
             self._known.published[market] = day
-            self._remember({f"{_PUBLISHED}{market}": day.isoformat()})
+            self._remember({f"{_PUBLISHED}{market}:{day.isoformat()}": "1"})
 
     def no_trading(self, ticker: str, day: date) -> None:
         """Remembers that the ticker's market was closed on this day."""

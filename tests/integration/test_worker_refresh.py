@@ -20,13 +20,16 @@ from db.symbols import Asset
 from local.sandbox import SandboxServer
 from market.aggregates import Aggregates
 from market.errors import NotYetPublished
+from market.freshness import newest_allowed_day
 from market.quotes import Answer
+from market.tickers import AssetKind
 from market.transport import SendDeadline
 from queueing import Death, Priority
 from runtime.context import fingerprint
 from runtime.stopping import StopFlag
 from tests.kit import worker as worker_kit
 from tests.kit.worker import CRITICAL, KEY, OTHERS, Site, settings_for
+from worker.capabilities import Capabilities
 from worker.provider_facts import UNAUTHORIZED_BLOCK_MS
 from worker.retry_policy import PUBLISHED_LATER_MS
 from worker.work import bars_request
@@ -301,6 +304,20 @@ def test_until_a_day_is_published_the_day_before_is_the_newest(
         "SELECT metadata#>>'{last_update,as_of}' FROM trading.symbols WHERE symbol='BTCUSD'"
     )
     assert datetime.fromisoformat(as_of).date() <= yesterday, "the midnight that ends its day"
+
+
+def test_a_slower_call_for_older_days_does_not_undo_what_is_published(
+    at_night: tuple[Site, SandboxServer],
+) -> None:
+    """Each worker looks at Redis before its call, and learns after it."""
+    site, _ = at_night
+    slow, quick, later = (Capabilities(site.context) for _ in range(3))
+    slow.refused()
+    newest = newest_allowed_day(datetime.now(UTC), AssetKind.CRYPTO)
+    quick.published("X:BTCUSD", newest)
+    slow.published("X:BTCUSD", newest - timedelta(days=1))
+    later.refused()
+    assert later.newest_bars_day("X:BTCUSD", datetime.now(UTC)) == newest
 
 
 def test_a_day_before_that_is_not_there_either_waits_without_an_attempt(
