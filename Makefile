@@ -4,7 +4,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup run test-fast test lint fix bench soak fuzz chaos chaos-long outages \
+.PHONY: help setup run test-fast test lint fix peers bench soak fuzz chaos chaos-long outages \
   lock clean
 
 VENV := .venv
@@ -105,6 +105,11 @@ COUNT ?= 10000
 fuzz: $(STAMP) ## feed 10,000 damaged answers and 10,000 random inputs (COUNT=, SEED=)
 	@$(BIN)/python -m tests.chaos.fuzz_provider --count $(COUNT) --seed $(SEED)
 	@exec $(BIN)/python -m tests.chaos.fuzz_inputs --count $(COUNT) --seed $(SEED)
+
+PEERS := .venv-peers
+peers: $(STAMP) ## make .venv-peers: the queues that `make bench` compares assetq with
+	@[ -x $(PEERS)/bin/huey_consumer ] || { $(BIN)/python -m venv $(PEERS) && \
+	  $(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet -r bench/peers.txt; }
 
 bench: $(STAMP) ## measure what needs no hour
 	@exec $(BIN)/python -m bench $(ARGS)

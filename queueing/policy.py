@@ -27,8 +27,8 @@ class Policy:
     aging_ms: int = 1_800_000
     """Each such wait raises an item by one band, up to the second; 0: never."""
     background_share: int = 20
-    """Of so many calls in a row one goes to background work that waits, whatever is critical or
-    reserved; 0: none is kept."""
+    """One call of this many in a row goes to background work that waits, whatever is critical or
+    reserved; 0: no call is kept for it."""
     breaker_after: int = 5
     """Different items whose calls fail in a row until the circuit breaker opens; 0: never."""
     breaker_first_ms: int = 15_000

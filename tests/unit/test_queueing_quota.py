@@ -670,7 +670,7 @@ def test_aging_never_passes_the_urgent_ones(connection: Redis) -> None:
     assert kit.take_symbols(2) == ["X", "OLD"]
 
 
-def test_ties_go_to_whoever_asked_first_not_to_a_band(connection: Redis) -> None:
+def test_ties_go_to_the_oldest_request_not_to_a_band(connection: Redis) -> None:
     kit = Kit(connection, limited(limit=None, aging_ms=1_000))
     kit.put("L", at=LOW)
     kit.now_ms += 1

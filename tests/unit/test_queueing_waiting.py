@@ -92,7 +92,7 @@ def test_a_request_that_can_go_sooner_wakes_the_waiting_drain(kit: Kit) -> None:
     assert kit.queue.wait(1.0)
     assert not kit.queue.wait(0.001)
     assert kit.take(drain="d1").items[0].symbol == "B"
-    assert not kit.queue.next_at().waiting, "who works does not wait"
+    assert not kit.queue.next_at().waiting, "a busy drain does not wait"
 
 
 def test_an_urgent_request_wakes_a_drain_that_waits_for_the_reservation(kit: Kit) -> None:
@@ -292,7 +292,7 @@ def test_a_batch_is_begun_once(kit: Kit) -> None:
     assert kit.queue.batch_record("1210") is None
 
 
-def test_each_outcome_is_written_by_whoever_refreshes(kit: Kit) -> None:
+def test_each_outcome_is_written_by_the_call_that_refreshes(kit: Kit) -> None:
     begin(kit)
     first = kit.take()
     kit.now_ms += 5
