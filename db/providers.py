@@ -39,19 +39,23 @@ class ProviderRepository:
         another session holds, or that a rule of the table refuses, counts as "just now" too: it
         proves nothing, and must not hold up the work.
         """
-        limits = self._connection.limits
-        limits = replace(limits, lock_s=min(limits.lock_s or _LOCK_S, _LOCK_S))
         try:
-            with unit_of_work(self._connection, limits):
-                row = self._connection.execute(sql("lock_provider"), {"code": code}).fetchone()
-                if row is None:
-                    raise _absent(code)
-                ago: timedelta | None = row[0]
-                self._connection.execute(sql("touch_provider"), {"code": code})
-                return ago
+            return self.note_call(code)
         except RowRefused as error:
             log.warning("provider.refused", detail=error.message)
             return timedelta(0)
+
+    def note_call(self, code: str = "polygon") -> timedelta | None:
+        """The same, for a caller who must know that it was stored. Raises DatabaseError."""
+        limits = self._connection.limits
+        limits = replace(limits, lock_s=min(limits.lock_s or _LOCK_S, _LOCK_S))
+        with unit_of_work(self._connection, limits):
+            row = self._connection.execute(sql("lock_provider"), {"code": code}).fetchone()
+            if row is None:
+                raise _absent(code)
+            ago: timedelta | None = row[0]
+            self._connection.execute(sql("touch_provider"), {"code": code})
+            return ago
 
 
 def _absent(code: str) -> MigrationMissing:

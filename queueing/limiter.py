@@ -100,6 +100,10 @@ class QuotaLimiter:
     A call gets a permit when it is granted, and holds it until its answer + window, or, if none
     came, until the last moment at which it may have been sent + window. So nothing is refunded
     when a process dies, and a slow answer costs no quota. Costs O(log limit).
+
+    Calls are known to Redis alone. A program that uses this without a drain notes them in
+    PostgreSQL too (`ProviderRepository.note_call`, once a minute): else a Redis that is emptied
+    meanwhile may be taken for one that no call went before.
     """
 
     def __init__(

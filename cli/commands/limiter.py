@@ -8,14 +8,17 @@ from typing import Any
 import click
 
 from cli.options import as_json
-from cli.session import confirm, load_settings, open_context
+from cli.session import confirm, load_settings, masked, open_context, open_database
 from cli.show.causes import Wait, look, state_of, told
 from cli.show.output import print_facts, print_json
+from db.errors import DatabaseError
+from db.providers import ProviderRepository
 from health.facts import Facts
 from health.rules import judge
 from health.texts import clock, iso
 from health.waits import band_name
 from queueing import QuotaStatus
+from settings import Settings
 
 _LONGEST_S = 24 * 3600
 _SHOWN_PERMITS = 20
@@ -148,6 +151,7 @@ def _document(
 def consume(count: int) -> None:
     """Count N calls that you made elsewhere just now with the same API key."""
     with open_context() as context:
+        _note_call(context.settings)
         taken = context.limiter.consume(count, who="by-hand")
         limit = context.settings.rate_limit
     if limit is None:
@@ -155,6 +159,20 @@ def consume(count: int) -> None:
         return
     more = f", {taken - limit} more are counted" if taken > limit else ""
     click.echo(f"{min(taken, limit)} of {limit} permits are in use{more}")
+
+
+def _note_call(settings: Settings) -> None:
+    """Let PostgreSQL know too: it is asked where Redis has lost what it counted."""
+    try:
+        with open_database(settings) as connection:
+            ProviderRepository(connection).note_call()
+    except DatabaseError as error:
+        forgotten_s = settings.rate_window_seconds + settings.send_budget_ms / 1000
+        told = (
+            f"assetq: counted in Redis alone, as PostgreSQL was not told ({error.message}): should "
+            f"Redis lose its data within {forgotten_s:g} s, these calls may be forgotten."
+        )
+        click.echo(masked(" ".join(told.split())), err=True)
 
 
 @limiter.command()

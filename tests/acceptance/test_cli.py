@@ -9,14 +9,28 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psycopg
 import pytest
 import redis
 
 from local.sandbox import SandboxServer
-from queueing import Bury, Claimed, Death, Keys, Policy, PriorityQueue, QuotaLimiter, Request, Retry
+from queueing import (
+    Bury,
+    Claimed,
+    Death,
+    Keys,
+    Policy,
+    PriorityQueue,
+    QuotaLimiter,
+    Request,
+    Retry,
+)
 from runtime.heartbeat import beat
+from settings import Settings
 from tests.kit.cli_runs import Cli
+from tests.kit.db_data import run
 from tests.kit.waiting import eventually
+from tests.kit.worker import Site
 
 KEY = "a-planted-api-key-0815"
 ROWS = (
@@ -200,6 +214,40 @@ def test_the_limiter_by_hand(cli: Cli, redis_url: str) -> None:
     cli.here("limiter", "reset").failed(2, "--yes")
     assert cli.here("limiter", "reset", "--yes").out.startswith("forgot 3 calls")
     assert cli.here("limiter", "status", "--json").json["free"] == 5
+
+
+def calls_of_a_drain(cli: Cli) -> int:
+    """The calls that a drain makes at once in a Redis that knows nothing."""
+    with Site.open(Settings.load(cli.env, env_file=None)) as site:
+        site.ask("EURUSD")
+        return site.drain(slice_s=0.5).run().calls
+
+
+def test_calls_made_elsewhere_are_remembered_where_redis_is_emptied(
+    cli: Cli, migrated_url: str, r: redis.Redis
+) -> None:
+    long_ago = "UPDATE data_sources.api_providers SET last_active_at = now() - interval '190 s'"
+    run(migrated_url, long_ago)
+    assert cli.here("limiter", "consume", "5").err == ""
+    r.flushall()
+    assert calls_of_a_drain(cli) == 0, "five calls may count still"
+    run(migrated_url, long_ago)
+    r.flushall()
+    assert calls_of_a_drain(cli) > 0, "nobody called: it need not wait"
+
+
+def test_calls_are_counted_while_postgresql_is_away_and_that_is_said(
+    cli: Cli, migrated_url: str
+) -> None:
+    with psycopg.connect(migrated_url) as other:
+        other.execute("SELECT * FROM data_sources.api_providers FOR UPDATE")
+        locked = cli.here("limiter", "consume", "1")
+    away = cli.here("limiter", "consume", "1", DATABASE_URL="postgresql://assetq@127.0.0.1:1/none")
+    assert [done.code for done in (locked, away)] == [0, 0]
+    assert away.out == "2 of 5 permits are in use\n"
+    for done in (locked, away):
+        assert len(done.complaints) == 1, done
+        assert "should Redis lose its data within 65 s" in done.complaints[0]
 
 
 def test_many_calls_made_elsewhere_are_counted_and_told_in_one_line(cli: Cli) -> None:
