@@ -21,6 +21,8 @@ _COMMANDS = {
     "doctor": ("cli.commands.doctor:doctor", "Check connections, settings and work."),
     "migrate": ("cli.commands.migrate:migrate", "Bring the database up to date."),
     "symbols": ("cli.commands.symbols:symbols", "The tracked assets: import, list."),
+    "coverage": ("cli.commands.coverage:coverage", "Which days of the bars are whole."),
+    "bars": ("cli.commands.bars:bars", "The stored bars of an asset: table, CSV, JSON."),
     "enqueue": ("cli.commands.enqueue:enqueue", "Request refreshes of assets."),
     "queue": (
         "cli.commands.queue:queue",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -19,6 +19,18 @@ from rich.text import Text
 def print_json(document: Any) -> None:
     """One indented document; prices are numbers, instants ISO 8601 in UTC."""
     click.echo(json.dumps(document, indent=2, ensure_ascii=False, default=_plain))
+
+
+def print_json_rows(head: dict[str, Any], name: str, rows: Iterable[dict[str, Any]]) -> None:
+    """One document of which the last member, `name`, is a list, written as its rows come."""
+    opening = json.dumps(head, indent=2, ensure_ascii=False, default=_plain).removesuffix("\n}")
+    click.echo(f"{opening},\n  {json.dumps(name)}: [", nl=False)
+    separator = ""
+    for row in rows:
+        line = json.dumps(row, ensure_ascii=False, default=_plain)
+        click.echo(f"{separator}\n    {line}", nl=False)
+        separator = ","
+    click.echo("\n  ]\n}")
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: str) -> None:
@@ -57,6 +69,8 @@ def _plain(value: object) -> object:
         return float(value)
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat()
+    if isinstance(value, date):
+        return value.isoformat()
     raise TypeError(f"{type(value).__name__} in a JSON document")
 
 
