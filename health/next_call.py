@@ -15,10 +15,15 @@ def next_call(facts: Facts, *, urgent: bool) -> Cause | None:
     What stops all calls comes first: the quota may allow a call while no worker is alive to make
     it.
     """
-    stopped = next((cause for cause in judge(facts) if cause.stops), None)
+    stopped = stopping(facts)
     if stopped or facts.state is None:
         return stopped
     return next_permit(facts.state, urgent=urgent)
+
+
+def stopping(facts: Facts) -> Cause | None:
+    """Return what stops all calls, whatever the quota allows; None: nothing does."""
+    return next((cause for cause in judge(facts) if cause.stops), None)
 
 
 def next_permit(state: State, *, urgent: bool) -> Cause | None:
@@ -48,7 +53,7 @@ def next_refresh(facts: Facts) -> Cause | None:
         return next_call(facts, urgent=stats.queued[Priority.CRITICAL] > 0)
     if not stats.pending:
         return None
-    stopped = next((cause for cause in judge(facts) if cause.stops), None)
+    stopped = stopping(facts)
     if stopped or not stats.hint.wait_ms:
         return stopped
     return causes.wait(stats.hint.reason or "delayed", stats.hint.next_at_ms)

@@ -8,7 +8,7 @@ from typing import Any
 
 from health.texts import clock, iso
 from queueing import Item, Priority
-from runtime.context import Context
+from queueing.views import QueueView
 
 _AT_ONCE = 500
 
@@ -22,8 +22,13 @@ class Listed:
     """queued, delayed or leased"""
     until_ms: int | None = None
     """When a delayed item may run again, or a lease ends; None for a queued item."""
-    by: str | None = None
-    """The worker that holds the lease."""
+    call_id: str | None = None
+    """The call that a leased item shares, which is also the id of its permit."""
+
+    @property
+    def by(self) -> str | None:
+        """The worker that holds the lease."""
+        return self.call_id and (self.call_id.rpartition(":")[0] or "unknown")
 
     def text(self, now_ms: int) -> str:
         """The state for people."""
@@ -52,33 +57,31 @@ class Listed:
         }
 
 
-def listing(context: Context, limit: int) -> list[Listed]:
+def listing(queue: QueueView, limit: int) -> list[Listed]:
     """Leased items, then queued ones in the order of claims, then delayed ones by time."""
-    leased = _held(context, context.keys.leases, "leased", limit)
+    leased = _held(queue, queue.keys.leases, "leased", limit)
     left = limit - len(leased)
-    queued = [Listed(item, "queued") for item in context.queue.peek(left)[:left]] if left else []
+    queued = [Listed(item, "queued") for item in queue.peek(left)[:left]] if left else []
     left -= len(queued)
-    return [*leased, *queued, *(_held(context, context.keys.delayed, "delayed", left))]
+    return [*leased, *queued, *(_held(queue, queue.keys.delayed, "delayed", left))]
 
 
-def _held(context: Context, key: str, state: str, limit: int) -> list[Listed]:
+def _held(queue: QueueView, key: str, state: str, limit: int) -> list[Listed]:
     """Items of a set ordered by time. Those that end between the two reads are left out."""
     if limit < 1:
         return []
-    rows: list[Any] = list(context.redis.zrange(key, 0, limit - 1, withscores=True))
-    ahead_ms = context.queue.clock_ahead_ms() if rows else 0
+    rows: list[Any] = list(queue.redis.zrange(key, 0, limit - 1, withscores=True))
+    ahead_ms = queue.clock_ahead_ms() if rows else 0
     found = []
     for start in range(0, len(rows), _AT_ONCE):
         part = rows[start : start + _AT_ONCE]
-        texts: Any = context.redis.hmget(context.keys.items, [symbol for symbol, _ in part])
+        texts: Any = queue.redis.hmget(queue.keys.items, [symbol for symbol, _ in part])
         for (symbol, until_ms), text in zip(part, texts, strict=True):
             raw = _read(text)
             if raw is not None:
                 item = Item.from_reply(raw | {"symbol": symbol})
-                by = str(raw.get("token", "unknown")).rpartition(":")[0] or "unknown"
-                found.append(
-                    Listed(item, state, int(until_ms) - ahead_ms, by if state == "leased" else None)
-                )
+                call_id = str(raw.get("token", "unknown")) if state == "leased" else None
+                found.append(Listed(item, state, int(until_ms) - ahead_ms, call_id))
     return found
 
 

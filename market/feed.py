@@ -49,6 +49,10 @@ class Feed(ABC):
         """Whether the newest price of this ticker can be had here at `now`."""
         return True
 
+    def together(self, ticker: str) -> str:
+        """Names the tickers that can share a call with this one: those of the same name."""
+        return ""
+
     def calls_for(self, tickers: Sequence[str]) -> int:
         """How many calls the tickers take."""
         return -(-len(tickers) // self.max_tickers)

@@ -45,6 +45,10 @@ class Grouped(Feed):
         kind = asset_kind(ticker)
         return market_of(ticker) == "crypto" or newest_allowed_day(now, kind).weekday() != _SUNDAY
 
+    def together(self, ticker: str) -> str:
+        """The market."""
+        return market_of(ticker)
+
     def calls_for(self, tickers: Sequence[str]) -> int:
         """One for each market."""
         return len({market_of(ticker) for ticker in tickers})

@@ -85,6 +85,10 @@ class QuotaStatus:
     """The calls that the quota allows from batch to batch; None: no limit, or no batches."""
     mismatch: PolicyMismatch | None = None
     """The quota is kept by other rules than the caller's."""
+    urgent_run: int = 0
+    """Critical calls in a row while background work waited."""
+    answer_ms: float = 0.0
+    """How long a call lately took from its grant to its end, on average; 0: none was answered."""
     clock_ahead_ms: int = 0
     """By how much scores in Redis are ahead of its clock, because that stepped back."""
 
@@ -223,5 +227,7 @@ class QuotaLimiter:
             batch_interval_ms=raw["batch_interval_ms"],
             calls_per_batch=self.policy.calls_within(raw["batch_interval_ms"]) or None,
             mismatch=self._mismatch(raw),
+            urgent_run=raw["urgent_run"],
+            answer_ms=raw["answer_ms"],
             clock_ahead_ms=raw["clock_ahead_ms"],
         )

@@ -35,6 +35,8 @@ class AssetUpdated(BaseModel):
     priority: int
     waited_ms: int
     """From the request to the grant."""
+    call_id: str
+    """The call, as the log, `data_sources.api_calls` and the permits of the quota name it."""
 
     @classmethod
     def of(cls, symbol: str, item: Item, claimed: Claimed, price: Price) -> "AssetUpdated":
@@ -50,6 +52,7 @@ class AssetUpdated(BaseModel):
             observed_at_ms=claimed.granted_at_ms,
             priority=item.priority,
             waited_ms=max(0, claimed.granted_at_ms - item.enqueued_at_ms),
+            call_id=claimed.token,
         )
 
 

@@ -81,7 +81,7 @@ def list_(symbols: tuple[str, ...], limit: int, json_: bool) -> None:
     Only those of SYMBOL, if any is named.
     """
     with open_context() as context:
-        found = _named(context, symbols) if symbols else listing(context, limit)
+        found = _named(context, symbols) if symbols else listing(context.queue, limit)
         now_ms = context.redis_now_ms()
         size = context.queue.size
     if json_:
@@ -115,7 +115,7 @@ def _named(context: Context, symbols: Sequence[str]) -> list[Listed]:
         what="pending",
         remedy="`assetq enqueue` requests it.",
     )
-    return [one for one in listing(context, context.queue.size) if one.item.symbol in names]
+    return [one for one in listing(context.queue, context.queue.size) if one.item.symbol in names]
 
 
 @queue.command()

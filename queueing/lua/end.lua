@@ -38,4 +38,5 @@ end
 forget(done)
 forget_dead(done)
 if #done > 0 then count('completed', #done) end
+if args.answered and #lost < #symbols then note_answer(q, wall - args.granted_at_ms) end
 return reply_to_drain({ lost = lost }, q, args.drain, args.max_wait_ms)

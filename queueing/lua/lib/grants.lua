@@ -68,3 +68,11 @@ local function note_reservation(q)
   redis.call('HSET', QUOTA, 'reserved_until', ms(until_ms))
   q.reserved_until = until_ms
 end
+
+-- A moving mean of the time from a grant to the end of its call: what forecasts reckon with.
+local MEAN_OF = 20
+local function note_answer(q, took)
+  if took < 0 then return end -- the clock stepped back meanwhile
+  local mean = q.answer_ms > 0 and q.answer_ms + (took - q.answer_ms) / MEAN_OF or took
+  redis.call('HSET', QUOTA, 'answer_ms', exact(mean))
+end
