@@ -67,6 +67,8 @@ class Progress:
     """How the call failed as a whole."""
     took_ms: int = 0
     """How long it took to fail."""
+    request_ms: int | None = None
+    """How long the request took, answered or not; None: nothing was asked."""
     day_before: bool = False
     """It asked for the day before the newest one."""
     told: bool = False

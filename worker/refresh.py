@@ -145,7 +145,11 @@ class Refresher:
                 done: dict[str, Verdict] = {first.item.symbol: Done(first.item.symbol)}
                 return Outcome(call.not_asked() | done, answered=False, sent=False, failed=None)
         progress.sending = True
-        answer = self._ask(call, hole)
+        began_s = time.monotonic()
+        try:
+            answer = self._ask(call, hole)
+        finally:
+            progress.request_ms = _since_ms(began_s)
         progress.answered = True
         reached(Point.ANSWERED)
         self._learn(call, answer)
