@@ -129,7 +129,12 @@ class Refresher:
             )
             hint = end_call(self._context.queue, call, outcome, self._stop)
             tell_failures(call, outcome, self._rules)
-        log.error("call.defect", error=type(error).__name__, exc_info=error)
+        log.error(
+            "call.defect",
+            error=type(error).__name__,
+            call_id=call.claimed.token,
+            exc_info=error,
+        )
         return Refreshed(hint, plan_changed=isinstance(progress.error, NotEntitled))
 
     def _fetch(self, call: Call) -> Outcome:
@@ -204,6 +209,7 @@ class Refresher:
             error=type(error).__name__,
             detail=str(error),
             feed=call.feed.name,
+            call_id=call.claimed.token,
             symbols=[item.symbol for item in call.claimed.items][:5],
         )
         reached(Point.PROVIDER_TOLD)
@@ -272,6 +278,7 @@ def _log_done(call: Call, outcome: Outcome, bars: int) -> None:
             count=len(done),
             not_done=len(outcome.verdicts) - len(done),
             feed=call.feed.name,
+            call_id=call.claimed.token,
             bars=bars,
         )
 
