@@ -42,7 +42,8 @@ class QueueView:
         return sorted({text_of(s) for s in self.redis.sscan_iter(self.keys.pending, count=_LISTED)})
 
     def clock_ahead_ms(self) -> int:
-        """By how much scores in Redis are ahead of its clock, because that stepped back once."""
+        """By how much scores in Redis are ahead of its clock, because that stepped back; negative:
+        behind, because it stepped forward."""
         ahead: Any = self.redis.hget(self.keys.quota, "clock_ahead")
         return int(ahead or 0)
 
