@@ -173,6 +173,11 @@ class Keys:
         return self._named("secondary")
 
     @cached_property
+    def bars(self) -> str:
+        """STRING: the slot of the last round of new bars. TTL."""
+        return self._named("bars")
+
+    @cached_property
     def scheduler(self) -> str:
         """Prefix of what belongs to the scheduler process."""
         return self._named("scheduler")

@@ -41,7 +41,7 @@ from worker.ending import end_call
 from worker.lease import Lease
 from worker.provider_facts import tell_everybody
 from worker.retry_policy import RetryRules
-from worker.series import SeriesNeed, series_needs
+from worker.series import SeriesNeed, bars_until, series_needs
 from worker.store import Store
 from worker.told import tell_failures
 from worker.work import Kind
@@ -164,8 +164,8 @@ class Refresher:
         """Asks for the newest prices, or for the days of a hole."""
         feed, now, ticker = call.feed, call.granted_at, call.work[0].ticker
         if hole is not None and isinstance(feed, Aggregates):
-            days = (hole.oldest, hole.newest)
-            return feed.fetch_days(self._client, ticker, *days, now=now, deadline=call.deadline)
+            days, until = (hole.oldest, hole.newest), bars_until(now)
+            return feed.fetch_days(self._client, ticker, *days, now=until, deadline=call.deadline)
         seen_at = self._capabilities.seen_at(ticker, feed, now)
         call.progress.day_before = seen_at < now
         return feed.fetch(self._client, call.tickers, now=seen_at, deadline=call.deadline)

@@ -124,6 +124,7 @@ def test_enqueue_raises_keeps_and_tells_what_waits(cli: Cli, assets: None, r: re
         "HIGH": 2,
         "MEDIUM": 0,
         "LOW": 0,
+        "BARS": 0,
         "BACKFILL": 0,
     }
     assert 0 < stats["oldest_item_age_seconds"] < 60
