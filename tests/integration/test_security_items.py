@@ -278,7 +278,7 @@ def test_foreign_entries_in_our_schedule_are_cleared_and_stock_ones_left(
         for job in r.lrange("rq:queue:assetq-massive", 0, -1)
         if not str(job).startswith("drain")
     ]
-    assert len(ticks) == 2
+    assert len(ticks) == 3
 
 
 def test_critical_assets_come_first_whatever_the_table_says(site: Site) -> None:
