@@ -4,7 +4,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup run test-fast test lint fix peers bench soak fuzz chaos chaos-long outages \
+.PHONY: help setup run test-fast test lint fix peers bench history soak fuzz chaos chaos-long outages \
   lock clean
 
 VENV := .venv
@@ -113,6 +113,9 @@ peers: $(STAMP) ## make .venv-peers: the queues that `make bench` compares asset
 
 bench: $(STAMP) ## measure what needs no hour
 	@exec $(BIN)/python -m bench $(ARGS)
+
+history: $(STAMP) ## fetch two years of 95 assets and compare every value (half an hour; ARGS=)
+	@exec $(BIN)/python -m bench.history $(ARGS)
 
 outages: $(STAMP) ## take servers away from all processes, and fail over by Redis Sentinel
 	@OUTAGES=1 exec $(BIN)/python -m pytest -s tests/acceptance/test_outages.py \

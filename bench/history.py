@@ -21,6 +21,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import psycopg
 from redis import Redis
@@ -36,11 +37,10 @@ from local.servers.valkey import ValkeyServer
 from market.coverage import CALL_MINUTES
 from market.tickers import asset_kind
 from queueing import Keys, Policy, PriorityQueue
-from settings.catalogue import read_assets
 from settings.checkout import CATALOGUE
 from tests.chaos.fleet import PYTHON, ROOT, Fleet
 from tests.chaos.soak import fetch, judge
-from tests.kit.truth import compare
+from tests.kit.truth import compare, mixed_assets
 
 LIMIT, REAL_WINDOW_S = 5, 60.1
 """The plan's calls, and how long each holds its place at the real quota (answers aside)."""
@@ -111,7 +111,7 @@ class Found:
 
 def prove(setup: Setup) -> Found:
     """Run until every series is whole, and judge it."""
-    chosen = _chosen(setup.assets)
+    chosen = mixed_assets(setup.assets)
     migrate(setup.database_url)
     with connect(setup.database_url) as connection:
         SymbolRepository(connection).upsert_many(chosen)
@@ -141,21 +141,9 @@ def prove(setup: Setup) -> Found:
         -(-open_minutes(asset_kind(a.polygon_ticker), since_ms, today_ms) // CALL_MINUTES)
         for a in chosen
     )
-    _compare(setup, chosen, (since_ms, today_ms), found)
+    _compare(setup, chosen, (_utc(since_ms), _utc(today_ms)), found)
     found.judge()
     return found
-
-
-def _chosen(count: int) -> list[Asset]:
-    """The critical assets, then crypto and the others in turn, so that few are of every kind."""
-    assets = read_assets()
-    critical = [a for a in assets if a.priority == 1]
-    crypto, others = (
-        [a for a in assets if a.priority > 1 and (a.asset_type == "crypto") is which]
-        for which in (True, False)
-    )
-    mixed = [a for pair in zip(others, crypto, strict=False) for a in pair]
-    return list(dict.fromkeys([*critical, *mixed, *others, *crypto]))[:count]
 
 
 def _environment(setup: Setup, provider: str) -> dict[str, str]:
@@ -174,7 +162,7 @@ def _environment(setup: Setup, provider: str) -> dict[str, str]:
 
 def _watch(setup: Setup, today_ms: int, found: Found) -> None:
     """Wait until every day of every series was asked for; look at all prices meanwhile."""
-    closed = datetime.fromtimestamp(today_ms / 1000, UTC)
+    closed = _utc(today_ms)
     parameters = {
         "first": (closed - timedelta(days=setup.days)).date(),
         "today": closed.date(),
@@ -201,11 +189,15 @@ def _watch(setup: Setup, today_ms: int, found: Found) -> None:
     found.minutes_here = round((time.monotonic() - began_s) / 60, 1)
 
 
+def _utc(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
+
+
 def _one(
-    connection: psycopg.Connection[tuple[object, ...]], query: str, parameters: dict[str, object]
+    connection: psycopg.Connection[tuple[Any, ...]], query: str, parameters: dict[str, object]
 ) -> int:
     row = connection.execute(query.encode(), parameters).fetchone()
-    return int(row[0] or 0) if row else 0  # type: ignore[call-overload]
+    return int(row[0] or 0) if row else 0
 
 
 def _batches(setup: Setup, found: Found) -> None:
@@ -226,12 +218,14 @@ def _calls(arrivals: Sequence[dict[str, object]], setup: Setup, found: Found) ->
     found.hours_at_the_real_quota = round(found.calls / LIMIT * REAL_WINDOW_S / 3600, 2)
 
 
-def _compare(setup: Setup, assets: Sequence[Asset], span_ms: tuple[int, int], found: Found) -> None:
+def _compare(
+    setup: Setup, assets: Sequence[Asset], span: tuple[datetime, datetime], found: Found
+) -> None:
     """Every value of every bar, in SQL, asset by asset."""
     series = Series(load_instruments([CATALOGUE]))
     with psycopg.connect(setup.database_url) as connection:
         for number, asset in enumerate(assets, 1):
-            compared = compare(connection, series, asset.symbol, asset.polygon_ticker, *span_ms)
+            compared = compare(connection, series, asset, *span)
             found.bars += compared.expected
             found.lacking += compared.lacking
             found.surplus += compared.surplus

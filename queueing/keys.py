@@ -31,8 +31,6 @@ _SCRIPT_KEYS = (
     "batches",
     "batch_records",
     "marks",
-    "overtaken",
-    "timings",
 )
 
 
@@ -138,17 +136,6 @@ class Keys:
         return self._named("marks")
 
     @cached_property
-    def overtaken(self) -> str:
-        """ZSET symbol → ms of the request: queued items whose place is younger than it, because
-        they were raised or retried. Permanent, empty in ordinary work."""
-        return self._named("overtaken")
-
-    @cached_property
-    def timings(self) -> str:
-        """HASH of the histograms of wait, call and batch time. Permanent, some 100 fields."""
-        return self._named("timings")
-
-    @cached_property
     def heartbeats(self) -> str:
         """ZSET process name → ms of its last heartbeat. TTL."""
         return self._named("heartbeats")
@@ -171,11 +158,6 @@ class Keys:
     def secondary(self) -> str:
         """STRING: the slot of the last secondary round. TTL."""
         return self._named("secondary")
-
-    @cached_property
-    def bars(self) -> str:
-        """STRING: the slot of the last round of new bars. TTL."""
-        return self._named("bars")
 
     @cached_property
     def scheduler(self) -> str:
@@ -218,8 +200,6 @@ class Keys:
                 self.quota,
                 self.counters,
                 self.updates,
-                self.overtaken,
-                self.timings,
                 self.scheduler_entries,
             ]
         )

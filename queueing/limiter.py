@@ -90,8 +90,7 @@ class QuotaStatus:
     answer_ms: float = 0.0
     """How long a call lately took from its grant to its end, on average; 0: none was answered."""
     clock_ahead_ms: int = 0
-    """By how much scores in Redis are ahead of its clock, because that stepped back; negative:
-    behind, because it stepped forward."""
+    """By how much scores in Redis are ahead of its clock, because that stepped back."""
 
     @property
     def batch_fits(self) -> bool:

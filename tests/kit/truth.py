@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import psycopg
 
+from db.symbols import Asset
 from local.sandbox.series import SandboxBar, Series
+from settings.catalogue import read_assets
 
 BAR_MS = 300_000
 _COLUMNS = "ts, open, high, low, close, volume, vwap, trades"
@@ -18,13 +21,12 @@ _TABLE = f"""
 _COUNT = f"""
     WITH stored AS (
         SELECT {_COLUMNS} FROM market_data.ohlcv_5m
-        WHERE symbol_id = (SELECT id FROM trading.symbols WHERE symbol = %s)
-    )
-    SELECT (SELECT count(*) FROM truth),
-           (SELECT count(*) FROM (TABLE truth EXCEPT ALL TABLE stored) AS lacking),
-           (SELECT count(*) FROM (TABLE stored EXCEPT ALL TABLE truth) AS surplus),
-           (SELECT string_agg(ts::text, ', ' ORDER BY ts) FROM (
-                (TABLE truth EXCEPT ALL TABLE stored) ORDER BY ts LIMIT 5) AS first)"""
+        WHERE symbol_id = (SELECT id FROM trading.symbols WHERE symbol = %(symbol)s)
+          AND ts < coalesce(%(until)s, 'infinity')
+    ), lacking AS (TABLE truth EXCEPT ALL TABLE stored),
+    surplus AS (TABLE stored EXCEPT ALL TABLE truth)
+    SELECT (SELECT count(*) FROM truth), (SELECT count(*) FROM lacking),
+           (SELECT count(*) FROM surplus), (SELECT min(ts) FROM lacking)"""
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ class Compared:
     expected: int
     lacking: int
     surplus: int
-    first: str | None
-    """Starts of the first lacking ones."""
+    first: datetime | None
+    """Start of the first lacking one."""
 
     @property
     def equal(self) -> bool:
@@ -45,32 +47,36 @@ class Compared:
 
 
 def compare(
-    connection: psycopg.Connection[tuple[object, ...]],
+    connection: psycopg.Connection[tuple[Any, ...]],
     series: Series,
-    symbol: str,
-    ticker: str,
-    since_ms: int,
-    until_ms: int,
+    asset: Asset,
+    since: datetime,
+    until: datetime,
 ) -> Compared:
-    """All stored bars of a symbol against those that the sandbox has in [since, until)."""
-    return compare_bars(
-        connection, symbol, series.bars(ticker, since_ms, until_ms, BAR_MS, now_ms=until_ms)
-    )
-
-
-def compare_bars(
-    connection: psycopg.Connection[tuple[object, ...]], symbol: str, bars: list[SandboxBar]
-) -> Compared:
-    """All stored bars of a symbol against these."""
+    """The stored bars before `until` against those that the sandbox has in [since, until)."""
+    since_ms, until_ms = (round(at.timestamp() * 1000) for at in (since, until))
+    bars = series.bars(asset.polygon_ticker, since_ms, until_ms, BAR_MS)
     with connection.transaction(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL work_mem = '256MB'")
         cursor.execute(_TABLE.encode())
         cursor.execute("TRUNCATE truth")
         with cursor.copy(f"COPY truth ({_COLUMNS}) FROM STDIN".encode()) as copy:
-            for text in _rows(bars):
-                copy.write(text)
-        row = cursor.execute(_COUNT.encode(), (symbol,)).fetchone()
+            copy.write("".join(_rows(bars)))
+        row = cursor.execute(_COUNT.encode(), {"symbol": asset.symbol, "until": until}).fetchone()
     assert row is not None
-    return Compared(symbol, *row)  # type: ignore[arg-type]
+    return Compared(asset.symbol, *row)
+
+
+def mixed_assets(count: int) -> list[Asset]:
+    """The critical assets of the catalogue, then others and coins in turn."""
+    assets = read_assets()
+    critical = [a for a in assets if a.priority == 1]
+    coins, others = (
+        [a for a in assets if a.priority > 1 and (a.asset_type == "crypto") is wanted]
+        for wanted in (True, False)
+    )
+    mixed = [a for pair in zip(others, coins, strict=False) for a in pair]
+    return list(dict.fromkeys([*critical, *mixed, *others, *coins]))[:count]
 
 
 def _rows(bars: list[SandboxBar]) -> Iterator[str]:
