@@ -16,6 +16,7 @@ class ExitCode(IntEnum):
     UNREACHABLE = 4
     REFUSED = 5
     NOT_FOUND = 6
+    TIMEOUT = 7
     INTERRUPTED = 130
 
 
@@ -27,6 +28,7 @@ MEANINGS = {
     ExitCode.UNREACHABLE: "Redis or PostgreSQL cannot be reached, or refuses the login",
     ExitCode.REFUSED: "refused: the queue or Redis' memory is full",
     ExitCode.NOT_FOUND: "no such symbol, file or dead letter",
+    ExitCode.TIMEOUT: "the result did not come in time; the work goes on",
     ExitCode.INTERRUPTED: "interrupted",
 }
 

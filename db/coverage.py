@@ -40,7 +40,9 @@ class Asked:
 
     `end` is exclusive. `answered_to` is where the answer was cut (a page, a limit); None: it was
     not. `expected` tells the bars of a full day of its market, 0 for a closed one; a day that is
-    absent counts as a day around the clock.
+    absent counts as a day around the clock. Of a day that is not over the answer tells what was
+    there at `seen_until` (None: when it was asked for), and `next_at` is when there will be more
+    (None: five minutes later).
     """
 
     start: datetime
@@ -48,6 +50,8 @@ class Asked:
     expected: Mapping[date, int] = field(default_factory=dict)
     answered_to: datetime | None = None
     timeframe: str = FIVE_MINUTES
+    seen_until: datetime | None = None
+    next_at: datetime | None = None
 
 
 class CoveredDay(NamedTuple):
@@ -67,7 +71,8 @@ class Hole:
 
     `newest` is the day to ask for next and `oldest` the oldest one that is to be asked for within
     `span_days` of it, so that one call brings them all; `days` is their number in the whole range.
-    `again`: nothing is missing, and this is a second look for late repairs.
+    `again`: nothing is missing, and this is a second look for late repairs. `asked_at`: when the
+    newest day was last asked for; None: never.
     """
 
     symbol: str
@@ -75,6 +80,7 @@ class Hole:
     oldest: date
     days: int
     again: bool
+    asked_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +106,8 @@ def covered_days(
     for at in stored:
         since_midnight = at - datetime.combine(at.date(), time.min, UTC)
         reach[at.date()] = max(since_midnight, reach.get(at.date(), timedelta()))
-    speaks_to = min(asked.end, asked.answered_to or asked.end, asked_at)
+    seen_until = asked.seen_until or asked_at
+    speaks_to = min(asked.end, asked.answered_to or asked.end, seen_until)
     found = []
     day = asked.start.astimezone(UTC).date()
     while (begins := datetime.combine(day, time.min, UTC)) < speaks_to:
@@ -112,8 +119,8 @@ def covered_days(
             slots = reach.get(day, timedelta()) / NEXT_BAR + 1
             thin = 0 < came[day] < DENSE * slots
             again = look_again_at(ends, asked_at, came[day], expected, thin=thin)
-        elif asked_at < ends:  # the day goes on
-            again = asked_at + NEXT_BAR
+        elif seen_until < ends:  # the day goes on
+            again = asked.next_at or asked_at + NEXT_BAR
         found.append(CoveredDay(day, whole, came[day], lost[day], expected, again))
         day += timedelta(days=1)
     return found
@@ -154,7 +161,7 @@ class CoverageRepository:
         """The newest hole of each series within the days, both inclusive; absent: it has none.
 
         A hole is a day that was not asked for, that the answer did not reach, or that is to be
-        looked at again by `now`: a day that is not over five minutes later. Reads one row per
+        looked at again by `now`: a day that is not over when its next bar is. Reads one row per
         series and day of the range.
         """
         parameters = {

@@ -1,9 +1,10 @@
 """When one pending item will be taken, and what frees it, as pages and commands tell it."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from health.causes import Cause
-from health.texts import clock, names
+from health.texts import clock, iso, names
 
 BATCH = "the batch"
 _NOW_MS = 1_000
@@ -40,6 +41,16 @@ class Expected:
         if self.at_ms is None:
             return "unknown"
         return "now" if self.at_ms <= now_ms + _NOW_MS else clock(self.at_ms, now_ms)
+
+    def as_dict(self) -> dict[str, Any]:
+        """With stable keys, for JSON."""
+        return {
+            "rank": self.rank,
+            "expected_at": iso(self.at_ms),
+            "waits_for": self.cause and self.cause.key,
+            "why": self.why(),
+            "freed_by": list(self.freed_by.symbols) if self.freed_by else [],
+        }
 
     def why(self) -> str | None:
         """The cause for people, and whose permit it is; None: nothing holds it."""

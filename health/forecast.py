@@ -170,6 +170,8 @@ class _Calls:
                 return causes.breaker(self._quota)
             case "hold":
                 return causes.hold(self._quota)
+            case "policy" if self._quota.mismatch:
+                return causes.policy(self._quota.mismatch)
         return causes.wait(reason, until_ms)
 
     def _last_end(self, number: int) -> int:

@@ -114,7 +114,7 @@ def _queue(stats: Stats) -> dict[str, Any]:
 def _remaining(quota: QuotaStatus) -> int | None:
     """Calls that could be made at once: none while all are held; null: the plan has no limit."""
     at_ms, reason = quota.urgent
-    held = at_ms > quota.now_ms and reason in ("blocked", "hold", "breaker")
+    held = at_ms > quota.now_ms and reason in ("blocked", "hold", "breaker", "policy", "spacing")
     return 0 if held and quota.limit is not None else quota.free
 
 

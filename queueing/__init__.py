@@ -28,9 +28,11 @@ from queueing.models import (
 )
 from queueing.policy import Policy
 from queueing.queue import PriorityQueue
+from queueing.timings import BOUNDS_MS, Histogram, histograms
 from queueing.waiting import wake_drain
 
 __all__ = [
+    "BOUNDS_MS",
     "Again",
     "Batch",
     "BatchOutcome",
@@ -45,6 +47,7 @@ __all__ = [
     "GiveBack",
     "Grant",
     "Hint",
+    "Histogram",
     "InvalidRequest",
     "Item",
     "Keys",
@@ -63,6 +66,7 @@ __all__ = [
     "Retry",
     "Stats",
     "Verdict",
+    "histograms",
     "split",
     "wake_drain",
 ]

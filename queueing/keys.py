@@ -31,6 +31,8 @@ _SCRIPT_KEYS = (
     "batches",
     "batch_records",
     "marks",
+    "overtaken",
+    "timings",
 )
 
 
@@ -136,6 +138,17 @@ class Keys:
         return self._named("marks")
 
     @cached_property
+    def overtaken(self) -> str:
+        """ZSET symbol → ms of the request: queued items whose place is younger than it, because
+        they were raised or retried. Permanent, empty in ordinary work."""
+        return self._named("overtaken")
+
+    @cached_property
+    def timings(self) -> str:
+        """HASH of the histograms of wait, call and batch time. Permanent, some 100 fields."""
+        return self._named("timings")
+
+    @cached_property
     def heartbeats(self) -> str:
         """ZSET process name → ms of its last heartbeat. TTL."""
         return self._named("heartbeats")
@@ -158,6 +171,11 @@ class Keys:
     def secondary(self) -> str:
         """STRING: the slot of the last secondary round. TTL."""
         return self._named("secondary")
+
+    @cached_property
+    def bars(self) -> str:
+        """STRING: the slot of the last round of new bars. TTL."""
+        return self._named("bars")
 
     @cached_property
     def scheduler(self) -> str:
@@ -200,6 +218,8 @@ class Keys:
                 self.quota,
                 self.counters,
                 self.updates,
+                self.overtaken,
+                self.timings,
                 self.scheduler_entries,
             ]
         )

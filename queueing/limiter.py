@@ -90,7 +90,8 @@ class QuotaStatus:
     answer_ms: float = 0.0
     """How long a call lately took from its grant to its end, on average; 0: none was answered."""
     clock_ahead_ms: int = 0
-    """By how much scores in Redis are ahead of its clock, because that stepped back."""
+    """By how much scores in Redis are ahead of its clock, because that stepped back; negative:
+    behind, because it stepped forward."""
 
     @property
     def batch_fits(self) -> bool:

@@ -14,13 +14,15 @@ class Priority(IntEnum):
     HIGH = 2
     MEDIUM = 3
     LOW = 4
-    BACKFILL = 5
+    BARS = 5
+    """Bars of new days, behind all prices that have not waited for long."""
+    BACKFILL = 6
     """Takes the calls that no other band needs: waiting does not raise it."""
 
     @classmethod
     def by_name(cls) -> Mapping[str, "Priority"]:
         """The bands that people may ask for, by name and by number."""
-        bands = [band for band in cls if band is not cls.BACKFILL]
+        bands = [band for band in cls if band <= cls.LOW]
         named = {band.name: band for band in bands}
         return named | {str(int(band)): band for band in bands}
 

@@ -27,6 +27,7 @@ from queueing.models import (
     Verdict,
 )
 from queueing.policy import Policy
+from queueing.timings import BOUNDS_MS
 from queueing.views import QueueView
 from queueing.waiting import blocking_pop, wake_drain
 from queueing.wire import (
@@ -207,6 +208,7 @@ class PriorityQueue(QueueView):
         answered: bool,
         sent: bool = True,
         failed: bool | None = None,
+        took_ms: int | None = None,
         drain: str | None = None,
         max_wait_ms: int | None = None,
     ) -> Hint:
@@ -218,7 +220,7 @@ class PriorityQueue(QueueView):
         its items', False if it showed that calls work (as `Done` and `Again` do), None if it shows
         nothing. Failures of different items, with no success in between, open the circuit
         breaker; calls under way then end with their items unchanged, where they would be retried
-        or buried as transient.
+        or buried as transient. `took_ms`: how long the request took, for the histogram.
         Raises LeaseLost with the symbols that are no longer this claim's; the others are ended.
         """
         if failed is None and any(isinstance(verdict, Done | Again) for verdict in verdicts):
@@ -232,6 +234,8 @@ class PriorityQueue(QueueView):
             sent=sent,
             answered=answered,
             failed=failed,
+            took_ms=took_ms,
+            bounds=BOUNDS_MS,
             drain=drain,
             max_wait_ms=max_wait_ms,
             stream_max=self.stream_max,

@@ -11,6 +11,7 @@ from redis import Redis
 from redis.commands.core import Script
 
 from queueing.keys import Keys
+from queueing.machine import uptime
 from queueing.models import Priority
 from queueing.policy import Policy
 
@@ -58,6 +59,7 @@ class Scripts:
         if script is None:
             script = self._loaded[name] = self._redis.register_script(source(name))
         arguments |= {"policy": policy and policy.as_args(), "bands": _BANDS, "now_ms": now_ms}
+        arguments |= uptime(now_ms)
         given = {key: value for key, value in arguments.items() if value is not None}
         # UTF-8 as it is: cjson refuses the escapes of lone surrogates, which foreign texts contain.
         text = json.dumps(given, separators=(",", ":"), ensure_ascii=False)

@@ -9,6 +9,7 @@ from queueing.keys import Keys
 from queueing.models import BatchRecord, DeadLetter, Hint, Item, Priority, Stats
 from queueing.policy import Policy
 from queueing.scripts import Scripts
+from queueing.timings import Histogram, histograms
 from queueing.wire import MAX_STEP, dead_letter, in_steps, rows_of, text_of
 
 PEEKED_AT_MOST = 5000
@@ -41,7 +42,8 @@ class QueueView:
         return sorted({text_of(s) for s in self.redis.sscan_iter(self.keys.pending, count=_LISTED)})
 
     def clock_ahead_ms(self) -> int:
-        """By how much scores in Redis are ahead of its clock, because that stepped back once."""
+        """By how much scores in Redis are ahead of its clock, because that stepped back; negative:
+        behind, because it stepped forward."""
         ahead: Any = self.redis.hget(self.keys.quota, "clock_ahead")
         return int(ahead or 0)
 
@@ -76,6 +78,11 @@ class QueueView:
             oldest_item_age_seconds=max(0, reply["now_ms"] - oldest) / 1000 if oldest else 0.0,
             hint=Hint.from_reply(reply),
         )
+
+    def histograms(self) -> list[Histogram]:
+        """Wait, call and batch time since the counters began."""
+        fields: Any = self.redis.hgetall(self.keys.timings)
+        return histograms({text_of(name): text_of(value) for name, value in fields.items()})
 
     def next_at(self) -> Hint:
         """When a claim can next be answered differently."""

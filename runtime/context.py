@@ -72,7 +72,7 @@ def policy_of(settings: Settings) -> Policy:
         window_ms=settings.window_ms,
         send_ms=settings.send_budget_ms,
         guard_ms=settings.guard_ms,
-        spacing_ms=int(settings.rate_min_spacing_seconds * 1000),
+        spacing_ms=settings.spacing_ms,
         tolerance_ms=int(settings.batch_start_tolerance_seconds * 1000),
         aging_ms=int(settings.aging_seconds * 1000),
     )

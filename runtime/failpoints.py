@@ -19,6 +19,9 @@ class Point(StrEnum):
     SECONDARY_ENQUEUED = "the secondary round is in the queue, its slot is not noted"
     SECONDARY_NOTED = "the secondary slot is noted, no drain is started"
 
+    BARS_ENQUEUED = "the round of new bars is in the queue, its slot is not noted"
+    BARS_NOTED = "the slot of new bars is noted, no drain is started"
+
     # worker: the drain
     CLAIM_BEFORE = "about to claim"
     CLAIMED = "a call is granted, its items are leased"

@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from market.coverage import SETTLES
 from queueing import Keys
 from runtime.context import Context
 from settings import Settings
-from worker.ticks import BATCH, SECONDARY
+from worker.follow import EVERY
+from worker.ticks import BARS, BATCH, SECONDARY
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,8 @@ class Entry:
     name: str
     interval_s: int
     urgent: bool
+    offset_s: int = 0
+    """How long after the multiples of its interval a slot begins."""
 
     @property
     def id(self) -> str:
@@ -32,7 +36,8 @@ class Entry:
 
     def slot(self, now_ms: int) -> int:
         """The beginning, in seconds, of the slot that `now_ms` lies in."""
-        return now_ms // 1000 // self.interval_s * self.interval_s
+        since_s = now_ms // 1000 - self.offset_s
+        return since_s // self.interval_s * self.interval_s + self.offset_s
 
     def next_slot(self, now_ms: int) -> int:
         """The beginning, in seconds, of the next slot."""
@@ -44,13 +49,17 @@ def entries(settings: Settings) -> tuple[Entry, ...]:
     secondary = Entry(
         SECONDARY, "Enqueue secondary assets", settings.secondary_interval_minutes * 60, False
     )
+    rounds = [secondary]
+    if settings.bars_follow_clock:
+        every, offset = int(EVERY.total_seconds()), int(SETTLES.total_seconds())
+        rounds.append(Entry(BARS, "Enqueue bars that have ended", every, True, offset))
     if not settings.priority_assets_enabled:
-        return (secondary,)
+        return tuple(rounds)
     names = ", ".join(settings.priority_assets)
     batch = Entry(
         BATCH, f"Update priority assets ({names})", settings.batch_interval_minutes * 60, True
     )
-    return (batch, secondary)
+    return (batch, *rounds)
 
 
 def schedule(context: Context) -> list[dict[str, Any]]:

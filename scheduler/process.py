@@ -21,7 +21,7 @@ from runtime.redis_client import away
 from runtime.stopping import StopFlag
 from scheduler.entries import Entry, entries, entries_key
 from worker.resilience import Patience, hurry
-from worker.ticks import BATCH, JOB_TIMEOUT_S, Ticks
+from worker.ticks import BARS, BATCH, JOB_TIMEOUT_S, Ticks
 
 log = structlog.get_logger(__name__)
 
@@ -129,7 +129,11 @@ class TickScheduler(Scheduler):
         }
         for entry in self._entries.values():
             at = standing.get(entry.id)
-            same = at is not None and at <= entry.next_slot(now_ms) and at % entry.interval_s == 0
+            same = (
+                at is not None
+                and at <= entry.next_slot(now_ms)
+                and entry.slot(int(at) * 1000) == at
+            )
             if not same or not Job.exists(entry.id, self.connection):
                 self._restore(entry, now_ms)
         if not self._context.settings.priority_assets_enabled:
@@ -157,7 +161,8 @@ class TickScheduler(Scheduler):
         slot = str(entry.slot(now_ms))
         if entry.kind == BATCH:
             return self._context.queue.batch_enqueued(slot)
-        return self._context.redis.get(self._context.keys.secondary) == slot
+        keys = self._context.keys
+        return self._context.redis.get(keys.bars if entry.kind == BARS else keys.secondary) == slot
 
     def _push(self, entry: Entry, now_ms: int) -> None:
         """Pushes the present slot's tick unless one waits already or was pushed just now."""

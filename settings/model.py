@@ -43,6 +43,7 @@ __all__ = ["Settings", "SettingsError"]
 DEFAULT_BASE_URL = "https://api.massive.com"
 SEND_BUDGET_MS = 5_000
 GUARD_MS = 100
+UNLIMITED_SPACING_MS = 20
 SLACK_MS = 15_000
 """What a lease allows for beyond the call itself: the transaction and two trips to Redis."""
 
@@ -180,6 +181,18 @@ class Settings(BaseSettings):
     def rate_limit(self) -> int | None:
         """Calls per window; None: no limit."""
         return self.polygon_rate_limit or self.plan.calls_per_window
+
+    @property
+    def bars_follow_clock(self) -> bool:
+        """Five-minute bars are fetched as they end: calls are not counted, and the data is live."""
+        return self.rate_limit is None and not self.plan.end_of_day
+
+    @property
+    def spacing_ms(self) -> int:
+        """Least time between two calls. Where the provider counts none it still wants fewer than
+        100 a second; half of that leaves room for other programs with the same key."""
+        given_ms = int(self.rate_min_spacing_seconds * 1000)
+        return given_ms if self.rate_limit is not None else max(given_ms, UNLIMITED_SPACING_MS)
 
     @property
     def window_ms(self) -> int:

@@ -20,6 +20,9 @@ from worker.work import price_request, unusable, usable
 log = structlog.get_logger(__name__)
 
 UNKNOWN = "not in trading.symbols: run `assetq symbols import`"
+NEWEST_CRITICAL = Priority.LOW
+"""Where the newest bars of critical assets wait: before those of all others, but no price whose
+time has come waits for bars."""
 CURRENT = "nothing newer can exist for this plan now"
 
 
@@ -63,7 +66,7 @@ def begin(
     requests = [price_request(asset) for asset in found if asset.symbol not in outcomes]
     result = context.queue.enqueue(requests, Priority.CRITICAL, batch=batch)
     reached(Point.BATCH_BEFORE_BARS)
-    ask_for_series(context.queue, found, needs, Priority.HIGH)  # behind all critical prices
+    ask_for_series(context.queue, found, needs, NEWEST_CRITICAL)
     _log(slot, planned_ms, now_ms, result, outcomes)
     return slot
 

@@ -67,6 +67,8 @@ class Progress:
     """How the call failed as a whole."""
     took_ms: int = 0
     """How long it took to fail."""
+    request_ms: int | None = None
+    """How long the request took, answered or not; None: nothing was asked."""
     day_before: bool = False
     """It asked for the day before the newest one."""
     told: bool = False
@@ -157,7 +159,7 @@ def outcome_of_answer(call: Call, answer: Answer, rules: RetryRules) -> Outcome:
             continue
         verdicts[name] = after_missing(work, missing, rules=rules)
         if missing is not None and missing.asked is not None:
-            asked = asked_for(work.ticker, missing.asked, None)
+            asked = asked_for(work.ticker, missing.asked, None, call.granted_at)
             rows[name] = SymbolRefresh(work.symbol, None, asked=asked)
     return Outcome(verdicts, rows)
 
@@ -170,7 +172,11 @@ def _row(call: Call, work: Work, seen: Observation) -> SymbolRefresh:
         seen.bars,
         bars_only=work.kind is Kind.BARS and call.feed.delay is not Delay.END_OF_DAY,
         daily=seen.daily,
-        asked=(asked_for(work.ticker, seen.asked, seen) if seen.asked else daily_asked(seen.daily)),
+        asked=(
+            asked_for(work.ticker, seen.asked, seen, call.granted_at)
+            if seen.asked
+            else daily_asked(seen.daily)
+        ),
     )
 
 

@@ -35,6 +35,8 @@ drain a window; the last call and RQ's time limit (JOB_TIMEOUT_S) leave room for
 SUCCESSOR_WITHIN_MS = int(SLICE_S * 1000)
 IN_VAIN_S, LONGEST_IN_VAIN_S = 0.05, 1.0
 """The pause after a claim in vain of what was said to be due, and its growth."""
+SHORT_MS = 50
+"""A wait that every drain spends in place: the spacing of calls on a plan without a limit."""
 SLOW_S = 0.25
 """A drain whose calls take longer asks for help when more is free; the others are quick enough."""
 
@@ -128,7 +130,8 @@ class Drain:
         try:
             reached(Point.CLAIMED)
             granted = call.claimed.hint
-            if granted.wait_ms == 0 and not granted.waiting and self._took_s > SLOW_S:
+            soon = granted.wait_ms is not None and granted.wait_ms <= SHORT_MS
+            if soon and not granted.waiting and self._took_s > SLOW_S:
                 self._ticks.ensure_drain()  # more is free than this drain will take in time
             refreshed = self._refresher.refresh(call)
         except DatabaseError:
@@ -156,6 +159,9 @@ class Drain:
         if hint.wait_ms == 0:
             # What is due now is granted now. Where it is not, no circle.
             self._stop.sleep(min(self._in_vain * IN_VAIN_S, LONGEST_IN_VAIN_S))
+            return None
+        if not hint.waiter and hint.wait_ms <= SHORT_MS:
+            self._stop.sleep(hint.wait_ms / 1000)
             return None
         if not hint.waiter:
             return "version" if hint.reason == "version" else "another"

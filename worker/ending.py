@@ -44,6 +44,7 @@ def _try_to_end(queue: PriorityQueue, call: Call, outcome: Outcome) -> Hint:
             answered=outcome.answered,
             sent=outcome.sent,
             failed=outcome.failed,
+            took_ms=call.progress.request_ms,
             drain=call.drain,
             max_wait_ms=call.max_wait_ms,
         )

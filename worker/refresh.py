@@ -41,7 +41,7 @@ from worker.ending import end_call
 from worker.lease import Lease
 from worker.provider_facts import tell_everybody
 from worker.retry_policy import RetryRules
-from worker.series import SeriesNeed, series_needs
+from worker.series import SeriesNeed, bars_until, series_needs
 from worker.store import Store
 from worker.told import tell_failures
 from worker.work import Kind
@@ -129,7 +129,12 @@ class Refresher:
             )
             hint = end_call(self._context.queue, call, outcome, self._stop)
             tell_failures(call, outcome, self._rules)
-        log.error("call.defect", error=type(error).__name__, exc_info=error)
+        log.error(
+            "call.defect",
+            error=type(error).__name__,
+            call_id=call.claimed.token,
+            exc_info=error,
+        )
         return Refreshed(hint, plan_changed=isinstance(progress.error, NotEntitled))
 
     def _fetch(self, call: Call) -> Outcome:
@@ -145,7 +150,11 @@ class Refresher:
                 done: dict[str, Verdict] = {first.item.symbol: Done(first.item.symbol)}
                 return Outcome(call.not_asked() | done, answered=False, sent=False, failed=None)
         progress.sending = True
-        answer = self._ask(call, hole)
+        began_s = time.monotonic()
+        try:
+            answer = self._ask(call, hole)
+        finally:
+            progress.request_ms = _since_ms(began_s)
         progress.answered = True
         reached(Point.ANSWERED)
         self._learn(call, answer)
@@ -155,8 +164,8 @@ class Refresher:
         """Asks for the newest prices, or for the days of a hole."""
         feed, now, ticker = call.feed, call.granted_at, call.work[0].ticker
         if hole is not None and isinstance(feed, Aggregates):
-            days = (hole.oldest, hole.newest)
-            return feed.fetch_days(self._client, ticker, *days, now=now, deadline=call.deadline)
+            days, until = (hole.oldest, hole.newest), bars_until(now)
+            return feed.fetch_days(self._client, ticker, *days, now=until, deadline=call.deadline)
         seen_at = self._capabilities.seen_at(ticker, feed, now)
         call.progress.day_before = seen_at < now
         return feed.fetch(self._client, call.tickers, now=seen_at, deadline=call.deadline)
@@ -200,6 +209,7 @@ class Refresher:
             error=type(error).__name__,
             detail=str(error),
             feed=call.feed.name,
+            call_id=call.claimed.token,
             symbols=[item.symbol for item in call.claimed.items][:5],
         )
         reached(Point.PROVIDER_TOLD)
@@ -268,6 +278,7 @@ def _log_done(call: Call, outcome: Outcome, bars: int) -> None:
             count=len(done),
             not_done=len(outcome.verdicts) - len(done),
             feed=call.feed.name,
+            call_id=call.claimed.token,
             bars=bars,
         )
 

@@ -128,10 +128,10 @@ def after_refusal(item: Item, reason: str, *, busy: bool, rules: RetryRules) -> 
 def after_failure(
     item: Item, error: str, *, rules: RetryRules, kind: Death = Death.TRANSIENT
 ) -> Retry | Bury:
-    """Again at LOW after the delay, until the retries are spent."""
+    """Again at LOW or below after the delay, until the retries are spent."""
     if item.attempts >= rules.max_attempts:
         return Bury(item.symbol, kind, error)
-    return Retry(item.symbol, rules.delay_ms, Priority.LOW, error)
+    return Retry(item.symbol, rules.delay_ms, max(Priority.LOW, item.priority), error)
 
 
 def provider_failed(error: MarketError, took_ms: int) -> bool | None:

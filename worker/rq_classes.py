@@ -165,7 +165,9 @@ class ForeignJob(RuntimeError):
         super().__init__(f"refused: {what}: {self.__doc__}")
 
 
-TICK_FUNCTIONS = frozenset({"worker.tasks.batch", "worker.tasks.secondary", "worker.tasks.drain"})
+TICK_FUNCTIONS = frozenset(
+    f"worker.tasks.{kind}" for kind in ("batch", "secondary", "bars", "drain")
+)
 
 
 def check_ours(job: Job) -> None:

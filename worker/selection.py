@@ -72,7 +72,7 @@ def ask_for_series(
     queue: PriorityQueue,
     assets: Iterable[StoredAsset],
     needs: Mapping[str, SeriesNeed],
-    newest: Priority = Priority.LOW,
+    newest: Priority = Priority.BARS,
 ) -> list[Enqueued]:
     """Asks for the series that lack something, each with the urgency of what it lacks; `newest`:
     that of the newest day."""

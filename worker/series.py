@@ -11,7 +11,13 @@ from datetime import UTC, date, datetime, time, timedelta
 from db.connection import Connection
 from db.coverage import DAILY, FIVE_MINUTES, Asked, CoverageRepository, Hole
 from db.symbols import StoredAsset
-from market.coverage import bars_of_day, days_between, days_per_call
+from market.coverage import (
+    SETTLES,
+    bars_of_day,
+    days_between,
+    days_per_call,
+    next_bar_end,
+)
 from market.quotes import Bar, DaysAsked, Observation
 from market.tickers import asset_kind
 from queueing import Priority
@@ -34,14 +40,14 @@ class SeriesNeed:
             return False
         return self.lacks is None or self.lacks.again or self.lacks.newest != day
 
-    def urgency(self, newest: Priority = Priority.LOW) -> Priority:
+    def urgency(self, newest: Priority = Priority.BARS) -> Priority:
         """How urgent the series is: its newest day as `newest` says, the rest of the week behind
-        most prices; history and second looks last."""
+        prices; history and second looks last."""
         if self.lacks is None or self.lacks.again:
             return Priority.BACKFILL
         if self.lacks.newest == self.newest:
             return newest
-        return Priority.LOW if self.lacks.newest > self.newest - _WEEK else Priority.BACKFILL
+        return Priority.BARS if self.lacks.newest > self.newest - _WEEK else Priority.BACKFILL
 
 
 def series_needs(
@@ -50,20 +56,25 @@ def series_needs(
     settings: Settings,
     capabilities: Capabilities,
     now: datetime,
+    *,
+    newest_only: bool = False,
 ) -> dict[str, SeriesNeed]:
     """symbol → what its series needs at `now`, of (symbol, ticker) pairs.
 
-    A query for each kind of market that has another newest day, so three at most.
+    `newest_only`: of the newest day alone. A query for each kind of market that has another newest
+    day, so three at most.
     """
     groups: dict[tuple[date, int], list[str]] = {}
     for symbol, ticker in assets:
         span = days_per_call(asset_kind(ticker))
-        groups.setdefault((capabilities.newest_bars_day(ticker, now), span), []).append(symbol)
+        newest = capabilities.newest_bars_day(ticker, bars_until(now))
+        groups.setdefault((newest, span), []).append(symbol)
     since = history_since(settings, now)
     coverage = CoverageRepository(connection)
     needs: dict[str, SeriesNeed] = {}
     for (newest, span), symbols in groups.items():
-        holes = coverage.newest_holes(symbols, since, newest, now=now, span_days=span)
+        first = newest if newest_only else since
+        holes = coverage.newest_holes(symbols, first, newest, now=now, span_days=span)
         needs |= {symbol: SeriesNeed(newest, holes.get(symbol)) for symbol in symbols}
     return needs
 
@@ -73,20 +84,30 @@ def history_since(settings: Settings, now: datetime) -> date:
     return (now - timedelta(days=settings.history_days)).astimezone(UTC).date()
 
 
+def bars_until(now: datetime) -> datetime:
+    """Until when bars are taken at `now`: those that end later have not settled."""
+    return now - SETTLES
+
+
 def pairs_of(assets: Sequence[StoredAsset]) -> list[tuple[str, str]]:
     """The assets as `series_needs` takes them."""
     return [(asset.symbol, asset.polygon_ticker) for asset in assets]
 
 
-def asked_for(ticker: str, asked: DaysAsked, seen: Observation | None) -> Asked:
+def asked_for(
+    ticker: str, asked: DaysAsked, seen: Observation | None, granted_at: datetime
+) -> Asked:
     """The days of a call as their coverage is recorded."""
-    kind = asset_kind(ticker)
+    kind, seen_until = asset_kind(ticker), bars_until(granted_at)
     answered_to = None
     if asked.cut:  # oldest first: what follows the last bar was not brought
         answered_to = seen.bars[-1].start if seen and seen.bars else _midnight(asked.first)
     expected = {day: bars_of_day(kind, day) for day in days_between(asked.first, asked.last)}
     ends = _midnight(asked.last) + timedelta(days=1)
-    return Asked(_midnight(asked.first), ends, expected, answered_to, FIVE_MINUTES)
+    over_at = _midnight(seen_until.date()) + timedelta(days=1)
+    next_at = min(next_bar_end(kind, seen_until), over_at) + SETTLES
+    starts = _midnight(asked.first)
+    return Asked(starts, ends, expected, answered_to, FIVE_MINUTES, seen_until, next_at)
 
 
 def daily_asked(daily: Sequence[Bar]) -> Asked | None:

@@ -22,6 +22,7 @@ from settings import Settings
 from worker.batch import begin, slot_of
 from worker.capabilities import Capabilities
 from worker.drain import SLICE_S, Drain, Drained
+from worker.follow import EVERY_MS, SETTLES_MS, enqueue_new_bars
 from worker.refresh import Refresher
 from worker.secondary import enqueue_secondary
 from worker.ticks import Ticks
@@ -166,6 +167,21 @@ def secondary(planned: str = "") -> None:
         reached(Point.SECONDARY_NOTED)
         session.ticks.ensure_drain()
         CallLog(session.connection).prune(KEEP_CALLS_DAYS)
+
+    _tick(work)
+
+
+def bars(planned: str = "") -> None:
+    """Tick: asks for the bars that have ended; the next drain takes them."""
+
+    def work(session: TickSession) -> None:
+        context = session.context
+        slot = slot_of(context.redis_now_ms() - SETTLES_MS, EVERY_MS) + SETTLES_MS
+        enqueue_new_bars(context, session.connection, session.capabilities)
+        reached(Point.BARS_ENQUEUED)
+        context.redis.set(context.keys.bars, str(slot // 1000), px=24 * 3600 * 1000)
+        reached(Point.BARS_NOTED)
+        session.ticks.ensure_drain()
 
     _tick(work)
 

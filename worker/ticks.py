@@ -19,7 +19,7 @@ from worker.rq_classes import TickJob
 
 JOB_TIMEOUT_S = 120  # RQ's signal strikes at any line, so it must be well beyond a drain's slice
 RESULT_TTL_S = 600
-DRAIN, BATCH, SECONDARY = "drain", "batch", "secondary"
+DRAIN, BATCH, SECONDARY, BARS = "drain", "batch", "secondary", "bars"
 _LOOK_AT = 64
 
 

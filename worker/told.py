@@ -27,11 +27,12 @@ def tell_failures(call: Call, outcome: Outcome, rules: RetryRules) -> None:
             "refresh.failed",
             symbol=item.symbol,
             reason=verdict.error,
+            call_id=call.claimed.token,
             attempt=f"{item.attempts + 1} of {rules.max_attempts + 1}",
             next=_next(verdict),
         )
     if len(failed) > _MOST:
-        log.warning("refresh.failed", others=len(failed) - _MOST)
+        log.warning("refresh.failed", others=len(failed) - _MOST, call_id=call.claimed.token)
 
 
 def _next(verdict: Retry | Bury) -> str:

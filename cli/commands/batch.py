@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cli.exits import CommandError
+from cli.exits import CommandError, ExitCode
 from cli.options import as_json
 from cli.session import load_settings
 from cli.show.causes import clause
@@ -40,7 +40,8 @@ _LOOK_AGAIN_S = 1.0
 def batch(timeout_s: float, json_: bool) -> None:
     """Refresh the critical assets now, beside the schedule, and wait for the result.
 
-    Workers do it; if none is alive, this process does. Exit code 1 if an asset failed.
+    Workers do it; if none is alive, this process does. Exit code 1 if an asset failed, 7 if the
+    time is over.
     """
     settings = load_settings()
     with open_session(settings) as session:
@@ -52,7 +53,8 @@ def batch(timeout_s: float, json_: bool) -> None:
         raise CommandError(
             f"not finished within {timeout_s:g} s: {', '.join(_open(found))} still pending. "
             "It goes on without this command; `assetq queue list` and `assetq limiter status` say "
-            "why."
+            "why.",
+            ExitCode.TIMEOUT,
         )
     if found.failed:
         raise CommandError(f"{len(found.failed)} of {len(found.record.assets)} assets failed.")

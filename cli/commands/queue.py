@@ -11,10 +11,10 @@ from cli.options import as_json
 from cli.session import open_context
 from cli.show.causes import Wait, look
 from cli.show.output import cell, print_facts, print_json, print_table
+from health.pending import Pending
 from health.texts import span
-from health.waits import Listed, band_name, listing, waited_s
+from health.waits import Listed, band_name, waited_s
 from queueing import Stats
-from runtime.context import Context
 
 
 @click.group()
@@ -78,44 +78,50 @@ def _stats_document(
 def list_(symbols: tuple[str, ...], limit: int, json_: bool) -> None:
     """Pending items: those in work, queued ones in the order of claims, delayed ones by time.
 
-    Only those of SYMBOL, if any is named.
+    Only those of SYMBOL, if any is named. Each is told when it is expected to be taken, and what
+    frees it; that holds unless something more urgent is asked for meanwhile, or calls fail.
     """
     with open_context() as context:
-        found = _named(context, symbols) if symbols else listing(context.queue, limit)
-        now_ms = context.redis_now_ms()
+        count = context.queue.size if symbols else limit
+        pending = Pending.look(context, look(context), count)
+        found = _named(pending, symbols) if symbols else pending.listed
         size = context.queue.size
     if json_:
-        print_json([one.as_dict(now_ms) for one in found])
+        print_json([pending.as_dict(one) for one in found])
         return
     print_table(
-        ["symbol", "priority", "score", ">waited", ">attempts", "state", "last error"],
-        [
-            (
-                one.item.symbol,
-                band_name(one.item.priority),
-                one.item.score,
-                span(waited_s(one.item, now_ms)),
-                one.item.attempts,
-                one.text(now_ms),
-                cell(one.item.last_error),
-            )
-            for one in found
-        ],
+        ["symbol", ">rank", "priority", ">waited", "state", "expected", "because", "last error"],
+        [_row(pending, one) for one in found],
         empty="nothing is queued",
     )
     if size > len(found) and not symbols:
         click.echo(f"… and {size - len(found)} more (--limit)")
 
 
-def _named(context: Context, symbols: Sequence[str]) -> list[Listed]:
+def _row(pending: Pending, one: Listed) -> tuple[object, ...]:
+    item, expected = one.item, pending.of(one.item.symbol)
+    failed = f"attempt {item.attempts}: {item.last_error}" if item.attempts else item.last_error
+    return (
+        item.symbol,
+        expected.rank,
+        band_name(item.priority),
+        span(waited_s(item, pending.now_ms)),
+        one.text(pending.now_ms),
+        expected.text(pending.now_ms) if one.state != "leased" else None,
+        expected.why() if one.state == "queued" else None,
+        cell(failed),
+    )
+
+
+def _named(pending: Pending, symbols: Sequence[str]) -> list[Listed]:
     """The pending items that are meant. Raises CommandError."""
     names = resolve(
         symbols,
-        {name: [] for name in context.queue.pending()},
+        {one.item.symbol: [] for one in pending.listed},
         what="pending",
         remedy="`assetq enqueue` requests it.",
     )
-    return [one for one in listing(context.queue, context.queue.size) if one.item.symbol in names]
+    return [one for one in pending.listed if one.item.symbol in names]
 
 
 @queue.command()

@@ -34,28 +34,25 @@ if not first then return reply({ status = redis.call('SCARD', PENDING) > 0 and '
 local critical = first.item.priority == CRITICAL
 local free_at, reason = call_free_at(q, critical)
 if free_at > now then
-  if critical and reason ~= 'breaker' then redis.call('HSETNX', QUOTA, 'critical_waits_since', ms(now)) end
   count('waits:' .. reason)
   local foreseen = nil
   if newer then foreseen = critical end -- what others know does not make this worker's next call come sooner
   return reply({ status = 'wait', held_by = reason }, false, foreseen)
 end
 
--- Slot-seconds in which this call was free, work was there, and no call took it.
-local free_since = grant(args.token, q, args.lease_ms)
-local eligible_at = math.max(free_since, q.ready_since, q.reserved_until)
-if policy.limit > 0 and eligible_at < now then count('idle_ms', ms(now - eligible_at)) end
+local allowed_since, free_since = grant(args.token, q, args.lease_ms)
+local ready_since = math.max(first.item.enqueued_at_ms, q.ready_since)
+-- Slot-seconds in which this permit was free, its item was there, and the call was not made.
+local could_at = math.min(now, math.max(free_since, ready_since, q.reserved_until))
+redis.call('HSET', QUOTA, 'could_at', ms(could_at))
+if policy.limit > 0 and could_at < now then count('idle_ms', ms(now - could_at)) end
 note_share(q, critical)
 count('granted:' .. first.item.priority)
-if critical then
-  local since = tonumber(redis.call('HGET', QUOTA, 'critical_waits_since') or now)
-  if now - since > LONG_WAIT_MS then
-    redis.call('ZADD', WAITS, ms(now), args.token)
-    redis.call('ZREMRANGEBYSCORE', WAITS, '-inf', ms(now - HOUR_MS))
-    redis.call('PEXPIRE', WAITS, HOUR_MS)
-  end
+if critical and policy.limit > 0 and math.min(now, allowed_since) - ready_since > LONG_WAIT_MS then
+  redis.call('ZADD', WAITS, ms(now), args.token)
+  redis.call('ZREMRANGEBYSCORE', WAITS, '-inf', ms(now - HOUR_MS))
+  redis.call('PEXPIRE', WAITS, HOUR_MS)
 end
-redis.call('HDEL', QUOTA, 'critical_waits_since')
 
 -- Items share a call with those of their group only; a solo one (it may kill workers) with none.
 local taken = { first }
@@ -74,7 +71,7 @@ for i, head in ipairs(taken) do
   item.symbol, item.enqueued_at_ms = head.symbol, told(item.enqueued_at_ms)
   items[i] = item
 end
-call_many('ZREM', QUEUE, symbols)
+leave_queue(symbols)
 call_many('ZADD', LEASES, leases)
 call_many('HSET', ITEMS, saved)
 note_empty_queue()

@@ -1,6 +1,7 @@
--- needs: batches breaker grants verdicts waiting window
+-- needs: batches breaker grants timings verdicts waiting window
 -- Ends a call: each leased item gets a verdict, events are published, and the reply says when to claim again.
--- args: token, granted_at_ms, sent, answered, failed?, stream_max, drain?, max_wait_ms?,
+-- args: token, granted_at_ms, sent, answered, failed?, took_ms?, bounds (of the histograms), stream_max, drain?,
+--   max_wait_ms?,
 --   verdicts = [{symbol, verb, ...}] with
 --   verb done:      channel?, event?            (out of queue and dead letters; the event is published)
 --   verb again:     priority, channel?, event?  (a part is done: behind all of that band, a fresh item)
@@ -19,7 +20,7 @@ local reason
 for _, row in ipairs(args.verdicts) do reason = reason or row.error end
 local provider_away = judge_call(q, args.token, args.failed, args.leading, reason)
 
-local symbols, lost, done, batches = {}, {}, {}, {}
+local symbols, lost, done, batches, tally = {}, {}, {}, {}, {}
 for i, row in ipairs(args.verdicts) do symbols[i] = row.symbol end
 local items = load_items(symbols)
 for i, row in ipairs(args.verdicts) do
@@ -30,6 +31,10 @@ for i, row in ipairs(args.verdicts) do
       record_call(item.batch, args.granted_at_ms)
     end
     if row.verb == 'done' then done[#done + 1] = row.symbol end
+    if (row.verb == 'done' or row.verb == 'again') and args.sent then
+      local waited_ms = args.granted_at_ms + ahead - item.enqueued_at_ms
+      observe(tally, 'wait:' .. item.priority, waited_ms, args.bounds.wait)
+    end
     end_item(row.symbol, item, row, provider_away, args.stream_max)
   else
     lost[#lost + 1] = row.symbol
@@ -37,6 +42,14 @@ for i, row in ipairs(args.verdicts) do
 end
 forget(done)
 forget_dead(done)
+if args.took_ms and #lost < #args.verdicts then -- an end that is told twice is one call
+  observe(tally, 'call:' .. (args.failed and 'failed' or 'ok'), args.took_ms, args.bounds.call)
+end
+for _, slot in ipairs(finished) do
+  local started_at_ms = cjson.decode(redis.call('HGET', RECORDS, slot)).started_at_ms
+  observe(tally, 'batch:', wall - started_at_ms, args.bounds.batch)
+end
+keep_timings(tally)
 if #done > 0 then count('completed', #done) end
 if args.answered and #lost < #symbols then note_answer(q, wall - args.granted_at_ms) end
 return reply_to_drain({ lost = lost }, q, args.drain, args.max_wait_ms)

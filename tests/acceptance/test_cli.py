@@ -18,6 +18,7 @@ from queueing import (
     Bury,
     Claimed,
     Death,
+    Done,
     Keys,
     Policy,
     PriorityQueue,
@@ -90,19 +91,24 @@ def test_the_shipped_catalogue_is_found_from_anywhere_and_spares_edits(
     assert cli.here("symbols", "import", "--json").json["inserted"] == 0
 
 
+ROW = ("symbol", "priority", "outcome", "detail", "rank", "waits_for")
+
+
 def test_enqueue_raises_keeps_and_tells_what_waits(cli: Cli, assets: None, r: redis.Redis) -> None:
     first = cli("enqueue", "GBPUSD", "ETHUSDT", "--json")
-    assert first.json["results"] == [
-        {"symbol": "GBPUSD", "priority": "HIGH", "outcome": "enqueued", "detail": None},
-        {"symbol": "ETHUSDT", "priority": "MEDIUM", "outcome": "enqueued", "detail": None},
+    asked = [[row[key] for key in ROW] for row in first.json["results"]]
+    assert asked == [
+        ["GBPUSD", "HIGH", "enqueued", None, 1, "worker"],
+        ["ETHUSDT", "MEDIUM", "enqueued", None, 2, "worker"],
     ]
     assert "no worker is alive" in first.err
     assert r.llen("rq:queue:assetq-massive") == 1  # one drain tick, however often one asks
     again = cli.here("enqueue", "ETHUSDT", "GBPUSD", "ETHUSDT", "--priority", "high")
-    assert [line.split() for line in again.out.splitlines()[1:]] == [
+    assert [line.split()[:3] for line in again.out.splitlines()[1:]] == [
         ["ETHUSDT", "HIGH", "raised"],
         ["GBPUSD", "HIGH", "pending"],
     ]
+    assert again.out.count("No worker is alive") == 2
     assert r.llen("rq:queue:assetq-massive") == 1
 
     listed = cli.here("queue", "list", "--json").json
@@ -118,6 +124,7 @@ def test_enqueue_raises_keeps_and_tells_what_waits(cli: Cli, assets: None, r: re
         "HIGH": 2,
         "MEDIUM": 0,
         "LOW": 0,
+        "BARS": 0,
         "BACKFILL": 0,
     }
     assert 0 < stats["oldest_item_age_seconds"] < 60
@@ -144,6 +151,73 @@ def test_each_state_of_an_item_and_each_wait_is_explained(cli: Cli, queue: Prior
     assert (stats["waits_for"], stats["next"]) == ("window", "NEXT")
     assert 50 < stats["wait_seconds"] <= 66
     assert (stats["total_items"], stats["leased"], stats["delayed"]) == (3, 1, 1)
+
+
+def test_pending_items_are_told_their_instant_and_whose_permit_frees_it(
+    cli: Cli, assets: None, queue: PriorityQueue
+) -> None:
+    beat(queue.redis, queue.keys, "worker@here-1-abcd")
+    queue.enqueue([Request("EURUSD")], 1)
+    limiter = QuotaLimiter(queue.redis, queue.policy)
+    limiter.consume(4)
+    assert isinstance(queue.claim(who="drain@here-1"), Claimed)
+    asked = cli.here("enqueue", "gbp/usd", "ethusdt", "--json").json["results"]
+    listed = cli.here("queue", "list", "--json").json
+    assert [(row["symbol"], row["rank"]) for row in listed] == [
+        ("EURUSD", None),
+        ("GBPUSD", 1),
+        ("ETHUSDT", 2),
+    ]
+    assert [row["waits_for"] for row in listed] == ["leased", "window", "window"]
+    assert [row["expected_at"][:15] for row in listed[1:]] == [
+        row["expected_at"][:15] for row in asked
+    ]
+    text = cli.here("queue", "list", "ETH/USDT").out
+    assert "UTC (in 5" in text or "UTC (in 1 min" in text
+    assert "The calls of this window are used up" in text
+
+
+def test_enqueue_waits_for_the_result_and_ends_with_it(
+    cli: Cli, assets: None, queue: PriorityQueue
+) -> None:
+    waiting = cli.start("enqueue", "gbp/usd", "ethusdt", "--wait", "--json")
+    try:
+        eventually(lambda: queue.size == 2, 15, what="both are asked for")
+        assert cli.here("drain").code == 0
+        out, err = waiting.communicate(timeout=15)
+    finally:
+        waiting.kill()
+    assert waiting.returncode == 0
+    results = {row["symbol"]: row for row in json.loads(out)["results"]}
+    assert [row["result"] for row in results.values()] == ["refreshed", "refreshed"]
+    assert results["GBPUSD"]["price"] > 0
+    assert "GBPUSD, ETHUSDT: No worker is alive" in err
+
+
+def test_enqueue_ends_with_the_reason_where_an_asset_is_given_up(
+    cli: Cli, assets: None, queue: PriorityQueue
+) -> None:
+    waiting = cli.start("enqueue", "GBPUSD", "ETHUSDT", "--priority", "1", "--wait")
+    try:
+        eventually(lambda: queue.size == 2, 15, what="both are asked for")
+        for verdict in (Bury("GBPUSD", Death.INVALID, "unknown ticker"), Done("ETHUSDT")):
+            claimed = queue.claim()
+            assert isinstance(claimed, Claimed)
+            queue.end(claimed, [verdict], answered=True)
+        out, err = waiting.communicate(timeout=15)
+    finally:
+        waiting.kill()
+    assert waiting.returncode == 1
+    assert [line.split()[:2] for line in out.splitlines()[1:]] == [
+        ["GBPUSD", "dead"],
+        ["ETHUSDT", "unchanged"],
+    ]
+    assert "GBPUSD (invalid: unknown ticker): given up" in err
+
+
+def test_enqueue_says_when_the_time_is_over(cli: Cli, assets: None) -> None:
+    done = cli.here("enqueue", "GBPUSD", "--wait", "--timeout", "1")
+    done.failed(7, "not finished within 1 s: GBPUSD still pending")
 
 
 @pytest.mark.parametrize("typed", ["gbpusd", "GBP/USD", "gbp-usd", "C:GBPUSD", "c:gbp/usd"])
@@ -289,7 +363,7 @@ def test_a_batch_without_workers_is_done_here_within_the_quota(
     drained = cli.here("drain", "--json")  # takes what is left, and does not wait for more
     assert drained.code == 0
     assert len(sandbox.arrivals()) <= 5
-    refused = cli.here("batch", "--timeout", "1").failed(1, "not finished within 1 s")
+    refused = cli.here("batch", "--timeout", "1").failed(7, "not finished within 1 s")
     assert "the calls of this window are used up, until" in refused.err
 
 
@@ -306,7 +380,7 @@ def test_a_wrong_key_is_named_and_nothing_is_lost(cli: Cli, assets: None) -> Non
     with SandboxServer(plan="spec", port=0, key="another-key-entirely") as strict:
         cli.env["POLYGON_BASE_URL"] = strict.url
         done = cli.here("batch", "--timeout", "3")
-    done.failed(1, "XAUUSD, EURUSD, BTCUSD still pending")
+    done.failed(7, "XAUUSD, EURUSD, BTCUSD still pending")
     assert "The provider refuses the API key (401" in cli.here("limiter", "status").out
     report = cli.here("doctor", "--json").json
     (quota,) = (c for c in report["checks"] if c["check"] == "quota")

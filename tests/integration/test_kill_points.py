@@ -33,7 +33,7 @@ from tests.kit.worker import (
     process_env,
     settings_for,
 )
-from worker.ticks import BATCH, DRAIN, SECONDARY
+from worker.ticks import BARS, BATCH, DRAIN, SECONDARY
 
 WINDOW_S = 0.5
 LIMIT = 5
@@ -183,6 +183,7 @@ DRAINS = Case(DRAIN, _asked, ONE)
 FAILS = Case(DRAIN, _failing, ONE)
 BEGINS = Case(BATCH, _nothing, PRIORITY)
 ROUND = Case(SECONDARY, _nothing, SECOND)
+NEW_BARS = Case(BARS, _nothing, [])
 FRESH = Case(SCHEDULER, _nothing, [*PRIORITY, *SECOND])
 CASES: dict[Point, list[Case]] = {
     Point.BATCH_BEFORE: [BEGINS],
@@ -190,6 +191,8 @@ CASES: dict[Point, list[Case]] = {
     Point.BATCH_BEGUN: [BEGINS],
     Point.SECONDARY_ENQUEUED: [ROUND],
     Point.SECONDARY_NOTED: [ROUND],
+    Point.BARS_ENQUEUED: [NEW_BARS],
+    Point.BARS_NOTED: [NEW_BARS],
     Point.CLAIM_BEFORE: [DRAINS],
     Point.CLAIMED: [DRAINS, Case(DRAIN, lambda w: w.ask(*PRIORITY), PRIORITY)],
     Point.SEND_BEFORE: [DRAINS],
@@ -328,6 +331,7 @@ CHANGES = {
     "enqueue",
     "zadd",
     "enqueue_secondary",
+    "enqueue_new_bars",
     "begin",
     "reap",
 }
@@ -341,6 +345,7 @@ EXCEPT = {
     "lost": "extend: a lease that is not prolonged ends earlier, no more",
     "ask_for_series": "called by those that name points",
     "_ask": "the request: SEND_BEFORE lies before it, ANSWERED behind it",
+    "enqueue_new_bars": "called between points; a part of a round is completed by the next",
     "enqueue_secondary": "called between points; a part of a round is completed by the next",
     "_run": "a simulation",
 }

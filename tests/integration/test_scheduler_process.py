@@ -34,7 +34,7 @@ from tests.kit.worker import (
     process_env,
     settings_for,
 )
-from worker.ticks import BATCH, DRAIN, SECONDARY, Ticks
+from worker.ticks import BARS, BATCH, DRAIN, SECONDARY, Ticks
 
 HOUR_MS = 3_600_000
 NEW = Callable[..., "One"]
@@ -60,6 +60,10 @@ class One(TickScheduler):
         jobs = self.ticks.queue.jobs
         return [(str(j.func_name).rpartition(".")[2], j.args[0]) for j in jobs if j.args]
 
+    def slots_of(self, kind: str) -> int:
+        """The present slot of an entry."""
+        return self._entries[f"every-{kind}"].slot(self.context.redis_now_ms())
+
     def work_off(self) -> None:
         """What a worker would leave: the present slots' records, an empty list."""
         now_ms = self.context.redis_now_ms()
@@ -72,6 +76,8 @@ class One(TickScheduler):
         self.context.redis.set(
             self.context.keys.secondary, str(now_ms // 1_800_000 * 1800), px=86_400_000
         )
+        if f"every-{BARS}" in self._entries:
+            self.context.redis.set(self.context.keys.bars, self.slots_of(BARS), px=86_400_000)
         self.ticks.queue.empty()
 
 
@@ -93,7 +99,9 @@ def new(redis_url: str) -> Iterator[NEW]:
 
 
 def given(redis_url: str, **more: Any) -> Settings:
-    return settings_for(redis_url, "postgresql://u@127.0.0.1:1/none", "http://127.0.0.1:1", **more)
+    """Of a plan that counts calls: bars then have no tick of their own."""
+    plan = {"polygon_rate_limit": 100_000, **more}
+    return settings_for(redis_url, "postgresql://u@127.0.0.1:1/none", "http://127.0.0.1:1", **plan)
 
 
 # --- slots
@@ -115,6 +123,18 @@ def test_a_start_runs_at_once_and_each_slot_once(new: NEW) -> None:
     one.context.shift(1_800_000 - 300_000)
     one.run_once()
     assert one.listed() == [BATCH, SECONDARY]
+
+
+def test_new_bars_are_asked_for_once_in_each_slot(new: NEW) -> None:
+    one = new(polygon_rate_limit="")
+    one.run_once()
+    assert sorted(one.listed()) == [BARS, BATCH, SECONDARY]
+    slot = one.slots_of(BARS)
+    one.work_off()
+    assert one.passed() == []
+    one.context.shift(300_000)
+    assert BARS in one.passed()
+    assert one.slots_of(BARS) == slot + 300
 
 
 def test_a_start_within_a_slot_that_was_begun_runs_nothing(new: NEW) -> None:
@@ -251,7 +271,7 @@ def test_a_drain_when_something_is_due_and_none_lives(new: NEW) -> None:
 
 
 def test_an_expired_lease_is_taken_up(new: NEW) -> None:
-    one = new(polygon_tier="starter")
+    one = new(polygon_rate_limit="")
     one.work_off()
     one.context.queue.enqueue([Request("EURUSD")])
     one.context.queue.lease_ms = 50
@@ -261,7 +281,7 @@ def test_an_expired_lease_is_taken_up(new: NEW) -> None:
 
 
 def test_a_delayed_item_is_taken_up(new: NEW) -> None:
-    one = new(polygon_tier="starter")
+    one = new(polygon_rate_limit="")
     one.work_off()
     one.context.queue.enqueue([Request("EURUSD")])
     claimed: Any = one.context.queue.claim()
@@ -272,7 +292,7 @@ def test_a_delayed_item_is_taken_up(new: NEW) -> None:
 
 
 def test_a_waiting_drain_is_left_alone_unless_it_died(new: NEW) -> None:
-    one = new(polygon_tier="starter")
+    one = new(polygon_rate_limit="")
     one.work_off()
     redis, keys = one.context.redis, one.context.keys
     redis.set(keys.waiter, "drain@dead", px=50_000)
@@ -286,7 +306,7 @@ def test_a_waiting_drain_is_left_alone_unless_it_died(new: NEW) -> None:
 
 
 def test_no_drain_during_an_outage_of_postgres(new: NEW) -> None:
-    one = new(polygon_tier="starter")
+    one = new(polygon_rate_limit="")
     one.work_off()
     one.context.queue.enqueue([Request("EURUSD")])
     one.context.redis.set(one.context.keys.outage, "PostgreSQL", px=60_000)
@@ -299,7 +319,7 @@ def test_no_drain_during_an_outage_of_postgres(new: NEW) -> None:
 
 
 def test_no_drain_while_calls_are_blocked(new: NEW) -> None:
-    one = new(polygon_tier="starter")
+    one = new(polygon_rate_limit="")
     one.work_off()
     one.context.queue.enqueue([Request("EURUSD")])
     one.context.limiter.block(60_000, "429")

@@ -44,7 +44,7 @@ def test_healthy_tells_everything_that_was_asked_for(system: System) -> None:
     assert all(job["next_run"].endswith("+00:00") for job in body["jobs"])
     queue = body["queue"]
     assert queue["total_items"] == 1
-    expected = {"CRITICAL": 0, "HIGH": 1, "MEDIUM": 0, "LOW": 0, "BACKFILL": 0}
+    expected = {"CRITICAL": 0, "HIGH": 1, "MEDIUM": 0, "LOW": 0, "BARS": 0, "BACKFILL": 0}
     assert queue["by_priority"] == expected
     assert 0 <= queue["oldest_item_age_seconds"] < 5
     assert body["last_priority_update"].endswith("Z")

@@ -316,7 +316,7 @@ def test_without_priority_assets_all_are_secondary(opened: OPEN) -> None:
     site = opened(priority_assets_enabled="false")
     round_(site)
     assert set(NAMES) <= set(order(site))
-    assert {item.priority for item in site.context.queue.peek(100)} == {2, 3, 4}
+    assert {item.priority for item in site.context.queue.peek(100)} == {2, 3, 4, 5}
 
 
 def test_dead_ones_are_told(opened: OPEN) -> None:

@@ -208,7 +208,7 @@ def test_a_feed_that_the_plan_refuses_costs_one_call_a_day(opened: OPEN) -> None
         site.ask("EURUSD", "BTCUSD", "ETHUSDT")
         score = site.item("EURUSD").score
         hint = site.refresher.refresh(site.claim()).hint
-        assert hint.wait_ms == 0
+        assert hint.reason in ("free", "spacing")
         assert site.item("EURUSD").score == score
         assert set(site.capabilities.refused()) == {"snapshot_v3"}
         (key,) = site.context.redis.scan_iter(site.context.keys.capabilities("*"))
@@ -439,7 +439,7 @@ def test_a_zombie_neither_completes_nor_publishes(opened: OPEN) -> None:
         hint = site.refresher.refresh(zombie).hint
         assert site.where("EURUSD") == "queue"
         assert site.events() == []
-        assert hint.wait_ms == 0
+        assert hint.reason in ("free", "spacing")
         assert site.item("EURUSD").crashes == 1
         site.refresher.refresh(site.claim())
         assert site.events() == ["EURUSD"]

@@ -197,6 +197,7 @@ def _stable() -> None:
     known = {
         "batch": tasks.batch,
         "secondary": tasks.secondary,
+        "bars": tasks.bars,
         "drain": tasks.drain,
         "scheduler": _scheduler_pass,
     }

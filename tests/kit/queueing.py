@@ -28,7 +28,7 @@ from queueing import (
 )
 
 NOW_MS = 1_763_923_456_789
-CRITICAL, HIGH, MEDIUM, LOW, BACKFILL = Priority
+CRITICAL, HIGH, MEDIUM, LOW, BARS, BACKFILL = Priority
 FREE = Policy(limit=None)
 """No quota: for tests of everything else."""
 

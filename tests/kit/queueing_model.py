@@ -12,7 +12,7 @@ from itertools import count
 
 from queueing import Policy
 
-CRITICAL, BACKFILL = 1, 5
+CRITICAL, BACKFILL = 1, 6
 LEASE_MS = 30_000
 
 

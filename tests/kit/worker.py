@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -124,8 +125,12 @@ class Site:
         """What a drain would do with the next call."""
         feed = self.capabilities.price_feed()
         deadline = SendDeadline.after(self.context.queue.policy.send_ms / 1000)
-        claimed = self.context.queue.claim(who="test", max_items=max_items or feed.max_tickers)
-        assert isinstance(claimed, Claimed), claimed
+        most = max_items or feed.max_tickers
+        while not isinstance(
+            claimed := self.context.queue.claim(who="test", max_items=most), Claimed
+        ):
+            assert claimed.held_by == "spacing", claimed
+            time.sleep((claimed.hint.wait_ms or 0) / 1000)
         return Call(claimed, feed, self.capabilities.feed_for, deadline, "test", 1000)
 
     def refresh(self, *symbols: str, at: int = Priority.MEDIUM) -> Hint:

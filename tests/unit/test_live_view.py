@@ -29,7 +29,7 @@ REFRESH = Refresh(
 
 STATUS = Status(
     at=NOW,
-    by_priority=dict(zip(Priority, (0, 7, 80, 5, 0), strict=True)),
+    by_priority=dict(zip(Priority, (0, 7, 80, 5, 0, 0), strict=True)),
     delayed=1,
     leased=2,
     dead=3,
@@ -66,7 +66,7 @@ def test_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
         "  [CRITICAL, waited 0.3 s]"
     )
     assert second == (
-        "12:05:03 queue: 0 critical, 7 high, 80 medium, 5 low, 0 backfill,"
+        "12:05:03 queue: 0 critical, 7 high, 80 medium, 5 low, 0 bars, 0 backfill,"
         " 1 delayed, 2 running, 3 dead"
         " · calls left: 0 of 5 · next batch 12:10:00"
         " · next: GBPUSD in 42 s (the calls of this window are used up)"

@@ -9,7 +9,7 @@ import pytest
 from redis import Redis
 
 from queueing import Bury, Death, Done, InvalidRequest, Outcome, Priority, Request, Retry
-from tests.kit.queueing import BACKFILL, CRITICAL, HIGH, LOW, MEDIUM, NOW_MS, Kit
+from tests.kit.queueing import BACKFILL, BARS, CRITICAL, HIGH, LOW, MEDIUM, NOW_MS, Kit
 
 
 @pytest.fixture
@@ -121,7 +121,14 @@ def test_critical_retried_and_reaped_items_never_fail_for_space(connection: Redi
     kit.take()
     kit.now_ms += 30_000
     kit.queue.reap()
-    assert kit.queue.stats().queued == {CRITICAL: 2, HIGH: 0, MEDIUM: 0, LOW: 1, BACKFILL: 0}
+    assert kit.queue.stats().queued == {
+        CRITICAL: 2,
+        HIGH: 0,
+        MEDIUM: 0,
+        LOW: 1,
+        BARS: 0,
+        BACKFILL: 0,
+    }
 
 
 def test_delayed_and_leased_items_count_towards_the_size(connection: Redis) -> None:
@@ -140,7 +147,7 @@ def test_a_malformed_symbol_is_refused_before_anything_is_done(kit: Kit, symbol:
     assert kit.dump() == {}
 
 
-@pytest.mark.parametrize("priority", [0, 6, 9, -1])
+@pytest.mark.parametrize("priority", [0, 7, 9, -1])
 def test_an_unknown_priority_is_refused_before_anything_is_done(kit: Kit, priority: int) -> None:
     with pytest.raises(InvalidRequest, match=f"priority {priority}"):
         kit.queue.enqueue([Request("A")], priority)

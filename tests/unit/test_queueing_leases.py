@@ -20,7 +20,7 @@ from queueing import (
     Request,
     Retry,
 )
-from tests.kit.queueing import BACKFILL, CRITICAL, HIGH, LOW, MEDIUM, NOW_MS, Kit, limited
+from tests.kit.queueing import BACKFILL, BARS, CRITICAL, HIGH, LOW, MEDIUM, NOW_MS, Kit, limited
 
 LEASE_MS = 30_000
 DIED = "lease expired: the worker died or was stuck"
@@ -384,7 +384,7 @@ def test_stats_count_every_state_and_the_oldest_of_all_bands(kit: Kit) -> None:
     kit.queue.end(kit.take(), [Bury("D", Death.INVALID, "x")], answered=True)
     before = kit.dump()
     stats = kit.queue.stats()
-    assert stats.queued == {CRITICAL: 0, HIGH: 1, MEDIUM: 0, LOW: 1, BACKFILL: 0}
+    assert stats.queued == {CRITICAL: 0, HIGH: 1, MEDIUM: 0, LOW: 1, BARS: 0, BACKFILL: 0}
     assert (stats.delayed, stats.leased, stats.dead, stats.pending) == (1, 1, 1, 4)
     assert stats.oldest_item_age_seconds == 5.0
     assert kit.dump() == before

@@ -34,7 +34,7 @@ from tests.kit.queueing_model import LEASE_MS, Model, Provider
 
 SYMBOLS = ["A", "B", "C", "D", "E", "F", "G"]
 symbols = st.lists(st.sampled_from(SYMBOLS), min_size=1, max_size=4)
-priorities = st.integers(1, 5)
+priorities = st.integers(1, 6)
 steps_us = st.one_of(
     st.sampled_from([0, 1, 999, 1_000, 10_000, 100_000, 1_010_000, 1_110_000]),
     st.integers(0, 400_000),

@@ -381,6 +381,121 @@ def test_everything_that_waits_keeps_its_length(connection: Redis, step_ms: int)
     assert kit.take().items[0].symbol == "OLD", "the lease of B was prolonged, that of OLD is over"
 
 
+class Machine:
+    """The clock of the machine that runs the scripts, which nobody sets."""
+
+    def __init__(self) -> None:
+        self.name, self.up_ms = "here", 5_000
+
+    def arguments(self, now_ms: int | None) -> dict[str, str | int]:
+        return {"machine": self.name, "up_ms": self.up_ms}
+
+    def lives(self, kit: Kit, ms: int) -> None:
+        """Time passes, and no clock steps."""
+        self.up_ms += ms
+        kit.now_ms += ms
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    machine = Machine()
+    monkeypatch.setattr("queueing.scripts.uptime", machine.arguments)
+    return machine
+
+
+FORWARD = [2_500, 70_000, 3_600_000, 24 * 3_600_000, 10**9]
+
+
+@pytest.mark.parametrize("step_ms", FORWARD)
+def test_a_permit_keeps_its_length_when_the_clock_steps_forward(
+    kit: Kit, machine: Machine, step_ms: int
+) -> None:
+    acquire(kit)
+    machine.lives(kit, 100)
+    acquire(kit)
+    for step in (step_ms, -step_ms, step_ms, step_ms, -2 * step_ms):
+        kit.now_ms += step
+        assert refused(kit) == ("window", UNANSWERED_MS - 100)
+        [first, _] = kit.limiter.status().permits
+        assert first.until_ms == kit.now_ms + UNANSWERED_MS - 100, "told in Redis' own time"
+    kit.now_ms += step_ms
+    machine.lives(kit, UNANSWERED_MS - 101)
+    assert refused(kit) == ("window", 1)
+    machine.lives(kit, 1)
+    acquire(kit)
+    assert refused(kit) == ("window", 100)
+
+
+@pytest.mark.parametrize("step_ms", FORWARD)
+def test_everything_that_waits_keeps_its_length_when_the_clock_steps_forward(
+    connection: Redis, machine: Machine, step_ms: int
+) -> None:
+    kit = Kit(connection, limited(limit=None, aging_ms=1_000))
+    kit.put("A", "B", at=LOW)
+    kit.queue.end(kit.take(), [Retry("A", 60_000, LOW, "x")], answered=True)
+    leased = kit.take()
+    kit.limiter.block(90_000, "429")
+    kit.now_ms += step_ms
+    assert kit.queue.reap().reason == "leased"
+    assert kit.queue.extend(leased) == kit.now_ms + 30_000
+    assert kit.limiter.status().blocked_until_ms == kit.now_ms + 90_000
+    kit.put("NEW", at=LOW)
+    machine.lives(kit, 30_000)
+    assert kit.counter("reaped") == 0
+    kit.queue.reap()
+    assert (kit.counter("reaped"), kit.where("A")) == (1, {"delayed", "items", "pending"})
+    assert kit.queue.stats().oldest_item_age_seconds == pytest.approx(30)
+    machine.lives(kit, 30_000)
+    kit.queue.reap()
+    assert "queue" in kit.where("A")
+
+
+def test_a_pause_of_everybody_is_no_step(kit: Kit, machine: Machine) -> None:
+    acquire(kit)
+    acquire(kit)
+    machine.lives(kit, 24 * 3_600_000)
+    acquire(kit)
+    assert kit.limiter.status().clock_ahead_ms == 0
+
+
+def test_a_late_request_is_no_step(kit: Kit, machine: Machine) -> None:
+    acquire(kit)
+    acquire(kit)
+    kit.now_ms += 1_900  # on its way since; the clock of its machine was read before
+    acquire(kit)
+    assert kit.limiter.status().clock_ahead_ms == 0
+
+
+def test_a_machine_that_was_paused_alone_says_nothing(kit: Kit, machine: Machine) -> None:
+    """Others have seen that the time passed."""
+    acquire(kit)
+    acquire(kit)
+    paused_ms, machine.name = machine.up_ms, "another"
+    for _ in range(60):
+        machine.lives(kit, 1_000)
+        kit.queue.reap()
+    machine.name, machine.up_ms = "here", paused_ms
+    kit.now_ms += 1_000
+    acquire(kit)
+    assert kit.limiter.status().clock_ahead_ms == 0
+
+
+def test_a_machine_that_is_new_believes_redis(kit: Kit, machine: Machine) -> None:
+    acquire(kit)
+    acquire(kit)
+    machine.name = "new"
+    kit.now_ms += 3_600_000
+    acquire(kit)
+
+
+def test_machines_that_are_gone_are_forgotten(kit: Kit, machine: Machine) -> None:
+    for number in range(300):
+        machine.name = f"node-{number}"
+        machine.lives(kit, 1_000)
+        kit.queue.reap()
+    assert int(kit.redis.hlen(kit.keys.quota)) <= 130
+
+
 def test_a_hold_keeps_its_length_when_the_clock_steps_back(connection: Redis) -> None:
     kit = Kit(connection, limited())
     kit.limiter.acquire()

@@ -24,7 +24,7 @@ def test_slots(minutes: int, now_ms: int) -> None:
 
 
 def test_the_entries_of_the_settings() -> None:
-    batch, secondary = entries(site(batch_interval_minutes=7))
+    batch, secondary = entries(site(batch_interval_minutes=7, polygon_rate_limit=5))
     assert (batch.id, batch.kind, batch.interval_s, batch.urgent) == (
         "every-batch",
         "batch",
@@ -41,4 +41,32 @@ def test_the_entries_of_the_settings() -> None:
 
 
 def test_no_batch_without_priority_assets() -> None:
-    assert [e.kind for e in entries(site(priority_assets_enabled=False))] == ["secondary"]
+    settings = site(priority_assets_enabled=False, polygon_rate_limit=5)
+    assert [e.kind for e in entries(settings)] == ["secondary"]
+
+
+@pytest.mark.parametrize(
+    ("plan", "kinds"),
+    [
+        ({"polygon_tier": "starter"}, ["batch", "secondary", "bars"]),
+        ({"polygon_tier": "starter", "polygon_rate_limit": 100}, ["batch", "secondary"]),
+        ({"polygon_tier": "free"}, ["batch", "secondary"]),
+    ],
+)
+def test_bars_follow_the_clock_where_calls_are_not_counted(
+    plan: dict[str, object], kinds: list[str]
+) -> None:
+    found = entries(site(**plan))
+    assert [entry.kind for entry in found] == kinds
+
+
+def test_new_bars_are_asked_for_once_they_have_settled() -> None:
+    bars = entries(site())[-1]
+    noon_ms = 1_795_521_600_000
+    assert [bars.slot(noon_ms + s * 1000) * 1000 - noon_ms for s in (0, 14, 15, 314)] == [
+        -285_000,
+        -285_000,
+        15_000,
+        15_000,
+    ]
+    assert bars.next_slot(noon_ms) * 1000 - noon_ms == 15_000

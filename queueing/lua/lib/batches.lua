@@ -1,7 +1,7 @@
 -- The records of batches, in one hash. BATCHES lists the slots by planned time; the fields of one slot in RECORDS:
 --   <slot>                    JSON: planned_at_ms, started_at_ms, assets
 --   <slot>:enqueued_at_ms     all its assets were asked for
---   <slot>:open               assets without an outcome
+--   <slot>:open               assets without a final outcome
 --   <slot>:outcome:<SYMBOL>   JSON: status, error?, at_ms
 --   <slot>:calls, <slot>:first_call_at_ms, <slot>:finished_at_ms
 local KEPT_RECORDS = 300
@@ -28,15 +28,21 @@ local function drop_old_records(ttl_ms)
   for _, slot in ipairs(old) do drop_record(slot) end
 end
 
+local finished = {} -- slots of batches that end in this step
 local function end_record_if_done(slot, open)
-  if open <= 0 then redis.call('HSETNX', RECORDS, slot .. ':finished_at_ms', ms(wall)) end
+  if open <= 0 and redis.call('HSETNX', RECORDS, slot .. ':finished_at_ms', ms(wall)) == 1 then
+    finished[#finished + 1] = slot
+  end
 end
 
--- A record that is gone is not begun again.
+-- A record that is gone is not begun again. An asset that is retried is open until it is refreshed or given up.
 local function record_outcome(slot, symbol, status, error)
   if not slot or redis.call('HEXISTS', RECORDS, slot) == 0 then return end
-  local outcome = cjson.encode({ status = status, error = error, at_ms = wall })
-  if redis.call('HSET', RECORDS, slot .. ':outcome:' .. symbol, outcome) == 1 then
+  local field, retrying = slot .. ':outcome:' .. symbol, status == 'retrying'
+  local before = redis.call('HGET', RECORDS, field)
+  redis.call('HSET', RECORDS, field, cjson.encode({ status = status, error = error, at_ms = wall }))
+  local was_open = not before or cjson.decode(before).status == 'retrying'
+  if was_open and not retrying then
     end_record_if_done(slot, redis.call('HINCRBY', RECORDS, slot .. ':open', -1))
   end
 end

@@ -43,11 +43,12 @@ local function call_free_at(q, critical)
   return at, reason
 end
 
--- Grants the call, and returns since when it could have been granted. While the circuit breaker is open this call
--- decides whether the provider is back, for at most `probe_ms`.
+-- Grants the call. While the circuit breaker is open this call decides whether the provider is back, for at most
+-- `probe_ms`. Returns since when the quota allowed it, and since when the breaker did as well. Spacing counts from when
+-- the call before could have gone, so that one late call does not excuse the next.
 local function grant(call_id, q, probe_ms)
-  local free_since = math.max(q.hold_until, q.blocked_until, q.last_grant_at + policy.spacing_ms,
-    q.open_until, q.probe_until, q.closed_at)
+  local allowed_since = math.max(q.hold_until, q.blocked_until, q.could_at + policy.spacing_ms)
+  local working_since = math.max(q.open_until, q.probe_until, q.closed_at)
   redis.call('HSET', QUOTA, 'last_grant_at', ms(now))
   q.last_grant_at = now
   if q.open_until > 0 then
@@ -55,8 +56,9 @@ local function grant(call_id, q, probe_ms)
     redis.call('HSET', QUOTA, 'probe', q.probe, 'probe_until', ms(q.probe_until))
     count('probes')
   end
-  if policy.limit == 0 then return now end
-  return math.max(free_since, take_permit(call_id))
+  if policy.limit == 0 then return now, now end
+  allowed_since = math.max(allowed_since, take_permit(call_id))
+  return allowed_since, math.max(allowed_since, working_since)
 end
 
 -- Notes until when background work is held back by the reservation, which is not idleness. Called before and

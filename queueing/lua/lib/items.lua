@@ -35,9 +35,19 @@ local function next_score(priority)
   return exact(priority * BAND + at)
 end
 
+-- Who was raised or retried stands behind younger requests: OVERTAKEN remembers the age.
+local YOUNGER_MS = 1000
 local function put_in_queue(symbol, item, ready_at)
   redis.call('ZADD', QUEUE, item.score, symbol)
+  if item.score - item.priority * BAND > item.enqueued_at_ms + YOUNGER_MS then
+    redis.call('ZADD', OVERTAKEN, ms(item.enqueued_at_ms), symbol)
+  end
   redis.call('HSETNX', QUOTA, 'ready_since', ms(ready_at))
+end
+
+local function leave_queue(symbols)
+  call_many('ZREM', QUEUE, symbols)
+  call_many('ZREM', OVERTAKEN, symbols)
 end
 
 -- The scores of the bands from `first` to `last`, as ZCOUNT and ZRANGEBYSCORE want them.
@@ -67,7 +77,7 @@ end
 
 -- Forgets pending symbols altogether.
 local function forget(symbols)
-  call_many('ZREM', QUEUE, symbols)
+  leave_queue(symbols)
   call_many('ZREM', DELAYED, symbols)
   call_many('ZREM', LEASES, symbols)
   call_many('SREM', PENDING, symbols)
