@@ -30,6 +30,7 @@ _COMMANDS = {
     ),
     "dead": ("cli.commands.dead:dead", "Dead letters: list, retry, drop."),
     "limiter": ("cli.commands.limiter:limiter", "The quota: status, consume, block, reset."),
+    "plan": ("cli.commands.plan:plan", "What the API key may do, as learned: show, forget."),
     "schedule": ("cli.commands.schedule:schedule", "When batches and rounds run: list."),
     "batch": ("cli.commands.batch:batch", "Refresh the critical assets now."),
     "drain": ("cli.commands.drain:drain", "Refresh what is queued, in this process."),

@@ -53,6 +53,25 @@ class _Known:
         return known
 
 
+@dataclass(frozen=True)
+class Learned:
+    """All that is remembered of a key, address and tier; instants in ms of Redis' clock.
+
+    It is forgotten as a whole at `until_ms`, and asked anew; 0: nothing was learned yet.
+    """
+
+    refused: dict[str, str]
+    """Feed → the provider's words."""
+    unpublished_until_ms: dict[str, int]
+    published: dict[str, date]
+    no_trading: dict[str, date]
+    """Market → its newest day that is published, and that was a holiday."""
+    absent: frozenset[tuple[str, str]]
+    """Feed and ticker that it does not have."""
+    since_ms: int
+    until_ms: int
+
+
 def _day(text: str) -> date | None:
     """None for what was not written here."""
     try:
@@ -86,6 +105,32 @@ class Capabilities:
             {str(k): str(v) for k, v in self._redis.hgetall(self._key).items()}
         )
         return self._known.refused
+
+    def learned(self) -> Learned:
+        """Look at Redis, and return everything for people to read."""
+        self.refused()
+        known, (seconds, micros) = self._known, self._redis.time()
+        left_ms = self._redis.pttl(self._key)
+        until_ms = int(seconds) * 1000 + int(micros) // 1000 + left_ms if left_ms > 0 else 0
+        return Learned(
+            dict(known.refused),
+            dict(known.unpublished_until_ms),
+            dict(known.published),
+            dict(known.no_trading),
+            frozenset(known.absent),
+            since_ms=until_ms - REMEMBER_S * 1000 if until_ms else 0,
+            until_ms=until_ms,
+        )
+
+    def forget(self) -> bool:
+        """Forget what was learned, so that the next calls ask anew; False: there was nothing."""
+        self._known = _Known()
+        return bool(self._redis.delete(self._key))
+
+    @property
+    def feeds(self) -> tuple[Feed, ...]:
+        """All feeds of this tier, the best first."""
+        return self._feeds
 
     def price_feed(self) -> Feed:
         """The best feed of prices that was not refused."""

@@ -64,7 +64,8 @@ _SENSE: Final = {
 READING: Final = (
     ("queue", "stats"), ("queue", "list"), ("queue", "peek", "--json"), ("limiter", "status"),
     ("symbols", "list"), ("schedule", "list"), ("dead", "list"), ("symbols", "list", "--json"),
-    ("coverage",), ("coverage", "EURUSD"), ("bars", "EURUSD", "--csv"), ("bars", "eur/usd"),
+    ("plan", "show"), ("coverage",),
+    ("coverage", "EURUSD"), ("bars", "EURUSD", "--csv"), ("bars", "eur/usd"),
 )  # fmt: skip
 
 
