@@ -18,6 +18,9 @@ from worker.work import price_request, usable
 
 log = structlog.get_logger(__name__)
 
+ITEMS_PER_ASSET = 3
+"""Room in the queue for each asset unless QUEUE_MAX_SIZE is set: a price, a series, and slack."""
+
 
 @dataclass(frozen=True)
 class Round:
@@ -47,7 +50,9 @@ def enqueue_secondary(
     due = [asset for asset in others if _wanted(asset, capabilities, now, every, needs)]
     results: list[tuple[str, Outcome, str | None]] = []
     # Where not all fit, the stalest do, of whatever band: else low ones might never find room.
-    room = max(0, settings.queue_max_size - context.queue.size)
+    if "queue_max_size" not in settings.model_fields_set:  # the default holds every asset
+        context.queue.max_size = max(settings.queue_max_size, ITEMS_PER_ASSET * len(others))
+    room = max(0, context.queue.max_size - context.queue.size)
     for part in (due[:room], due[room:]):
         by_band = sorted(part, key=_band)  # stable: stalest first
         for band, assets in groupby(by_band, key=_band):

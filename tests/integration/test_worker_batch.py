@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from db.symbols import Asset, SymbolRepository
 from local.sandbox import SandboxServer
 from queueing import Bury, Death, GiveBack, Priority
 from tests.kit import worker as worker_kit
@@ -284,6 +285,16 @@ def test_a_full_queue_refuses_by_name_and_keeps_the_stalest(opened: OPEN) -> Non
     site.context.queue.enqueue([], Priority.LOW)
     start_batch(site)
     assert order(site)[:3] == NAMES, "the batch never fails for space"
+
+
+def test_the_default_bound_of_the_queue_grows_with_the_assets(opened: OPEN) -> None:
+    """More assets than QUEUE_MAX_SIZE has room for: none is refused, nor are its bars."""
+    site = opened()
+    many = [Asset(f"A{n:04}USD", f"X:A{n:04}USD", "crypto", None, 4) for n in range(600)]
+    SymbolRepository(site.connection).upsert_many(many)
+    told = round_(site)
+    assert told.refused == ()
+    assert told.enqueued == 2 * (600 + len(OTHERS))
 
 
 def test_not_before_its_own_interval(opened: OPEN) -> None:
