@@ -1,4 +1,4 @@
-"""A Valkey whose clock can be set: a few lines of C between it and the C library.
+"""Processes whose clock can be set: a few lines of C between them and the C library.
 
 Linux with a C compiler only; `why_not` says what lacks elsewhere."""
 
@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 from local.servers.process import Command
 from local.servers.valkey import ValkeyServer
@@ -41,8 +42,16 @@ int clock_gettime(clockid_t clock, struct timespec *now) {
     static int (*real)(clockid_t, struct timespec *);
     if (!real) real = dlsym(RTLD_NEXT, "clock_gettime");
     int result = real(clock, now);
-    if (clock == CLOCK_REALTIME) now->tv_sec += *step_s;
+    if (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE || clock == CLOCK_BOOTTIME)
+        now->tv_sec += *step_s;
     return result;
+}
+
+time_t time(time_t *now) {
+    struct timespec at;
+    clock_gettime(CLOCK_REALTIME_COARSE, &at);
+    if (now) *now = at.tv_sec;
+    return at.tv_sec;
 }
 """
 
@@ -54,6 +63,32 @@ def why_not() -> str | None:
     return None if shutil.which("cc") else "no C compiler (cc) is installed"
 
 
+class Clock:
+    """The wall clock of every process that is started with `env`; durations stay right."""
+
+    def __init__(self, folder: Path) -> None:
+        """`folder` is kept, and read by the processes. Raises where `why_not` tells a reason."""
+        self._file, self._library = folder / "clock.step", folder / "clock.so"
+        if not self._library.exists():
+            self._file.write_bytes(struct.pack("q", 0))
+            command = ["cc", "-shared", "-fPIC", "-O1", "-xc", "-", "-o", str(self._library)]
+            subprocess.run([*command, "-ldl"], input=_SOURCE, text=True, check=True)
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {"LD_PRELOAD": str(self._library), "CLOCK_STEP_FILE": str(self._file)}
+
+    @property
+    def ahead_s(self) -> int:
+        """How far ahead of the right time it is."""
+        return int(struct.unpack("q", self._file.read_bytes())[0])
+
+    def step(self, seconds: int) -> None:
+        """Set the clock that far ahead of the right time, from now on."""
+        with self._file.open("r+b") as file, mmap.mmap(file.fileno(), 8) as memory:
+            memory[:] = struct.pack("q", seconds)
+
+
 class SettableValkey(ValkeyServer):
     """A Valkey with `step`; one with the right clock where that cannot be had."""
 
@@ -61,24 +96,15 @@ class SettableValkey(ValkeyServer):
 
     def prepare(self) -> None:
         super().prepare()
-        self._file, library = self.data_dir / "clock.step", self.data_dir / "clock.so"
-        if not self.settable or library.exists():
-            return
-        self._file.write_bytes(struct.pack("q", 0))
-        command = ["cc", "-shared", "-fPIC", "-O1", "-xc", "-", "-o", str(library), "-ldl"]
-        subprocess.run(command, input=_SOURCE, text=True, check=True)
+        if self.settable:
+            self._clock = Clock(self.data_dir)
 
     def command(self) -> Command:
         command = super().command()
-        if not self.settable:
-            return command
-        shim = {
-            "LD_PRELOAD": str(self.data_dir / "clock.so"),
-            "CLOCK_STEP_FILE": str(self._file),
-        }
-        return replace(command, env={**command.env, **shim})
+        return (
+            replace(command, env={**command.env, **self._clock.env}) if self.settable else command
+        )
 
     def step(self, seconds: int) -> None:
-        """Sets the server's clock that far ahead of the right time, from now on."""
-        with self._file.open("r+b") as file, mmap.mmap(file.fileno(), 8) as memory:
-            memory[:] = struct.pack("q", seconds)
+        """Set the server's clock that far ahead of the right time, from now on."""
+        self._clock.step(seconds)
