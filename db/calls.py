@@ -5,6 +5,13 @@ At 5 calls a minute these are 7,200 rows a day, some 2 MB; `CallLog.prune` bound
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from psycopg.rows import class_row
+
 from db.connection import Connection, unit_of_work
 from db.queries import sql
 from db.rows import CallAudit, storable_text
@@ -43,3 +50,54 @@ def insert_call(connection: Connection, provider: str, call: CallAudit) -> None:
             "error": storable_text(call.error),
         },
     )
+
+
+@dataclass(frozen=True)
+class StoredCall:
+    """One audit row as it is shown."""
+
+    call_id: str
+    feed: str
+    tickers: Sequence[str]
+    """The first five."""
+    count: int
+    """How many tickers it asked for."""
+    status: int | None
+    outcome: str
+    started_at: datetime
+    latency_ms: int
+    error: str | None
+
+    @property
+    def ok(self) -> bool:
+        """True if the answer was good."""
+        return self.outcome == "ok"
+
+    @property
+    def names(self) -> str:
+        """What it asked for, as people read it: the tickers without their market."""
+        shown = ", ".join(ticker.partition(":")[2] or ticker for ticker in self.tickers)
+        more = self.count - len(self.tickers)
+        return f"{shown} and {more} more" if more > 0 else shown
+
+
+def calls_by_id(connection: Connection, call_ids: Sequence[str]) -> dict[str, StoredCall]:
+    """Return those of the calls that are in the audit, by id."""
+    found = _stored(connection, "calls_by_id", {"call_ids": list(call_ids)})
+    return {call.call_id: call for call in found}
+
+
+def calls_of_asset(
+    connection: Connection, ticker: str, *, days: int = 7, limit: int = 20
+) -> list[StoredCall]:
+    """Return the newest calls that asked for a ticker, the newest first."""
+    parameters = {"ticker": ticker, "days": days, "limit": limit}
+    return _stored(connection, "calls_of_asset", parameters)
+
+
+def _stored(connection: Connection, name: str, parameters: dict[str, Any]) -> list[StoredCall]:
+    with (
+        unit_of_work(connection),
+        connection.cursor(row_factory=class_row(StoredCall)) as cursor,
+    ):
+        return list(cursor.execute(sql(name), parameters))

@@ -97,7 +97,7 @@ def look(url: str) -> DatabaseProblem | None:
                 return _NOT_MIGRATED
             found = connection.execute(sql("usable")).fetchone()
     except DatabaseError as error:
-        return _problem(error)
+        return problem_of(error)
     return _refusal(*found) if found else _FAILED
 
 
@@ -105,7 +105,8 @@ _FAILED = DatabaseProblem("refused", "the look at it failed", "`assetq doctor` t
 _NOT_MIGRATED = DatabaseProblem("schema", "it is not migrated", "Run `assetq migrate`.")
 
 
-def _problem(error: DatabaseError) -> DatabaseProblem:
+def problem_of(error: DatabaseError) -> DatabaseProblem:
+    """Return an error as words that may be shown to anybody."""
     if isinstance(error, DatabaseUnavailable):
         return DatabaseProblem("unreachable", _PLACE.sub("", error.reason), error.remedy)
     if isinstance(error, MigrationMissing):

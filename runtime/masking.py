@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from settings import Settings
 
 _USERINFO = re.compile(r"(?<=://)[^/\s]*@")
-_NAMES = ("MASSIVE_API_KEY", "POLYGON_API_KEY", "DB_PASSWORD", "WEB_PASSWORD", "PGPASSWORD")
+_NAMES = (
+    "MASSIVE_API_KEY",
+    "POLYGON_API_KEY",
+    "DB_PASSWORD",
+    "WEB_PASSWORD",
+    "WEB_READER_PASSWORD",
+    "PGPASSWORD",
+)
 _URLS = ("REDIS_URL", "DATABASE_URL")
 _SHORTEST = 4
 """A shorter secret would mask half of every text."""
@@ -38,7 +45,8 @@ class Mask:
 
 def secrets_of(settings: Settings) -> set[str]:
     """The API key and every password that the settings hold."""
-    given = (settings.api_key, settings.db_password, settings.web_password)
+    pages = (settings.web_password, settings.web_reader_password)
+    given = (settings.api_key, settings.db_password, *pages)
     found = {secret.get_secret_value() for secret in given if secret}
     urls = (settings.redis_url, settings.database_url)
     return found | {password for url in urls for password in _passwords(url)}

@@ -1,4 +1,4 @@
-"""The web process: health, metrics, and RQ's dashboard behind a login.
+"""The web process: the pages, health, metrics, and RQ's dashboard.
 
 `gunicorn --config web/gunicorn_config.py web.app:application` serves it (see the Procfile).
 """
@@ -20,25 +20,15 @@ from health.report import failed, report
 from runtime.logs import configure
 from runtime.redis_outage import diagnose
 from settings import Settings, SettingsError
-from web import dashboard
+from web import dashboard, pages
 from web.exposition import exposition
 from web.security import set_headers
+from web.site import Site, equip
 
 log = structlog.get_logger(__name__)
 
 HEALTH = "/health/batch"
 _OBSERVER = "assetq"
-_HOME = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>assetq</title>
-<h1>assetq</h1>
-<ul>
-<li><a href="/health/batch">/health/batch</a>: is everything kept fresh, and if not, why
-<li><a href="/metrics">/metrics</a>: numbers for Prometheus
-<li><a href="/healthz">/healthz</a>: does this process answer
-<li><a href="/rq/">/rq</a>: workers and ticks (needs WEB_PASSWORD)
-</ul>
-</html>
-"""
 
 
 def create_app(settings: Settings) -> Flask:
@@ -46,23 +36,21 @@ def create_app(settings: Settings) -> Flask:
     app = Flask("web")
     assert isinstance(app.json, DefaultJSONProvider)
     app.json.sort_keys = False  # the order that people read in
-    app.extensions[_OBSERVER] = Observer(settings)
-    app.add_url_rule("/", view_func=home)
+    observer = app.extensions[_OBSERVER] = Observer(settings)
+    shared = app.extensions["assetq-site"] = Site.of(settings, observer)
+    equip(app)
+    shared.files.mount(app)
+    pages.mount(app)
     app.add_url_rule("/healthz", view_func=healthz)
     app.add_url_rule(HEALTH, view_func=health)
     app.add_url_rule("/metrics", view_func=metrics)
-    dashboard.mount(app, settings)
+    dashboard.mount(app, settings, shared.door)
     app.register_error_handler(HTTPException, _refused)
     app.register_error_handler(NoSuchJobError, _no_such_job)
     app.register_error_handler(RedisError, _redis_away)
     app.register_error_handler(Exception, _defect)
     app.after_request(set_headers)
     return app
-
-
-def home() -> Response:
-    """GET /: a list of the pages."""
-    return Response(_HOME, mimetype="text/html")
 
 
 def healthz() -> Response:

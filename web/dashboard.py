@@ -13,7 +13,6 @@ from typing import Any
 
 import rq_dashboard.web as rq_dashboard
 from flask import Flask, Request, Response, abort, current_app, g, request
-from pydantic import SecretStr
 from redis import Redis
 from rq import Queue, Worker
 from rq.job import Job
@@ -21,7 +20,8 @@ from rq.job import Job
 from runtime.redis_client import open_redis
 from settings import Settings
 from settings.urls import redacted_url
-from web.security import Throttle, ask_for_login, from_elsewhere, logged_in, new_nonce
+from web.access import Door
+from web.security import new_nonce
 
 PREFIX = "/rq"
 SWITCHED_OFF = (
@@ -89,7 +89,7 @@ class ShownWorker(Worker):
         super().__init__(*args, **{**kwargs, **given})
 
 
-def mount(app: Flask, settings: Settings) -> None:
+def mount(app: Flask, settings: Settings, door: Door) -> None:
     """Serve rq-dashboard under /rq, or a sentence that tells how to switch it on."""
     if settings.web_password is None:
         app.add_url_rule(PREFIX, "rq_off", _switched_off)
@@ -97,7 +97,7 @@ def mount(app: Flask, settings: Settings) -> None:
         app.add_url_rule(f"{PREFIX}/", "rq_off", _switched_off)
         return
     _replace_names()
-    _guard(app, settings.web_password)
+    _guard(app, door)
     app.extensions[_CONNECTION] = redis = open_redis(
         settings.redis_url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S
     )
@@ -140,20 +140,14 @@ def _exists(view_args: dict[str, Any]) -> bool:
     return view_args.get("instance_number", 0) == 0 and registry in _REGISTRIES
 
 
-def _guard(app: Flask, password: SecretStr) -> None:
+def _guard(app: Flask, door: Door) -> None:
     """Guard everything under /rq, also what is not found there."""
-    throttle = Throttle()
 
     def check() -> Response | None:
         if not (request.path == PREFIX or request.path.startswith(f"{PREFIX}/")):
             return None
-        address = request.remote_addr or ""
-        if throttle.refuses(address):
-            return throttle.answer()
-        if not logged_in(request, password):
-            if request.authorization:
-                throttle.failed(address)
-            return ask_for_login()
+        if refused := door.refusal(admin_only=True):
+            return refused
         _check_request(request)
         g.nonce = new_nonce()
         return None
@@ -164,8 +158,6 @@ def _guard(app: Flask, password: SecretStr) -> None:
 
 def _check_request(asked: Request) -> None:
     """Refuse what must not happen, and what rq-dashboard would fail on instead of refusing."""
-    if from_elsewhere(asked):
-        abort(403, "A page of another site asked for this, or the proxy changes the Host header.")
     if not _exists(asked.view_args or {}):
         abort(404, "There is no such page.")
     if asked.endpoint == "rq_dashboard.requeue_all" and asked.method != "POST":

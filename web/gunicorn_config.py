@@ -63,3 +63,8 @@ errorlog = "-"
 access_log_format = '%(h)s "%(m)s %(U)s" %(s)s %(b)s bytes %(M)s ms'
 logger_class = PathLogger
 proc_name = "assetq-web"
+
+
+def post_worker_init(worker: Any) -> None:
+    """Let open streams end with their process: they would hold its end up until the time limit."""
+    worker.wsgi.extensions["assetq-site"].live.alive = lambda: worker.alive

@@ -1,15 +1,12 @@
 """Headers of every answer, the login, and who may change something."""
 
-import hmac
 import secrets
 import time
 from collections import deque
 from urllib.parse import urlsplit
 
 from flask import Request, Response
-from pydantic import SecretStr
 
-USER = "admin"
 STRICT_POLICY = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 _SAFE = {"GET", "HEAD", "OPTIONS"}
 _MOST_ADDRESSES = 1000
@@ -24,18 +21,6 @@ def set_headers(response: Response) -> Response:
     headers.setdefault("Content-Security-Policy", STRICT_POLICY)
     headers.setdefault("Cache-Control", "no-store")
     return response
-
-
-def logged_in(request: Request, password: SecretStr) -> bool:
-    """Check HTTP Basic, in the same time however much of it is right."""
-    login = request.authorization
-    given_user = login.username if login and login.type == "basic" else None
-    given_password = login.password if login and login.type == "basic" else None
-    right_user = hmac.compare_digest((given_user or "").encode(), USER.encode())
-    right_password = hmac.compare_digest(
-        (given_password or "").encode(), password.get_secret_value().encode()
-    )
-    return right_user & right_password
 
 
 def ask_for_login() -> Response:

@@ -51,7 +51,7 @@ COMMANDS = (
     *("lpos", "sadd", "srem", "sismember", "smismember", "smembers", "sscan", "scard"),
     *("zadd", "zrem", "zscore", "zcard", "zcount", "zrange", "zrevrange", "zrangebyscore"),
     *("zremrangebyscore", "zremrangebyrank"),
-    *("xadd", "xrange", "xrevrange"),
+    *("xadd", "xrange", "xread", "xrevrange"),
     *("publish", "subscribe", "unsubscribe", "psubscribe", "punsubscribe"),
 )
 """What workers, scheduler, web and the commands use, their Lua scripts included."""

@@ -49,6 +49,7 @@ COMMAND_LINES = (
     *("rebuild", "batch", "drain", "watch --for 1", "doctor"),
 )
 PAGES = (
+    *("/", "/freshness", "/health"),
     *("/health/batch", "/metrics", "/rq/", "/rq/0/view/queues", "/rq/0/data/queues.json"),
     *("/rq/0/data/workers.json", "/rq/0/data/jobs/assetq-massive/finished/50/asc/1.json"),
 )
@@ -122,6 +123,9 @@ def test_the_least_rights_do_the_whole_main_job(
         session.trust_env, session.auth = False, ("admin", WEB_PASSWORD)
         for page in PAGES:
             assert session.get(f"http://127.0.0.1:{env['PORT']}{page}", timeout=5).ok, page
+        with session.get(f"http://127.0.0.1:{env['PORT']}/live", stream=True, timeout=5) as live:
+            assert next(live.iter_lines()) == b"retry: 1000"
+            eventually(lambda: "xread" in recorder.seen, what="the reader of the stream")
         assert [one.terminate(25) for one in reversed(fleet)] == [0, 0, 0, 0]
 
         # Nothing else worked, nothing was denied, and nothing is granted without use.
