@@ -7,8 +7,10 @@ from flask import Response
 from db.calls import StoredCall, calls_by_id
 from health.batches import SettledBatch, by_hand
 from health.facts import Facts, State
+from health.forecast import forecast
 from health.freshness import Freshness
 from health.next_call import next_call, notes
+from health.outlook import Outlook
 from health.waits import listing
 from health.window import SHOWN, held_permits
 from queueing import Priority
@@ -44,13 +46,14 @@ def show() -> Response:
 def _values(facts: Facts, state: State) -> dict[str, object]:
     here = site()
     context = here.observer.context
-    items = listing(context, SHOWN_ITEMS)
+    items = listing(context.queue, SHOWN_ITEMS)
     held = held_permits(context, state.quota, _calls(facts, state))
     picture: Picture | None = None
     if state.quota.limit is not None:
         picture = draw(state, held, context.queue.policy)
     return {
         "picture": picture,
+        "expected": forecast(items, Outlook.read(context, facts)),
         "held": held,
         "window_ms": context.queue.policy.window_ms,
         "leased": [item for item in items if item.state == "leased"],
