@@ -73,6 +73,12 @@ def test_the_queue_and_the_quota_work_with_it(least: redis.Redis, r: redis.Redis
     assert r.hget(Keys().quota, "epoch") == r.info("server")["run_id"]
 
 
+def test_machines_that_are_gone_are_forgotten_with_it(least: redis.Redis, r: redis.Redis) -> None:
+    r.hset(Keys().quota, mapping={f"clock_machine:gone-{n}": "1" for n in range(200)})
+    QuotaLimiter(least, POLICY, keys=Keys()).mark()
+    assert r.hlen(Keys().quota) < 20
+
+
 def test_every_command_of_the_scripts_is_granted(project_root: Path) -> None:
     texts = [path.read_text() for path in (project_root / "queueing" / "lua").rglob("*.lua")]
     used = {name.lower() for text in texts for name in re.findall(r"redis\.p?call\('(\w+)'", text)}
