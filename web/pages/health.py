@@ -12,11 +12,11 @@ _LINKS = {
     "last-batch": ("./#batches", "the last batches"),
     "failing": ("freshness?state=failing", "the failing assets"),
     "poison": ("freshness?state=dead", "the dead letters"),
-    "blocked": ("quota#actions", "lift the block"),
+    "blocked": ("./#window", "the window"),
     "breaker": ("./#window", "the window"),
     "hold": ("./#window", "the window"),
     "queue.size": ("./#queue", "the queue"),
-    "api.rate_limit_waits": ("quota", "what the calls bought"),
+    "api.rate_limit_waits": ("./#queue", "the queue"),
     "batch.priority.success_rate": ("./#batches", "the last batches"),
     "batch.priority.latency_ms": ("./#batches", "the last batches"),
 }
