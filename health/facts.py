@@ -7,7 +7,7 @@ from typing import Any
 from health.batches import SettledBatch
 from health.database import DatabaseProblem
 from health.metrics import Metric
-from queueing import DeadLetter, QuotaStatus, Stats
+from queueing import DeadLetter, Histogram, QuotaStatus, Stats
 from runtime.heartbeat import Process
 from runtime.redis_outage import Outage
 
@@ -40,6 +40,7 @@ class State:
     outage: str | None = None
     """Why the workers pause, in their words."""
     counters: Mapping[str, int] = field(default_factory=dict)
+    histograms: Sequence[Histogram] = ()
     writes: Outage | None = None
     """Why Redis refuses changes; None: it accepts them."""
     suspended: bool = False

@@ -16,10 +16,14 @@ from redis.retry import Retry
 from rq.registry import FailedJobRegistry
 from rq.suspension import WORKERS_SUSPENDED
 
+from db.connection import connect
+from db.errors import DatabaseError
+from db.latest import latest_prices
 from health.batches import SettledBatch, recent_batches
 from health.causes import Cause
 from health.database import DatabaseProbe
 from health.facts import Facts, Failing, State
+from health.freshness import FreshnessRow, freshness, supplies
 from health.metrics import HOUR_MS, measure
 from market.hours import is_open
 from runtime.context import Context
@@ -88,6 +92,25 @@ class Observer:
             state=state,
         )
 
+    def freshness(self, facts: Facts) -> list[FreshnessRow]:
+        """Return a row per asset; empty while PostgreSQL or Redis cannot be read."""
+        state = facts.state
+        if state is None or (facts.database and facts.database.stops):
+            return []
+        try:
+            with connect(self.settings.database_url) as connection:
+                found = latest_prices(connection)
+        except DatabaseError:
+            return []  # the look told why, or the next one will
+        return freshness(
+            found,
+            self.settings,
+            supplies(self._capabilities, facts.now_ms),
+            facts.now_ms,
+            failing={item.symbol for item in state.failing},
+            dead={letter.symbol for letter in state.dead},
+        )
+
     def seen_since(self, found: Iterable[Cause], now_ms: int) -> dict[str, int]:
         """Return for each cause since when this process has seen it without a break."""
         with self._lock:
@@ -123,6 +146,7 @@ class Observer:
             dead=context.queue.dead() if stats.dead else [],
             processes=alive,
             last_seen_ms=self._remember(seen_ms, now_ms, up_ms),
+            histograms=context.queue.histograms(),
             writes=refusal_of_writes(context.redis, context.keys.queue),
             unpublished=self._unpublished(now_ms),
             closed_markets=() if is_open(_FOREX, _instant(now_ms)) else ("forex",),

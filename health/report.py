@@ -69,7 +69,7 @@ def _known(facts: Facts, state: State) -> dict[str, Any]:
         "jobs": list(state.jobs),
         "queue": _queue(state.stats),
         "last_priority_update": at_or_none(updated_ms),
-        "api_calls_remaining": _remaining(state.quota),
+        "api_calls_remaining": remaining(state.quota),
         "metrics": {metric.name: metric.as_dict() for metric in state.metrics},
         "quota": _quota(facts, state.quota),
         "assets": _assets(state),
@@ -111,7 +111,7 @@ def _queue(stats: Stats) -> dict[str, Any]:
     }
 
 
-def _remaining(quota: QuotaStatus) -> int | None:
+def remaining(quota: QuotaStatus) -> int | None:
     """Calls that could be made at once: none while all are held; null: the plan has no limit."""
     at_ms, reason = quota.urgent
     held = at_ms > quota.now_ms and reason in ("blocked", "hold", "breaker", "policy", "spacing")

@@ -68,8 +68,10 @@ def health() -> Response:
 
 def metrics() -> Response:
     """GET /metrics: for Prometheus."""
-    level, facts, _ = report(_observer())
-    text, content_type = exposition(facts, level, request.headers.get("Accept", ""))
+    observer = _observer()
+    level, facts, _ = report(observer)
+    rows = observer.freshness(facts)
+    text, content_type = exposition(facts, level, request.headers.get("Accept", ""), rows)
     return Response(text, content_type=content_type)
 
 

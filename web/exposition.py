@@ -4,20 +4,22 @@ Every family has one unit, which its name ends with; durations are seconds and r
 0 to 1. A value that is not known is absent.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from health.causes import Level
 from health.facts import Facts, State
+from health.freshness import FreshnessRow
 from health.metrics import LATENCY, QUEUE_SIZE, RATE_LIMIT_WAITS, SUCCESS_RATE
-from health.report import servers
+from health.report import remaining, servers
 from health.rules import judge
 from queueing import Priority
+from web.families import BANDS, assets, gauge, timings, value
 
 WATCHED = {
     SUCCESS_RATE: (
@@ -65,25 +67,24 @@ COUNTERS = {
 }
 """Counter in Redis (before a colon) → family, label for what follows the colon, help."""
 
-_BANDS = {str(band.value): band.name.lower() for band in Priority}
-
 
 class StateCollector(Collector):
     """What one look at the system found, as metric families."""
 
-    def __init__(self, facts: Facts, level: Level) -> None:
+    def __init__(self, facts: Facts, level: Level, rows: Sequence[FreshnessRow]) -> None:
         self._facts = facts
         self._level = level
+        self._rows = rows
 
     def collect(self) -> Iterator[Metric]:
         """Yield every family; without Redis only those that are known without it."""
-        status = _gauge("status", "1 for the present status, 0 for the others.", ["status"])
+        status = gauge("status", "1 for the present status, 0 for the others.", ["status"])
         for level in Level:
             status.add_metric([level.status], level is self._level)
-        up = _gauge("server_up", "1 while the server can be used.", ["server"])
+        up = gauge("server_up", "1 while the server can be used.", ["server"])
         for server, usable in servers(self._facts).items():
             up.add_metric([server], usable)
-        present = _gauge("cause", "1 for each present cause of trouble.", ["cause", "level"])
+        present = gauge("cause", "1 for each present cause of trouble.", ["cause", "level"])
         for cause in judge(self._facts):
             present.add_metric([cause.key, cause.level.status], 1)
         yield from (status, up, present)
@@ -93,32 +94,40 @@ class StateCollector(Collector):
             yield from _watched(state)
             yield from _batches(state)
             yield from _counters(state)
+            yield from timings(state.histograms)
+        if self._rows:
+            yield from assets(self._rows)
 
 
-def exposition(facts: Facts, level: Level, accept: str = "") -> tuple[bytes, str]:
-    """Return the metrics in the format that `accept` asks for, and its content type."""
+def exposition(
+    facts: Facts, level: Level, accept: str = "", rows: Sequence[FreshnessRow] = ()
+) -> tuple[bytes, str]:
+    """Return the metrics in the format that `accept` asks for, and its content type.
+
+    `rows`: how fresh each asset is; empty if that cannot be read.
+    """
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(StateCollector(facts, level))
+    registry.register(StateCollector(facts, level, rows))
     encode, content_type = choose_encoder(accept)
     return encode(registry), content_type
 
 
 def _queue(state: State) -> Iterator[Metric]:
     stats = state.stats
-    queued = _gauge("queued_items", "Items that may be claimed now.", ["priority"])
+    queued = gauge("queued_items", "Items that may be claimed now.", ["priority"])
     for priority in Priority:
         queued.add_metric([priority.name.lower()], stats.queued[priority])
     yield queued
-    yield _value("delayed_items", "Items that wait for their time.", stats.delayed)
-    yield _value("leased_items", "Items that are being refreshed.", stats.leased)
-    yield _value("dead_items", "Dead letters.", stats.dead)
-    yield _value("failing_items", "Delayed items whose last attempt failed.", len(state.failing))
+    yield value("delayed_items", "Items that wait for their time.", stats.delayed)
+    yield value("leased_items", "Items that are being refreshed.", stats.leased)
+    yield value("dead_items", "Dead letters.", stats.dead)
+    yield value("failing_items", "Delayed items whose last attempt failed.", len(state.failing))
     failed = sum(state.failed_ticks.values())
-    yield _value("failed_ticks", "Ticks that failed within the last hour.", failed)
+    yield value("failed_ticks", "Ticks that failed within the last hour.", failed)
     age_s = stats.oldest_item_age_seconds
-    yield _value("oldest_item_age_seconds", "Age of the oldest queued request.", age_s)
+    yield value("oldest_item_age_seconds", "Age of the oldest queued request.", age_s)
     text = "Time since the process' last heartbeat."
-    heartbeats = _gauge("heartbeat_age_seconds", text, ["role", "process"])
+    heartbeats = gauge("heartbeat_age_seconds", text, ["role", "process"])
     for process in state.processes:
         heartbeats.add_metric([process.role, process.name], process.age_ms / 1000)
     yield heartbeats
@@ -127,23 +136,27 @@ def _queue(state: State) -> Iterator[Metric]:
 def _quota(state: State) -> Iterator[Metric]:
     quota = state.quota
     if quota.limit is not None and quota.free is not None:
-        yield _value("quota_limit_calls", "Calls that a window allows.", quota.limit)
-        yield _value("quota_free_calls", "Permits that are free now.", quota.free)
+        yield value("quota_limit_calls", "Calls that a window allows.", quota.limit)
+        yield value("quota_free_calls", "Permits that no call holds now.", quota.free)
+    left = remaining(quota)
+    if left is not None:
+        text = "Calls that could be made at once: none while calls are held, blocked or failing."
+        yield value("quota_remaining_calls", text, left)
     blocked = quota.blocked_until_ms > quota.now_ms
-    yield _value("quota_blocked", "1 while calls are blocked.", blocked)
+    yield value("quota_blocked", "1 while calls are blocked.", blocked)
     held = quota.limit is not None and quota.hold_until_ms > quota.now_ms
-    yield _value("quota_held", "1 while grants are held: the window may be incomplete.", held)
-    yield _value("breaker_open", "1 while the circuit breaker is open.", quota.breaker.open)
+    yield value("quota_held", "1 while grants are held: the window may be incomplete.", held)
+    yield value("breaker_open", "1 while the circuit breaker is open.", quota.breaker.open)
     failures = quota.breaker.failures
-    yield _value("consecutive_failures", "Calls that failed in a row.", failures)
+    yield value("consecutive_failures", "Calls that failed in a row.", failures)
 
 
 def _watched(state: State) -> Iterator[Metric]:
-    alerts = _gauge("alert", "1 while a watched metric is beyond its threshold.", ["metric"])
+    alerts = gauge("alert", "1 while a watched metric is beyond its threshold.", ["metric"])
     for metric in state.metrics:
         family, divisor, text = WATCHED[metric.limit]
         if metric.value is not None:
-            yield _value(family, text, metric.value / divisor)
+            yield value(family, text, metric.value / divisor)
         alerts.add_metric([metric.name], not metric.ok)
     yield alerts
 
@@ -152,19 +165,19 @@ def _batches(state: State) -> Iterator[Metric]:
     if state.batches:
         last = state.batches[0].record
         at_s = last.planned_at_ms / 1000
-        yield _value("last_batch_timestamp_seconds", "Slot of the last batch.", at_s)
-        yield _value("last_batch_calls", "Calls that the last batch has made.", last.calls)
+        yield value("last_batch_timestamp_seconds", "Slot of the last batch.", at_s)
+        yield value("last_batch_calls", "Calls that the last batch has made.", last.calls)
 
 
 def _counters(state: State) -> Iterator[Metric]:
     """Since the counters in Redis began."""
     families: dict[str, CounterMetricFamily] = {}
-    for name, value in sorted(state.counters.items()):
+    for name, number in sorted(state.counters.items()):
         head, _, detail = name.partition(":")
         family, label, text = COUNTERS.get(head, ("", None, ""))
         if family and bool(label) == bool(detail):
             empty = CounterMetricFamily(f"assetq_{family}", text, labels=[label] if label else [])
-            families.setdefault(head, empty).add_metric(_label_values(head, detail), value)
+            families.setdefault(head, empty).add_metric(_label_values(head, detail), number)
     yield from families.values()
     if "idle_ms" in state.counters:
         text = "Time in which a permit was free while eligible work waited."
@@ -173,14 +186,6 @@ def _counters(state: State) -> Iterator[Metric]:
 
 
 def _label_values(head: str, detail: str) -> list[str]:
-    if head == "granted" and detail in _BANDS:
-        return [_BANDS[detail]]
+    if head == "granted" and detail in BANDS:
+        return [BANDS[detail]]
     return [detail] if detail else []
-
-
-def _value(name: str, text: str, value: float) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"assetq_{name}", text, value=value)
-
-
-def _gauge(name: str, text: str, labels: list[str]) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"assetq_{name}", text, labels=labels)

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from health.causes import Level
 from health.facts import Facts
 from health.metrics import LATENCY, QUEUE_SIZE, RATE_LIMIT_WAITS, SUCCESS_RATE
+from queueing import BOUNDS_MS, Histogram
 from runtime.heartbeat import Process
 from tests.unit.test_health_rules import FACTS, REDIS_DOWN, STATE
 from web.exposition import COUNTERS, exposition
@@ -23,6 +24,11 @@ from web.exposition import COUNTERS, exposition
 ABBREVIATED = {"s", "ms", "us", "ns", "sec", "b", "kb", "mb", "gb", "tb", "pb", "m", "h", "d"}
 NOT_BASE = {"milliseconds", "minutes", "hours", "days", "percent", "kilobytes", "bits"}
 ODD_NAME = 'worker@a"b\nc-1'
+ENDS = {"gauge": {""}, "counter": {"_total"}, "histogram": {"_bucket", "_sum", "_count"}}
+TIMES = [
+    Histogram(name, label, (1,) * (len(BOUNDS_MS[name]) + 1), 2_500)
+    for name, label in (("wait", "1"), ("call", "ok"), ("batch", ""))
+]
 COUNTED = {"granted:1": 3, "waits:reserved": 2, "idle_ms": 1500, "holds": 1}
 
 
@@ -43,7 +49,7 @@ def samples(found: Iterable[Metric]) -> dict[str, float]:
 
 
 def facts_with(counters: dict[str, int]) -> Facts:
-    state = replace(STATE, counters=counters, processes=[Process(ODD_NAME, 10)])
+    state = replace(STATE, counters=counters, processes=[Process(ODD_NAME, 10)], histograms=TIMES)
     return replace(FACTS, state=state)
 
 
@@ -89,13 +95,13 @@ def test_names_follow_the_rules_of_prometheus() -> None:
         assert not {*words} & {"counter", "gauge", "info"}, family.name
         assert words[-1] not in ("total", "sum", "count", "bucket"), family.name
         ends = {sample.name.removeprefix(family.name) for sample in family.samples}
-        assert ends == ({"_total"} if family.type == "counter" else {""}), family.name
+        assert ends == ENDS[family.type], family.name
         for sample in family.samples:
             assert all(re.fullmatch("[a-z_]+", label) for label in sample.labels)
 
 
 def test_every_metric_is_explained() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text("utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text("utf-8")
     counters = {f"{name}:x" if label else name: 1 for name, (_, label, _) in COUNTERS.items()}
     for sample in samples(families(facts_with(counters | {"idle_ms": 1}))):
         name = sample.partition("{")[0].removeprefix("assetq_")
@@ -125,6 +131,23 @@ def test_counters_of_an_external_writer_are_left_out(strange: str) -> None:
         samples(families(facts_with({strange: 1}))).keys()
         == samples(families(facts_with({}))).keys()
     )
+
+
+def test_buckets_of_a_histogram_add_up() -> None:
+    found = samples(families(facts_with({})))
+    of = "assetq_batch_seconds"
+    assert found[f"{of}_bucket{{le=1}}"] == 1
+    assert found[f"{of}_bucket{{le=30}}"] == 5, "the threshold of the alert is a bound"
+    assert found[f"{of}_bucket{{le=+Inf}}"] == found[f"{of}_count"] == 9
+    assert found[f"{of}_sum"] == 2.5
+
+
+@pytest.mark.parametrize("reason", ["hold", "blocked", "breaker", "policy", "spacing"])
+def test_no_call_remains_while_calls_are_held(reason: str) -> None:
+    held = replace(STATE.quota, urgent=(STATE.quota.now_ms + 1, reason))
+    found = samples(families(replace(FACTS, state=replace(STATE, quota=held))))
+    assert found["assetq_quota_free_calls"] == 5
+    assert found["assetq_quota_remaining_calls"] == 0
 
 
 def test_without_a_limit_its_families_are_absent() -> None:

@@ -1,0 +1,194 @@
+"""Alerts and dashboard: Prometheus' own tool reads them against the real output of /metrics."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+import pytest
+import yaml
+from flask.testing import FlaskClient
+from prometheus_client.parser import text_string_to_metric_families
+
+from queueing import Batch, Bury, Claimed, Death, Done, Request
+from runtime.context import Context
+from runtime.heartbeat import beat, gone
+from settings import Settings
+from tests.kit.promtool import constant, firing, promtool, rules
+from web.app import create_app
+
+DASHBOARD = Path(__file__).parents[2] / "ops" / "grafana" / "assetq.json"
+
+PROVOKED = {
+    "AssetqDown": ('up{job="assetq"}', "1x5 0x20 1x20"),
+    "AssetqUnhealthy": ('assetq_status{status="unhealthy"}', "0x5 1x20 0x20"),
+    "AssetqServerRefuses": ('assetq_server_up{server="redis"}', "1x5 0x20 1x20"),
+    "AssetqNoWorker": ('assetq_cause{cause="worker",level="unhealthy"}', "_x5 1x20 stale"),
+    "AssetqNoScheduler": ('assetq_cause{cause="scheduler",level="unhealthy"}', "_x5 1x20 stale"),
+    "AssetqCriticalStale": ('assetq_assets{priority="critical",state="stale"}', "0x5 2x20 0x20"),
+    "AssetqBatchLate": ('assetq_cause{cause="batch",level="unhealthy"}', "_x5 1x20 stale"),
+    "AssetqQuotaBlocked": ("assetq_quota_blocked", "0x5 1x20 0x20"),
+    "AssetqQuotaHeld": ("assetq_quota_held", "0x5 1x20 0x20"),
+    "AssetqProviderFails": ("assetq_breaker_open", "0x5 1x20 0x20"),
+    "AssetqDeadLetters": ("assetq_dead_items", "0x5 3x20 0x20"),
+    "AssetqPoison": ('assetq_cause{cause="poison",level="degraded"}', "_x5 1x20 stale"),
+    "AssetqTicksFail": ("assetq_failed_ticks", "0x5 2x20 0x20"),
+    "AssetqBatchSuccessLow": ("assetq_batch_priority_success_ratio", "1x5 0.8x20 0.9x20"),
+    "AssetqBatchSlow": ("assetq_batch_priority_latency_seconds", "30x5 31x20 30x20"),
+    "AssetqQueueLong": ("assetq_queue_size", "500x5 501x20 500x20"),
+    "AssetqRateLimitWaits": ("assetq_api_rate_limit_waits", "10x5 11x20 10x20"),
+}
+"""Alert → a series that provokes it from minute 6 on and clears it from minute 27 on."""
+
+
+def test_every_alert_fires_and_clears(tmp_path: Path) -> None:
+    names = {rule["alert"] for rule in rules()}
+    assert names == {*PROVOKED, "AssetqQuotaIdle"}
+    for name, (series, values) in PROVOKED.items():
+        firing(tmp_path, {series: values}, [(4, []), (25, [name]), (40, [])])
+    idle = {"assetq_idle_seconds_total": "0x5 0+60x60 3600x40", "assetq_quota_limit_calls": "5x110"}
+    firing(tmp_path, idle, [(5, []), (60, ["AssetqQuotaIdle"]), (100, [])])
+
+
+@pytest.fixture
+def settings(redis_url: str, migrated_url: str) -> Settings:
+    return Settings.model_validate({"REDIS_URL": redis_url, "DATABASE_URL": migrated_url})
+
+
+@pytest.fixture
+def context(settings: Settings) -> Iterator[Context]:
+    with Context.open(settings) as context:
+        yield context
+
+
+@pytest.fixture
+def site(settings: Settings, context: Context) -> FlaskClient:
+    """A web process beside a system in which everything has happened once."""
+    context.limiter.reset()
+    for role in ("worker", "scheduler"):
+        beat(context.redis, context.keys, role)
+    with psycopg.connect(settings.database_url) as connection:
+        connection.execute(
+            "INSERT INTO trading.symbols (symbol, polygon_ticker, asset_type, priority)"
+            " VALUES ('BTCUSD', 'X:BTCUSD', 'crypto', 1)"
+        )
+    now_ms = context.redis_now_ms()
+    fetched(settings, now_ms)
+    batch = Batch("1", now_ms, now_ms + 300_000, 300_000, 1, ("BTCUSD",))
+    context.queue.enqueue([Request("BTCUSD")], 1, batch=batch)
+    claimed = context.queue.claim()
+    assert isinstance(claimed, Claimed)
+    context.queue.end(claimed, [Done("BTCUSD")], answered=True, took_ms=90)
+    context.redis.hincrby(context.keys.counters, "idle_ms", 5)
+    return create_app(settings).test_client()
+
+
+def scraped(site: FlaskClient) -> dict[str, float]:
+    """What a scrape brings, by series."""
+    text = site.get("/metrics").get_data(as_text=True)
+    return {
+        sample.name
+        + "{"
+        + ",".join(f"{k}={json.dumps(v)}" for k, v in sample.labels.items())
+        + "}": sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_promtool_finds_nothing_to_say_about_names(site: FlaskClient) -> None:
+    assert promtool("check", "metrics", text=site.get("/metrics").data).strip() == ""
+
+
+def expressions() -> list[str]:
+    """Of each alert, and of each panel of the dashboard."""
+    panels = json.loads(DASHBOARD.read_text("utf-8"))["panels"]
+    shown = [target["expr"] for panel in panels for target in panel["targets"]]
+    assert len(shown) > 20
+    return [rule["expr"] for rule in rules()] + shown
+
+
+def test_every_expression_reads_what_there_is(site: FlaskClient, tmp_path: Path) -> None:
+    known = {series.partition("{")[0] for series in scraped(site)}
+    recorded = []
+    for number, text in enumerate(expressions()):
+        used = set(re.findall(r"\bassetq_\w+", text))
+        assert used <= known, f"{used - known} of {text!r}"
+        expr = text.replace("$__rate_interval", "5m")
+        recorded.append({"record": f"job:expression_{number}", "expr": expr})
+    path = tmp_path / "rules.yml"
+    path.write_text(yaml.safe_dump({"groups": [{"name": "all", "rules": recorded}]}))
+    promtool("check", "rules", str(path))
+
+
+def bury(context: Context, kind: Death) -> None:
+    context.queue.enqueue([Request("EURUSD")], 2)
+    claimed = context.queue.claim()
+    assert isinstance(claimed, Claimed)
+    context.queue.end(claimed, [Bury("EURUSD", kind, "why")], answered=True)
+
+
+Change = Callable[[Context], object]
+PROVOKE: dict[str, tuple[Change, Change]] = {
+    "AssetqQuotaBlocked": (
+        lambda c: c.limiter.block(600_000, "429"),
+        lambda c: c.limiter.block(0, "lifted", force=True),
+    ),
+    "AssetqDeadLetters": (
+        lambda c: bury(c, Death.INVALID),
+        lambda c: c.queue.drop_dead(["EURUSD"]),
+    ),
+    "AssetqPoison": (lambda c: bury(c, Death.POISON), lambda c: c.queue.drop_dead(["EURUSD"])),
+}
+
+
+def fetched(settings: Settings, at_ms: int) -> None:
+    """Let the asset's price have been fetched at this instant."""
+    at = datetime.fromtimestamp(at_ms / 1000, UTC).isoformat()
+    price = {"last_price": 1, "observed_at_ms": at_ms, "timestamp": at, "as_of": at}
+    with psycopg.connect(settings.database_url) as connection:
+        connection.execute(
+            "UPDATE trading.symbols SET metadata = jsonb_build_object('last_update', %s::jsonb)",
+            (json.dumps(price),),
+        )
+
+
+def test_a_running_system_provokes_and_clears_alerts(
+    site: FlaskClient, context: Context, settings: Settings, tmp_path: Path
+) -> None:
+    def fire(*expected: str) -> None:
+        firing(tmp_path, constant(scraped(site)), [(30, expected)])
+
+    fire()
+    for name, (provoke, clear) in PROVOKE.items():
+        provoke(context)
+        fire(name, *(["AssetqDeadLetters"] if name == "AssetqPoison" else []))
+        clear(context)
+        fire()
+    now_ms = context.redis_now_ms()
+    fetched(settings, now_ms - 200_000_000)
+    fire("AssetqCriticalStale")
+    fetched(settings, now_ms)
+    fire()
+
+
+def test_no_worker_is_an_alert_until_one_beats(
+    site: FlaskClient, context: Context, tmp_path: Path
+) -> None:
+    gone(context.redis, context.keys, "worker")
+    firing(tmp_path, constant(scraped(site)), [(30, ["AssetqNoWorker"])])
+    beat(context.redis, context.keys, "worker")
+    firing(tmp_path, constant(scraped(site)), [(30, [])])
+
+
+def test_a_refusing_database_is_an_alert(
+    site: FlaskClient, settings: Settings, tmp_path: Path
+) -> None:
+    away = settings.model_copy(update={"database_url_given": "postgresql://u@127.0.0.1:1/d"})
+    found = scraped(create_app(away).test_client())
+    assert found['assetq_server_up{server="postgresql"}'] == 0
+    firing(tmp_path, constant(found), [(30, ["AssetqServerRefuses", "AssetqUnhealthy"])])
