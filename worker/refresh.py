@@ -15,11 +15,13 @@ from db.connection import Connection
 from db.coverage import Hole
 from db.errors import DatabaseError
 from db.rows import CallAudit
+from db.symbols import SymbolRepository
 from market.client import MarketClient
 from market.errors import (
     InvalidTicker,
     MarketError,
     NotEntitled,
+    NotYetPublished,
 )
 from market.feeds import Aggregates
 from market.quotes import Answer, Delay
@@ -41,6 +43,7 @@ from worker.ending import end_call
 from worker.lease import Lease
 from worker.provider_facts import tell_everybody
 from worker.retry_policy import RetryRules
+from worker.selection import is_current
 from worker.series import SeriesNeed, bars_until, series_needs
 from worker.store import Store
 from worker.told import tell_failures
@@ -213,7 +216,28 @@ class Refresher:
             symbols=[item.symbol for item in call.claimed.items][:5],
         )
         reached(Point.PROVIDER_TOLD)
-        return outcome_of_error(call, error, self._rules)
+        outcome = outcome_of_error(call, error, self._rules)
+        if isinstance(error, NotYetPublished) and not call.progress.day_before:
+            return replace(outcome, verdicts={**outcome.verdicts, **self._current(call)})
+        return outcome
+
+    def _current(self, call: Call) -> dict[str, Verdict]:
+        """The items whose stored price is that of the day before: a call for it brings nothing."""
+        prices = {work.symbol: work for work in call.work if work.kind is Kind.PRICE}
+        try:
+            known = SymbolRepository(self.store.connection).get_many(list(prices))
+        except DatabaseError as error:  # they ask for the day before, which does no harm
+            log.warning("prices.unknown", detail=str(error))
+            return {}
+        seen_at = self._capabilities.seen_at
+        return {
+            work.item.symbol: Done(work.item.symbol)
+            for symbol, work in prices.items()
+            if symbol in known
+            and is_current(
+                known[symbol], call.feed, seen_at(work.ticker, call.feed, call.granted_at)
+            )
+        }
 
     def _write(
         self, call: Call, audit: CallAudit, outcome: Outcome, lease: Lease

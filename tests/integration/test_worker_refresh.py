@@ -320,6 +320,19 @@ def test_a_slower_call_for_older_days_does_not_undo_what_is_published(
     assert later.newest_bars_day("X:BTCUSD", datetime.now(UTC)) == newest
 
 
+def test_the_day_before_is_not_asked_for_again_where_its_prices_are_stored(
+    at_night: tuple[Site, SandboxServer],
+) -> None:
+    site, _ = at_night
+    site.ask("BTCUSD", "SOLUSD")
+    site.drain(slice_s=10).run()
+    site.capabilities.not_published("X:BTCUSD", datetime(2020, 1, 1, tzinfo=UTC))  # it ended
+    site.ask("BTCUSD", "SOLUSD")
+    site.drain(slice_s=10).run()
+    assert site.outcomes() == ["NotYetPublished", "ok", "NotYetPublished"]
+    assert site.where("BTCUSD") == site.where("SOLUSD") == "nowhere"
+
+
 def test_a_day_before_that_is_not_there_either_waits_without_an_attempt(
     at_night: tuple[Site, SandboxServer],
 ) -> None:
