@@ -1,0 +1,97 @@
+"""The programs in examples/, run as their readers would run them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import UTC, datetime, time, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import redis
+
+from db.connection import connect
+from db.coverage import Asked
+from db.refresh import RefreshWriter
+from db.rows import SymbolRefresh
+from db.symbols import SymbolRepository
+from market.quotes import Bar
+from queueing import Claimed, Done, Policy, PriorityQueue, QuotaLimiter, Request
+from tests.kit.db_data import CRITICAL, call, refresh
+from tests.kit.waiting import eventually
+
+
+def publish(queue: PriorityQueue, first: int, count: int) -> list[str]:
+    """Refreshes some assets; their events."""
+    lines = []
+    for number in range(first, first + count):
+        symbol = f"S{number}"
+        queue.enqueue([Request(symbol)])
+        claimed = queue.claim()
+        assert isinstance(claimed, Claimed)
+        event = f'{{"timestamp": "t", "symbol": "{symbol}", "last_price": {number}}}'
+        queue.end(claimed, [Done(symbol, f"asset:update:{symbol}", event)], answered=True)
+        lines.append(f"t {symbol} {number}")
+    return lines
+
+
+def is_told(told: Path, line: str) -> None:
+    eventually(lambda: line in told.read_text().splitlines(), 15, what=f"{line} is followed")
+
+
+def test_follow_loses_no_event_over_its_own_restarts(
+    tmp_path: Path, project_root: Path, redis_url: str, r: redis.Redis
+) -> None:
+    policy = Policy(limit=None)
+    QuotaLimiter(r, policy).reset()
+    queue = PriorityQueue(r, policy)
+    told = tmp_path / "told"
+    wanted: list[str] = []
+    for start in (0, 40, 80):  # killed, with events before, while and after it runs
+        wanted += publish(queue, start, 20)
+        with told.open("a") as out:
+            process = subprocess.Popen(
+                [sys.executable, project_root / "examples" / "follow.py", redis_url],
+                cwd=tmp_path,
+                stdout=out,
+            )
+            try:
+                is_told(told, wanted[start])
+                wanted += publish(queue, start + 20, 20)
+                if start == 80:
+                    is_told(told, wanted[-1])
+            finally:
+                process.kill()
+                process.wait()
+    seen = told.read_text().splitlines()
+    assert list(dict.fromkeys(seen)) == wanted
+    assert len(seen) <= len(wanted) + 2  # a kill may repeat the event that was being handled
+
+
+def test_bars_reads_whole_bars_and_the_prices(project_root: Path, migrated_url: str) -> None:
+    today = datetime.combine(datetime.now(UTC).date(), time.min, UTC)
+    midnight = today - timedelta(days=2)
+    opened, high, low, volume = Decimal(100), Decimal(124), Decimal(99), Decimal(1)
+    five = timedelta(minutes=5)
+    bars = [
+        Bar(midnight + n * five, opened, high, low, Decimal(100 + n // 12), volume, None, 1)
+        for n in range(288)
+    ]
+    with connect(migrated_url) as connection:
+        SymbolRepository(connection).upsert_many(CRITICAL)
+        asked = Asked(midnight, midnight + timedelta(days=1))
+        item = SymbolRefresh("BTCUSD", None, bars, asked=asked, source="aggregates")
+        at_ms = int(datetime.now(UTC).timestamp() * 1000)
+        RefreshWriter(connection).write(at_ms, call(), [item, refresh("EURUSD", "1.13")])
+    done = subprocess.run(
+        [sys.executable, project_root / "examples" / "bars.py", migrated_url, "BTCUSD"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len([line for line in lines if line.startswith(f"{midnight:%Y-%m-%d}")]) == 24
+    assert f"{1 / 100:.6f}" in lines[3]  # from 100 to 101
+    assert any(line.startswith("EURUSD") and "1.13" in line for line in lines)
