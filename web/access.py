@@ -1,13 +1,12 @@
-"""Who may look at the pages and who may change something: the one door of the web process.
+"""Who may look at the pages: the one door of the web process.
 
-With WEB_PASSWORD the user `admin` sees everything and may do what WEB_ACTIONS lists; with
-WEB_READER_PASSWORD the user `reader` sees the pages and changes nothing. Without a password the
-pages are for a browser on this machine, which may look and change nothing.
+With WEB_PASSWORD the user `admin` sees everything, rq-dashboard included; with WEB_READER_PASSWORD
+the user `reader` sees the pages alone. Without a password the pages are for a browser on this
+machine. The pages change nothing.
 """
 
 import hmac
 from dataclasses import dataclass
-from enum import StrEnum
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -26,22 +25,11 @@ CLOSED = (
 ELSEWHERE = "A page of another site asked for this, or the proxy changes the Host header."
 
 
-class Right(StrEnum):
-    """What may be done on the pages, each on its own."""
-
-    REFRESH = "refresh"
-    DEAD = "dead"
-    PAUSE = "pause"
-    BLOCK = "block"
-    CONSUME = "consume"
-
-
 @dataclass(frozen=True)
 class Visitor:
     """Whoever sent this request."""
 
     name: str
-    rights: frozenset[Right] = frozenset()
 
 
 class Door:
@@ -56,7 +44,6 @@ class Door:
             )
             if password is not None
         }
-        self._rights = frozenset(map(Right, settings.web_actions))
         self._throttle = Throttle()
 
     def refusal(self, *, admin_only: bool = False) -> Response | None:
@@ -84,7 +71,7 @@ class Door:
             if request.authorization:
                 self._throttle.failed(address)
             return ask_for_login()
-        return Visitor(name, self._rights if name == ADMIN else frozenset())
+        return Visitor(name)
 
 
 def _login(asked: Request, passwords: dict[str, SecretStr]) -> str | None:
