@@ -58,6 +58,8 @@ def site(
         priority_assets_enabled="false",
     )
     with Site.open(settings, (*CRITICAL, *OTHERS, NOBODY_KNOWS)) as opened:
+        known = Capabilities(opened.context)
+        known.refuse(known.bars_feed.name, "prices alone are looked at here")
         yield opened
 
 

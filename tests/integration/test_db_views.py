@@ -204,7 +204,7 @@ def test_tables_and_columns_are_explained(connection: Connection) -> None:
     assert rows(connection, bare) == [("trading.symbols",)], "which may be the user's"
     bare_columns = """
         SELECT c.relname FROM pg_class AS c
-        WHERE obj_description(c.oid, 'pg_class') LIKE 'assetq:%' AND c.relkind = 'v'
+        WHERE obj_description(c.oid, 'pg_class') LIKE 'assetq:%%' AND c.relkind = 'v'
           AND NOT EXISTS (SELECT FROM pg_description AS d
                           WHERE d.objoid = c.oid AND d.objsubid > 0)
     """

@@ -161,7 +161,7 @@ def test_a_lost_redis_under_running_processes(
         assert documents[0]["total_items"] <= 2 * len(ALL)
         eventually(lambda: set(site.events()) >= set(ALL), 25, what="fresh again")
         eventually(lambda: site.context.queue.size == 0, 15)
-        eventually(lambda: r.zcard("assetq:{massive}:scheduler:entries") == 2, 10)
+        eventually(lambda: r.zcard("assetq:{massive}:scheduler:entries") == 3, 10)
         rows = site.one("SELECT count(*) FROM data_sources.data_sync_status")
         assert rows == len(ALL)
         assert [one.terminate(25) for one in processes] == [0, 0]
