@@ -18,7 +18,8 @@ PERMANENT = {
     PREFIX + name
     for name in (
         *("queue", "pending", "items", "delayed", "leases", "dead", "dead:items"),
-        *("window", "quota", "counters", "updates", "scheduler:entries"),
+        *("window", "quota", "counters", "timings", "overtaken", "updates"),
+        "scheduler:entries",
     )
 }
 ITEM_FIELDS = {"payload", "priority", "enqueued_at_ms", "score", "attempts", "crashes", "version"}
@@ -28,9 +29,9 @@ _STARTING_MS = 5_000
 _NAMED_WITHIN_MS = 4_000
 OUTCOMES = {"updated", "failed", "current"}
 ENTRIES_MS = {"every-bars": 300_000, "every-batch": 60_000, "every-secondary": 120_000}
+"""The schedule of a run: entry → interval."""
 OFFSET_MS = {"every-bars": 15_000}
 """How long after the multiples of its interval an entry's slot begins."""
-"""The schedule of a run: entry → interval."""
 _SHOWN = 5
 
 
