@@ -64,8 +64,8 @@ def names() -> Iterable[str]:
 
 
 class LuaFloor:
-    """The least that the task needs: dedup, order, payload and lease, one script a step. It knows
-    no quota, no retries, no wake-up of whoever waits, and never gives a lost lease back."""
+    """The least that the task needs: dedup, order, payload and lease, one script a step. It has
+    no quota, no retries and no wake-up, and a lost lease stays lost."""
 
     PUT = """
     local added = 0

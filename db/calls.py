@@ -87,14 +87,6 @@ def calls_by_id(connection: Connection, call_ids: Sequence[str]) -> dict[str, St
     return {call.call_id: call for call in found}
 
 
-def calls_of_asset(
-    connection: Connection, ticker: str, *, days: int = 7, limit: int = 20
-) -> list[StoredCall]:
-    """Return the newest calls that asked for a ticker, the newest first."""
-    parameters = {"ticker": ticker, "days": days, "limit": limit}
-    return _stored(connection, "calls_of_asset", parameters)
-
-
 def _stored(connection: Connection, name: str, parameters: dict[str, Any]) -> list[StoredCall]:
     with (
         unit_of_work(connection),

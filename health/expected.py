@@ -28,7 +28,7 @@ class Expected:
     rank: int | None
     """1: it is taken next; None: it is in work."""
     at_ms: int | None
-    """None: it is in work, or nobody can say."""
+    """None: it is in work, or what it waits for has no known end."""
     cause: Cause | None = None
     """What it waits for; None: nothing."""
     freed_by: PermitEnd | None = None

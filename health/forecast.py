@@ -1,9 +1,9 @@
 """The forecast: the next calls, played forward one by one until every pending item has its own.
 
 It plays the rules of claims and grants: bands with ageing, the background share, permits, the
-reservation, holds and pauses, and the items that one call takes together. It reckons with the next
-batches, and otherwise with nothing new: calls succeed, and nobody asks for more. Pure, and
-O(n log n) for n items; of what is not among them it knows nothing.
+reservation, holds and pauses, and the items that one call takes together. It assumes that
+the next batches come, that calls succeed, and that no other item is enqueued. Pure, and O(n log n)
+for n items; items that it is not given play no part.
 """
 
 from bisect import insort
