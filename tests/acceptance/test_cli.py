@@ -177,21 +177,20 @@ def test_pending_items_are_told_their_instant_and_whose_permit_frees_it(
     assert "The calls of this window are used up" in text
 
 
-def test_enqueue_waits_for_the_result_and_ends_with_it(
-    cli: Cli, assets: None, queue: PriorityQueue
-) -> None:
+def test_enqueue_waits_for_the_result_and_ends_with_it(cli: Cli, assets: None) -> None:
     waiting = cli.start("enqueue", "gbp/usd", "ethusdt", "--wait", "--json")
     try:
-        eventually(lambda: queue.size == 2, 15, what="both are asked for")
+        assert waiting.stderr is not None
+        told = [waiting.stderr.readline() for _ in range(2)]  # before a drain comes to life
         assert cli.here("drain").code == 0
-        out, err = waiting.communicate(timeout=15)
+        out, _ = waiting.communicate(timeout=15)
     finally:
         waiting.kill()
     assert waiting.returncode == 0
     results = {row["symbol"]: row for row in json.loads(out)["results"]}
     assert [row["result"] for row in results.values()] == ["refreshed", "refreshed"]
     assert results["GBPUSD"]["price"] > 0
-    assert "GBPUSD, ETHUSDT: No worker is alive" in err
+    assert "GBPUSD, ETHUSDT: No worker is alive" in told[1]
 
 
 def test_enqueue_ends_with_the_reason_where_an_asset_is_given_up(
