@@ -219,7 +219,7 @@ def test_a_zombie_changes_and_tells_nothing(site: Site, start: START, orders: Or
 def stopped(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # it ended before, or while it was read
         return False
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import shlex
 import subprocess
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,9 +34,10 @@ def older(project_root: Path, tmp_path: Path) -> Path:
     )
     if done.returncode:
         pytest.skip(f"no older version to upgrade from: {done.stderr.decode().strip()}")
-    with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
-        archive.extractall(tmp_path / "older", filter="data")
-    return tmp_path / "older"
+    directory = tmp_path / "older"
+    directory.mkdir()
+    subprocess.run(["tar", "-x", "-C", directory], input=done.stdout, check=True)
+    return directory
 
 
 @pytest.fixture
