@@ -201,6 +201,6 @@ def children(pid: int) -> list[int]:
     """The direct children of a process."""
     try:
         text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return []
     return [int(word) for word in text.split()]
