@@ -210,6 +210,17 @@ def test_the_limit_is_the_tiers_unless_one_is_named(
     assert load(**env).rate_limit == limit
 
 
+@pytest.mark.parametrize(
+    ("tier", "given_s", "spacing_ms"),
+    [("starter", "0", 20), ("starter", "0.005", 20), ("starter", "0.3", 300), ("free", "0", 0)],
+)
+def test_where_calls_are_not_counted_at_most_50_go_in_a_second(
+    tier: str, given_s: str, spacing_ms: int
+) -> None:
+    settings = load(POLYGON_TIER=tier, RATE_MIN_SPACING_SECONDS=given_s)
+    assert settings.spacing_ms == spacing_ms
+
+
 def test_the_send_budget_is_never_longer_than_the_window() -> None:
     settings = load(RATE_WINDOW_SECONDS="2.5")
     assert (settings.window_ms, settings.send_budget_ms) == (2_500, 2_500)
