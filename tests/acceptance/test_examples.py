@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from datetime import UTC, datetime, time, timedelta
@@ -68,6 +69,35 @@ def test_follow_loses_no_event_over_its_own_restarts(
         seen += whole.splitlines()
     assert list(dict.fromkeys(seen)) == wanted
     assert len(seen) <= len(wanted) + 2  # a kill may repeat the event that was being handled
+
+
+def test_follow_tells_again_what_it_had_not_handled_when_it_was_killed(
+    tmp_path: Path, project_root: Path, redis_url: str, r: redis.Redis
+) -> None:
+    """A full pipe holds it in the middle of what one read brought, wherever that is."""
+    symbols = [f"S{number:080}" for number in range(2_000)]
+    pipe = r.pipeline()
+    for symbol in symbols:
+        event = {"timestamp": "t", "symbol": symbol, "last_price": 1}
+        pipe.xadd("assetq:{massive}:updates", {"event": json.dumps(event)})
+    ids = pipe.execute()
+    position = tmp_path / "follow.position"
+    command = [sys.executable, str(project_root / "examples" / "follow.py"), redis_url]
+    held = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+    eventually(lambda: position.exists() and position.read_text() in ids[600:], 15)
+    held.kill()
+    seen = [line.split()[1] for line in held.communicate()[0].splitlines(True) if line[-1] == "\n"]
+    told = tmp_path / "told"
+    with told.open("w") as out:
+        again = subprocess.Popen(command, cwd=tmp_path, stdout=out)
+        try:
+            eventually(lambda: f"{symbols[-1]} 1\n" in told.read_text(), 15)
+        finally:
+            again.kill()
+            again.wait()
+    seen += [line.split()[1] for line in told.read_text().splitlines()]
+    assert list(dict.fromkeys(seen)) == symbols
+    assert len(seen) <= len(symbols) + 1
 
 
 def test_bars_reads_whole_bars_and_the_prices(project_root: Path, migrated_url: str) -> None:
