@@ -4,8 +4,8 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup run test-fast test lint fix peers bench history soak fuzz chaos chaos-long outages \
-  lock clean
+.PHONY: help setup run test-fast test test-browser lint fix peers bench history soak fuzz chaos \
+  chaos-long outages lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -72,6 +72,9 @@ test-fast: $(STAMP) ## run the tests that need no server: the inner loop, under 
 
 test: $(STAMP) ## run all tests, on real servers that they start: the gate (ARGS=-x)
 	@exec $(PYTEST) --dist loadfile $(ARGS)
+
+test-browser: $(STAMP) ## run the tests of the pages in Chromium, 3 min (CHROMIUM=/path, ARGS=)
+	@exec $(BIN)/python -m pytest -rs tests/browser $(ARGS)
 
 fix: $(STAMP) ## format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix-only --quiet .

@@ -9,6 +9,7 @@ MOST_STREAMS a page is told to poll (204), so that threads are left for everybod
 import json
 import queue
 import re
+import select
 import socket
 import threading
 import time
@@ -97,7 +98,7 @@ class Live:
                     reached = _order(id_)
                     yield text
             spoken = time.monotonic()
-            while self.alive() and not listener.lost and not _gone(sock):
+            while self.alive() and not listener.lost and not is_gone(sock):
                 try:
                     id_, text = listener.events.get(timeout=LOOK_S)
                 except queue.Empty:
@@ -195,13 +196,14 @@ def _order(id_: str) -> tuple[int, int]:
     return int(ms), int(number)
 
 
-def _gone(sock: socket.socket | None) -> bool:
+def is_gone(sock: socket.socket | None) -> bool:
     """True if the client has closed its connection: its thread is then free at once."""
     if sock is None:
         return False
     try:
-        return sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-    except BlockingIOError:
-        return False
-    except OSError:
+        # Asked first: a socket with a time-out waits that long for bytes, flags or no flags.
+        ready = select.poll()
+        ready.register(sock, select.POLLIN)
+        return bool(ready.poll(0)) and sock.recv(1, socket.MSG_PEEK) == b""
+    except (OSError, ValueError):
         return True
