@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from queueing import Batch, Claimed, Done, Priority, PriorityQueue, QuotaLimiter, Request
+from worker.call import Outcome
 
 START_MS = 1_800_000_000_000  # a whole number of days, minutes and slots
 MINUTE_MS = 60_000
@@ -66,6 +67,8 @@ class Result:
     """Limit × span / (window + guard + mean answer); None without a limit."""
     idle_slot_share: float | None = None
     batches: int = 0
+    worst_age_s: dict[str, float] = field(default_factory=dict)
+    """Asset → the greatest age of its price."""
     critical_starts_ms: list[int] = field(default_factory=list)
     """How long after its slot each batch's first call was granted."""
     arrivals_ms: list[int] = field(default_factory=list)
@@ -82,7 +85,8 @@ class Result:
 
 
 class Simulation:
-    """One run on an empty Redis of its own."""
+    """One run on an empty Redis of its own. Every call brings what it asked for, unless `outcome`
+    and `takes_ms` are overridden."""
 
     def __init__(self, queue: PriorityQueue, limiter: QuotaLimiter, scenario: Scenario) -> None:
         self._queue, self._limiter, self._scenario = queue, limiter, scenario
@@ -94,7 +98,7 @@ class Simulation:
         self._free_workers = scenario.workers
         self._timer: int | None = None
         self._started: set[str] = set()
-        self._band_of = dict(_assets(scenario))
+        self._band_of = dict(assets_of(scenario))
         self._seen = dict.fromkeys(self._band_of, START_MS)
         self.result = Result(scenario, {priority: Band() for priority in Priority})
         for priority in self._band_of.values():
@@ -149,7 +153,7 @@ class Simulation:
     def _granted(self, claimed: Claimed) -> None:
         self._free_workers -= 1
         self.result.calls += 1
-        took = self._random.randint(*self._scenario.answer_ms)
+        took = self.takes_ms(claimed)
         self.result.arrivals_ms.append(self._now + took // 2)
         for item in claimed.items:
             band = self.result.bands[self._band_of[item.symbol]]
@@ -161,16 +165,38 @@ class Simulation:
             self.result.critical_starts_ms.append(self._now - int(first.batch))
         self._at(self._now + took, lambda: self._answered(claimed))
 
+    def takes_ms(self, claimed: Claimed) -> int:
+        """How long a call lasts."""
+        return self._random.randint(*self._scenario.answer_ms)
+
+    def outcome(self, claimed: Claimed) -> Outcome | None:
+        """What a call brings; None: its worker died, and another one starts."""
+        return Outcome({item.symbol: Done(item.symbol) for item in claimed.items})
+
+    def request(self, symbol: str) -> Request:
+        """Asks for an asset."""
+        return Request(symbol)
+
     def _answered(self, claimed: Claimed) -> None:
         self._free_workers += 1
-        self._queue.end(claimed, [Done(item.symbol) for item in claimed.items], answered=True)
-        for item in claimed.items:
-            self._age(item.symbol, self._now)
-            self.result.bands[self._band_of[item.symbol]].refreshes += 1
-        if self._scenario.endless:
-            for item in claimed.items:
-                if self._band_of[item.symbol] is not Priority.CRITICAL:
-                    self._queue.enqueue([Request(item.symbol)], self._band_of[item.symbol])
+        outcome = self.outcome(claimed)
+        if outcome is None:
+            return
+        self._queue.end(
+            claimed,
+            list(outcome.verdicts.values()),
+            answered=outcome.answered,
+            sent=outcome.sent,
+            failed=outcome.failed,
+        )
+        for symbol, verdict in outcome.verdicts.items():
+            if not isinstance(verdict, Done):
+                continue
+            self._age(symbol, self._now)
+            band = self._band_of[symbol]
+            self.result.bands[band].refreshes += 1
+            if self._scenario.endless and band is not Priority.CRITICAL:
+                self._queue.enqueue([self.request(symbol)], band)
 
     def _age(self, symbol: str, until: int) -> None:
         """Add the age that a price had from its last refresh until now."""
@@ -178,6 +204,7 @@ class Simulation:
         band = self.result.bands[self._band_of[symbol]]
         band.age_sum_s += seen * seen / 2
         band.worst_age_s = max(band.worst_age_s, seen)
+        self.result.worst_age_s[symbol] = max(self.result.worst_age_s.get(symbol, 0.0), seen)
         self._seen[symbol] = until
 
     def _sample(self) -> None:
@@ -199,14 +226,14 @@ class Simulation:
         symbols = self._of(Priority.CRITICAL)
         calls = -(-len(symbols) // self._scenario.tickers_per_call)
         batch = Batch(str(slot), slot, slot + interval, interval, calls, tuple(symbols))
-        self._queue.enqueue(map(Request, symbols), Priority.CRITICAL, batch=batch)
+        self._queue.enqueue(map(self.request, symbols), Priority.CRITICAL, batch=batch)
         self.result.batches += 1
 
     def _secondary(self) -> None:
         self._at(self._now + self._scenario.secondary_minutes * MINUTE_MS, self._secondary)
         for priority in (Priority.HIGH, Priority.MEDIUM, Priority.LOW):
             symbols = sorted(self._of(priority), key=self._seen.__getitem__)
-            self._queue.enqueue(map(Request, symbols), priority)
+            self._queue.enqueue(map(self.request, symbols), priority)
 
     def _of(self, priority: Priority) -> list[str]:
         return [symbol for symbol, p in self._band_of.items() if p is priority]
@@ -226,7 +253,8 @@ class Simulation:
         return result
 
 
-def _assets(scenario: Scenario) -> Iterator[tuple[str, Priority]]:
+def assets_of(scenario: Scenario) -> Iterator[tuple[str, Priority]]:
+    """The assets and their bands."""
     others = scenario.assets - scenario.critical
     for number in range(scenario.critical):
         yield f"CRIT{number}", Priority.CRITICAL
