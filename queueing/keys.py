@@ -12,8 +12,8 @@ _NAME = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
 NAMESPACE = "assetq"
 
-# The order in which every script receives its keys; `lua/lib/prelude.lua` names them again.
-_SCRIPT_KEYS = (
+# The keys that scripts may use, in capitals there; each one is given those that it names.
+SCRIPT_KEYS = (
     "queue",
     "pending",
     "items",
@@ -196,11 +196,6 @@ class Keys:
     def every(self) -> str:
         """A pattern for SCAN that matches all keys of this provider."""
         return self._named("*")
-
-    @cached_property
-    def scripted(self) -> list[str]:
-        """The keys every script receives, in the order of ``lua/lib/prelude.lua``."""
-        return [getattr(self, name) for name in _SCRIPT_KEYS]
 
     @property
     def permanent(self) -> frozenset[str]:

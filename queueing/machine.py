@@ -1,7 +1,7 @@
 """This machine's own clock, which nobody sets.
 
 A script that is told how long the machine runs can tell a step of Redis' clock from time that
-passed (lib/prelude.lua). Linux only; elsewhere the scripts believe Redis' clock.
+passed (lib/clock.lua). Linux only; elsewhere the scripts believe Redis' clock.
 """
 
 import os

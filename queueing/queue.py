@@ -19,9 +19,7 @@ from queueing.models import (
     Done,
     Enqueued,
     Hint,
-    Item,
     NotNow,
-    Outcome,
     Priority,
     Request,
     Verdict,
@@ -38,7 +36,11 @@ from queueing.wire import (
     checked_span,
     checked_symbol,
     in_steps,
+    items_of,
+    outcomes,
+    payload_text,
     rows_of,
+    text_of,
     verdict_args,
 )
 
@@ -101,17 +103,10 @@ class PriorityQueue(QueueView):
         A full queue refuses new items that are not critical; the reply names them.
         Raises InvalidRequest for a malformed symbol, priority or batch, before anything is done.
         """
-        items = [
-            {
-                "symbol": checked_symbol(r.symbol),
-                "payload": json.dumps(dict(r.payload)),
-                **({"solo": True} if r.solo else {}),
-            }
-            for r in requests
-        ]
+        items = [(checked_symbol(r.symbol), payload_text(r.payload), r.solo) for r in requests]
         checked_priority(priority)
         if batch:
-            checked_batch(batch, [str(item["symbol"]) for item in items])
+            checked_batch(batch, [symbol for symbol, _, _ in items])
         parts = list(in_steps(items))
         replies = []
         for number, part in enumerate(parts, 1):
@@ -120,19 +115,21 @@ class PriorityQueue(QueueView):
             replies.append(self._ask(part, priority, revive, about))
             if replies[-1].exists:
                 return replies[-1]
+        if len(replies) == 1:
+            return replies[0]
         results = tuple(row for reply in replies for row in reply.results)
         return replace(replies[-1], results=results)
 
     def _ask(
         self,
-        items: Sequence[dict[str, Any]],
+        items: Sequence[tuple[str, str, bool]],
         priority: int,
         revive: bool,
         batch: dict[str, Any] | None,
     ) -> Enqueued:
         reply = self._run(
             "enqueue",
-            items=items,
+            items=[value for item in items for value in item],
             priority=int(priority),
             max_size=self.max_size,
             version=self.item_version,
@@ -144,13 +141,12 @@ class PriorityQueue(QueueView):
             },
             batch=batch,
         )
-        if reply.get("exists"):
-            return Enqueued((), reply["now_ms"], self.size, waiting=False, exists=True)
-        results = tuple(
-            (row[0], Outcome(row[1]), row[2] if len(row) > 2 else None)
-            for row in rows_of(reply["results"])
-        )
-        return Enqueued(results, reply["now_ms"], reply["size"], reply["waiting"])
+        now_ms, *rest = reply
+        if not rest:
+            return Enqueued((), now_ms, self.size, waiting=False, exists=True)
+        size, waiting, letters, *reasons = rest
+        results = outcomes([symbol for symbol, _, _ in items], text_of(letters), reasons)
+        return Enqueued(results, now_ms, size, bool(waiting))
 
     def mark(self) -> str:
         """Leaves a mark that a flush, restart or failover of Redis wipes out.
@@ -177,9 +173,10 @@ class PriorityQueue(QueueView):
         """
         if max_items < 1:
             raise InvalidRequest(f"max_items {max_items}: at least 1")
+        token = f"{who}:{secrets.token_hex(6)}"
         reply = self._run(
             "claim",
-            token=f"{who}:{secrets.token_hex(6)}",
+            token=token,
             lease_ms=self.lease_ms,
             max_items=max_items,
             poison_after=self.poison_after,
@@ -188,12 +185,14 @@ class PriorityQueue(QueueView):
             max_wait_ms=max_wait_ms,
             idle_mark=idle_mark,
         )
+        if not isinstance(reply, list):
+            return NotNow(Hint.from_reply(reply), reply.get("held_by"))
+        head, *rows = reply
+        reply = json.loads(head)
         hint = Hint.from_reply(reply)
-        if reply["status"] != "granted":
-            return NotNow(hint, reply.get("held_by"))
         return Claimed(
-            token=reply["token"],
-            items=tuple(Item.from_reply(raw) for raw in reply["items"]),
+            token=token,
+            items=tuple(items_of(rows, reply["ahead"])),
             granted_at_ms=reply["now_ms"],
             send_by_ms=reply["send_by_ms"],
             lease_until_ms=reply["lease_until_ms"],

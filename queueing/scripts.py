@@ -1,46 +1,29 @@
-"""Loads the Lua scripts and calls them: named arguments in, JSON out."""
+"""Calls the Lua scripts: named arguments in, JSON or a list out."""
 
 import json
-import re
 import secrets
+from collections.abc import Sequence
 from functools import cache
-from importlib.resources import files
+from hashlib import sha1
 from typing import Any
 
 from redis import Redis
-from redis.commands.core import Script
+from redis.exceptions import NoScriptError
 
 from queueing.keys import Keys
+from queueing.lua_source import keys_of, source
 from queueing.machine import uptime
-from queueing.models import Priority
 from queueing.policy import Policy
 
-_NEEDS = re.compile(r"^-- needs: (.+)$", re.MULTILINE)
-_BANDS = [int(min(Priority)), int(max(Priority))]
+__all__ = ["Scripts", "source"]
+
+# UTF-8 as it is: cjson refuses the escapes of lone surrogates, which foreign texts contain.
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 @cache
-def source(name: str) -> str:
-    """The text of one script behind the libraries that it needs, each once, in an order that works.
-
-    A script and a library name what they use themselves, in a line `-- needs: …`.
-    """
-    folder = files("queueing") / "lua"
-    texts: dict[str, str] = {"prelude": (folder / "lib" / "prelude.lua").read_text("utf-8")}
-
-    def add(text: str) -> None:
-        if needs := _NEEDS.search(text):
-            for library in needs[1].split():
-                if library not in texts:
-                    wanted = (folder / "lib" / f"{library}.lua").read_text("utf-8")
-                    add(wanted)
-                    texts[library] = wanted
-
-    body = (folder / f"{name}.lua").read_text("utf-8")
-    if "\n-- Read only:" not in f"\n{body}":
-        texts["remember"] = (folder / "lib" / "remember.lua").read_text("utf-8")
-    add(body)
-    return "\n".join([*texts.values(), body])
+def _policy_text(policy: Policy) -> str:
+    return f'{{"policy":{_encode(policy.as_args())}'
 
 
 class Scripts:
@@ -49,22 +32,36 @@ class Scripts:
     def __init__(self, redis: Redis, keys: Keys) -> None:
         self._redis = redis
         self._keys = keys
-        self._loaded: dict[str, Script] = {}
+        self._calls: dict[str, Sequence[Any]] = {}
+        """Per script the words of its command, but for the arguments."""
 
     def run(
         self, name: str, policy: Policy | None = None, now_ms: int | None = None, **arguments: Any
     ) -> Any:
         """Runs one script. `now_ms` replaces Redis' clock: for tests and simulations only."""
-        script = self._loaded.get(name)
-        if script is None:
-            script = self._loaded[name] = self._redis.register_script(source(name))
-        arguments |= {"policy": policy and policy.as_args(), "bands": _BANDS, "now_ms": now_ms}
-        arguments |= uptime(now_ms)
+        call = self._calls.get(name) or self._prepare(name)
         given = {key: value for key, value in arguments.items() if value is not None}
-        # UTF-8 as it is: cjson refuses the escapes of lone surrogates, which foreign texts contain.
-        text = json.dumps(given, separators=(",", ":"), ensure_ascii=False)
-        reply = script(keys=self._keys.scripted, args=[text.encode("utf-8", "replace")])
+        given |= uptime(now_ms)
+        if now_ms is not None:
+            given["now_ms"] = now_ms
+        text = _encode(given)
+        if policy is not None:
+            text = _policy_text(policy) + ("," + text[1:] if given else "}")
+        argument = text.encode("utf-8", "replace")
+        execute: Any = self._redis.execute_command
+        try:
+            reply = execute(*call, argument)
+        except NoScriptError:
+            self._redis.script_load(source(name))
+            reply = execute(*call, argument)
         return json.loads(reply) if isinstance(reply, bytes | str) else reply
+
+    def _prepare(self, name: str) -> Sequence[Any]:
+        text = source(name)
+        keys = [str(getattr(self._keys, key)).encode() for key in keys_of(text)]
+        sha = sha1(text.encode(), usedforsecurity=False).hexdigest()
+        call = self._calls[name] = ("EVALSHA", sha, len(keys), *keys)
+        return call
 
     def mark(self, policy: Policy, now_ms: int | None) -> str:
         """Leaves a mark of a new name and returns it."""

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from queueing.errors import InvalidRequest
@@ -14,6 +14,8 @@ from queueing.models import (
     Death,
     Done,
     GiveBack,
+    Item,
+    Outcome,
     Priority,
     Retry,
     Verdict,
@@ -26,6 +28,10 @@ MAX_LEASE_MS = 600_000
 MAX_DELAY_MS = 24 * 3600 * 1000
 _MAX_ERROR = 1000
 T = TypeVar("T")
+_OUTCOMES = {"e": Outcome.ENQUEUED, "r": Outcome.RAISED, "p": Outcome.PENDING,
+             "f": Outcome.REFUSED, "d": Outcome.DEAD}  # fmt: skip
+_REASONED = "fd"
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 _SLOT = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 _SYMBOL = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
 
@@ -61,6 +67,31 @@ def rows_of(value: Any) -> list[Any]:
 def text_of(value: Any) -> str:
     """A text, whether the client decodes or not."""
     return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def payload_text(payload: Mapping[str, Any]) -> str:
+    """The payload as the queue keeps it: a JSON text that no script reads."""
+    return _encode(dict(payload)) if payload else "{}"
+
+
+def outcomes(
+    symbols: Iterable[str], letters: str, reasons: Iterable[Any]
+) -> tuple[tuple[str, Outcome, str | None], ...]:
+    """What became of each symbol, from a letter for each and the reasons of those that have one."""
+    told = iter(reasons)
+    return tuple(
+        (symbol, _OUTCOMES[letter], text_of(next(told)) if letter in _REASONED else None)
+        for symbol, letter in zip(symbols, letters, strict=True)
+    )
+
+
+def items_of(rows: Sequence[Any], ahead_ms: int) -> Iterator[Item]:
+    """The items of a claim, from symbols and texts in turn, with instants of Redis' own clock."""
+    for symbol, text in zip(rows[::2], rows[1::2], strict=True):
+        raw = json.loads(text)
+        raw["symbol"] = text_of(symbol)
+        raw["enqueued_at_ms"] -= ahead_ms
+        yield Item.from_reply(raw)
 
 
 def in_steps(rows: Sequence[T], size: int = MAX_STEP) -> Iterator[Sequence[T]]:

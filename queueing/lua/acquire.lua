@@ -1,4 +1,3 @@
--- needs: grants epoch window
 -- Grants one call without an item (the limiter used alone).
 -- args: call_id, critical, idle_mark?
 -- Reads and writes: quota, window, marks, counters.

@@ -1,4 +1,3 @@
--- needs: state
 -- Lets no call go before a given time (a 429, or by hand); a longer block is never shortened unless args.force.
 -- args: block_ms, reason, force.
 -- Reads and writes: quota, counters.

@@ -1,4 +1,3 @@
--- needs: items
 -- Takes requests back: queued and delayed items are forgotten, leased ones are left to end.
 -- args: symbols.
 -- Reads and writes: pending, leases, queue, delayed, items, quota, counters.

@@ -1,11 +1,11 @@
--- needs: breaker due epoch window grants order waiting
 -- Takes the call that is free now and leases the most urgent item(s) to it, in one step.
 -- args: token (also the call id), lease_ms, max_items, poison_after, version (the newest that this worker knows),
 --   drain?, max_wait_ms?, idle_mark?
 -- Reads and writes: all keys but updates.
--- Returns JSON: status granted | wait | empty; granted: items (most urgent first), token, lease_until_ms,
--- send_by_ms (grant + send budget); always now_ms, and where work exists next_at_ms, next_reason,
--- waiter (this drain waits now), waiting (another one does), held_by? (why the most urgent item got no call).
+-- Returns JSON: status wait | empty, now_ms, and where work exists next_at_ms, next_reason, waiter (this drain waits
+-- now), waiting (another one does), held_by? (why the most urgent item got no call);
+-- granted: [that JSON with status granted, lease_until_ms, send_by_ms (grant + send budget) and ahead (by how much the
+-- times in items are ahead of Redis' clock), symbol, item, symbol, item, ...], most urgent first, as they are kept.
 local NEWER_MS, LONG_WAIT_MS, HOUR_MS = 2000, 1000, 3600000
 reap(args.poison_after)
 local q = quota_state()
@@ -60,20 +60,15 @@ for i = 2, first.item.solo and 0 or #heads do
   local item = heads[i].item
   if not item.solo and item.group == first.item.group then taken[#taken + 1] = heads[i] end
 end
-local lease_until = now + args.lease_ms
-local items, symbols, leases, saved = {}, {}, {}, {}
+local symbols, leases, leased = {}, {}, {}
 for i, head in ipairs(taken) do
-  local item = head.item
-  item.token, item.lease_size = args.token, #taken
   symbols[i] = head.symbol
-  leases[2 * i - 1], leases[2 * i] = ms(lease_until), head.symbol
-  saved[2 * i - 1], saved[2 * i] = head.symbol, cjson.encode(item)
-  item.symbol, item.enqueued_at_ms = head.symbol, told(item.enqueued_at_ms)
-  items[i] = item
+  leases[2 * i - 1], leases[2 * i] = now + args.lease_ms, head.symbol
+  leased[2 * i - 1], leased[2 * i] = head.symbol, with_lease(head.raw, head.item, args.token, #taken)
 end
 leave_queue(symbols)
 call_many('ZADD', LEASES, leases)
-call_many('HSET', ITEMS, saved)
+call_many('HSET', ITEMS, leased)
 note_empty_queue()
-return reply({ status = 'granted', items = items, token = args.token, lease_until_ms = told(lease_until),
-  send_by_ms = wall + policy.send_ms }, true)
+return { reply({ status = 'granted', lease_until_ms = wall + args.lease_ms, send_by_ms = wall + policy.send_ms,
+  ahead = ahead }, true), unpack(leased) }

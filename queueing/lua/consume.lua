@@ -1,4 +1,3 @@
--- needs: epoch window
 -- Counts calls that were made elsewhere just now, whether or not they were allowed.
 -- args: call_ids.
 -- Reads and writes: quota, window, counters.

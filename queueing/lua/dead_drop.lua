@@ -1,4 +1,3 @@
--- needs: dead
 -- Removes dead letters.
 -- args: symbols.
 -- Writes: dead, dead:items.

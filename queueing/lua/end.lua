@@ -1,4 +1,3 @@
--- needs: batches breaker grants timings verdicts waiting window
 -- Ends a call: each leased item gets a verdict, events are published, and the reply says when to claim again.
 -- args: token, granted_at_ms, sent, answered, failed?, took_ms?, bounds (of the histograms), stream_max, drain?,
 --   max_wait_ms?,
@@ -40,16 +39,19 @@ for i, row in ipairs(args.verdicts) do
     lost[#lost + 1] = row.symbol
   end
 end
-forget(done)
-forget_dead(done)
+if #done > 0 then
+  forget(done)
+  forget_dead(done)
+  count('completed', #done)
+end
 if args.took_ms and #lost < #args.verdicts then -- an end that is told twice is one call
   observe(tally, 'call:' .. (args.failed and 'failed' or 'ok'), args.took_ms, args.bounds.call)
 end
 for _, slot in ipairs(finished) do
-  local started_at_ms = cjson.decode(redis.call('HGET', RECORDS, slot)).started_at_ms
+  local started_at_ms = cjson.decode(redis.call('HGET', BATCH_RECORDS, slot)).started_at_ms
   observe(tally, 'batch:', wall - started_at_ms, args.bounds.batch)
 end
 keep_timings(tally)
-if #done > 0 then count('completed', #done) end
 if args.answered and #lost < #symbols then note_answer(q, wall - args.granted_at_ms) end
+remember_score()
 return reply_to_drain({ lost = lost }, q, args.drain, args.max_wait_ms)

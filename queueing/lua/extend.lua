@@ -1,4 +1,3 @@
--- needs: items
 -- Prolongs the leases of one token.
 -- args: token, symbols, lease_ms.
 -- Reads: items. Writes: leases.

@@ -1,4 +1,3 @@
--- needs: epoch
 -- Leaves a mark that a flush, a restart or a failover wipes out. A process that leaves it, and then learns elsewhere
 -- that no call was made for longer than a horizon, holds a proof as long as the mark stands.
 -- args: mark.

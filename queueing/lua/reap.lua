@@ -1,4 +1,3 @@
--- needs: due waiting
 -- What time alone makes due, done by whichever process comes by: expired leases, delayed items.
 -- args: poison_after.
 -- Reads and writes: all keys but updates, waits, marks.

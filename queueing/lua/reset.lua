@@ -1,4 +1,3 @@
--- needs: epoch window
 -- Forgets every call, block, hold and failure, as if no call had been made. Only right if that is so.
 -- The quota is then kept by the rules of the caller.
 -- Reads and writes: quota, window.

@@ -1,4 +1,3 @@
--- needs: epoch
 -- Spares the hold after a restart in order: a server that runs again on the same data knows of all calls.
 -- args: epoch (run_id of the server that ended).
 -- Reads and writes: quota.

@@ -1,4 +1,3 @@
--- needs: waiting
 -- A drain leaves. It looks at tokens and queue in the same step, so that no wake-up falls between.
 -- args: drain.
 -- Reads: queue, delayed, leases, window, quota. Writes: waiter, wake.

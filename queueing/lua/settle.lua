@@ -1,4 +1,3 @@
--- needs: window
 -- Notes that an HTTP response to this call came: from now it counts for one window only.
 -- args: call_id.
 -- Writes: window.

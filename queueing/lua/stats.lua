@@ -1,4 +1,3 @@
--- needs: items waiting
 -- Read only: how much waits, by priority, and since when.
 -- Reads: queue, overtaken, delayed, leases, dead, pending, items, window, quota, waiter.
 -- Returns JSON: queued (per priority), delayed, leased, dead, pending, oldest_enqueued_at_ms, and the hint of claim.

@@ -1,4 +1,3 @@
--- needs: epoch grants window
 -- Read only: the quota as it stands.
 -- args: permits (how many to list).
 -- Reads: quota, window, waits.

@@ -1,4 +1,3 @@
--- needs: waiting
 -- Makes the waiting drain look up, whatever it waits for.
 -- args: always (also if none is known to wait: its key may have been lost under it).
 -- Reads: waiter. Writes: wake.

@@ -1,4 +1,3 @@
--- needs: state
 -- The circuit breaker: after failed calls for `breaker_after` different items, with no success in between, no call
 -- goes until one probe finds that calls work again. lib/grants.lua keeps the others waiting.
 -- A call is known by its first item. One item that fails again and again opens nothing, and spends its attempts alone.

@@ -1,4 +1,3 @@
--- needs: items
 -- The dead letters: what goes there, and what stays there.
 local function bury_item(symbol, item, kind, reason)
   forget({ symbol })
@@ -40,6 +39,7 @@ local function still_dead(dead, rest)
 end
 
 local function forget_dead(symbols)
+  if redis.call('EXISTS', DEAD, DEAD_ITEMS) == 0 then return end
   call_many('HDEL', DEAD_ITEMS, symbols)
   call_many('ZREM', DEAD, symbols)
 end

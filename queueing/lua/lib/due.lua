@@ -1,4 +1,3 @@
--- needs: items dead batches
 -- What time alone makes due: delayed items and expired leases.
 local AT_ONCE = 100 -- entries that one script moves; the rest is due still, so the next one comes at once
 

@@ -1,4 +1,3 @@
--- needs: state
 -- Whether the window can be trusted: a new, flushed, restarted or replaced server does not know the last calls.
 -- A user who may not ask INFO goes by what others have seen.
 local function known_epoch(q)

@@ -1,4 +1,3 @@
--- needs: items state window
 -- When the next call may go, and how it is granted.
 local function reserved_until(q, at)
   local deadline = q.batch_at + policy.tolerance_ms
@@ -23,6 +22,11 @@ local function note_share(q, critical)
   q.urgent_run = run
 end
 
+-- Whether calls may be kept free for a batch at all.
+local function reservable(q)
+  return policy.limit > 0 and q.batch_interval > 0 and q.batch_calls > 0 and not share_is_due(q)
+end
+
 -- When may the next call go, and what holds it until then? (time <= now: at once)
 local function call_free_at(q, critical)
   local at, reason = now, 'free'
@@ -37,7 +41,7 @@ local function call_free_at(q, critical)
   if policy.limit == 0 then return at, reason end
   not_before(q.hold_until, 'hold')
   not_before(nth_last_end(policy.limit), 'window')
-  if critical or share_is_due(q) or q.batch_interval == 0 or q.batch_calls == 0 then return at, reason end
+  if critical or not reservable(q) then return at, reason end
   -- Look ahead: by batch_at + tolerance the batch must find its permits free.
   not_before(reserved_until(q, at), 'reserved')
   return at, reason
@@ -64,6 +68,7 @@ end
 -- Notes until when background work is held back by the reservation, which is not idleness. Called before and
 -- after whatever may begin or end one.
 local function note_reservation(q)
+  if q.reserved_until <= now and not reservable(q) then return end
   local at, reason = call_free_at(q, false)
   local until_ms = reason == 'reserved' and at or math.min(q.reserved_until, now)
   if until_ms == q.reserved_until then return end

@@ -4,11 +4,10 @@ local BAND = 1e13 -- score = priority * BAND + ms
 -- nil: there is none, or it is not as the scripts write it (an external writer changed it).
 local function read_item(raw)
   local read, item = pcall(cjson.decode, raw or '')
-  if not read or type(item) ~= 'table' then return nil end
-  for _, name in ipairs({ 'priority', 'enqueued_at_ms', 'attempts', 'crashes' }) do
-    if type(item[name]) ~= 'number' then return nil end
-  end
-  return tonumber(item.score) and type(item.payload) == 'string' and item or nil
+  local sound = read and type(item) == 'table' and type(item.priority) == 'number'
+    and type(item.enqueued_at_ms) == 'number' and type(item.attempts) == 'number'
+    and type(item.crashes) == 'number' and tonumber(item.score) and type(item.payload) == 'string'
+  return sound and item or nil
 end
 
 local function load_item(symbol) return read_item(redis.call('HGET', ITEMS, symbol)) end
@@ -27,22 +26,28 @@ end
 local function save_item(symbol, item) redis.call('HSET', ITEMS, symbol, cjson.encode(item)) end
 
 -- A score of its own: strictly rising by 1/128 ms, so that order of arrival holds within one millisecond.
--- It may run ahead of the clock; ages come from enqueued_at_ms.
+-- It may run ahead of the clock; ages come from enqueued_at_ms. A script that gives scores remembers the last one.
+local last_score
 local function next_score(priority)
-  local last = tonumber(redis.call('HGET', QUOTA, 'last_score_ms') or 0)
-  local at = math.max(now, last + 1 / 128)
-  redis.call('HSET', QUOTA, 'last_score_ms', exact(at))
-  return exact(priority * BAND + at)
+  local last = last_score or tonumber(redis.call('HGET', QUOTA, 'last_score_ms') or 0)
+  last_score = math.max(now, last + 1 / 128)
+  return exact(priority * BAND + last_score)
 end
 
--- Who was raised or retried stands behind younger requests: OVERTAKEN remembers the age.
+local function remember_score()
+  if last_score then redis.call('HSET', QUOTA, 'last_score_ms', exact(last_score)) end
+end
+
+local function note_ready(ready_at) redis.call('HSETNX', QUOTA, 'ready_since', ms(ready_at)) end
+
+-- An item that was raised or retried stands behind younger requests: OVERTAKEN remembers its age.
 local YOUNGER_MS = 1000
 local function put_in_queue(symbol, item, ready_at)
   redis.call('ZADD', QUEUE, item.score, symbol)
   if item.score - item.priority * BAND > item.enqueued_at_ms + YOUNGER_MS then
     redis.call('ZADD', OVERTAKEN, ms(item.enqueued_at_ms), symbol)
   end
-  redis.call('HSETNX', QUOTA, 'ready_since', ms(ready_at))
+  note_ready(ready_at)
 end
 
 local function leave_queue(symbols)
@@ -70,16 +75,25 @@ local function apply_wanted(item)
   end
 end
 
+-- The text of an item that is leased now: what was kept, and the lease behind it.
+local function with_lease(raw, item, token, size)
+  local lease = ',"token":' .. cjson.encode(token) .. ',"lease_size":' .. size .. '}'
+  if not item.token and string.sub(raw, -1) == '}' then return string.sub(raw, 1, -2) .. lease end
+  item.token, item.lease_size = token, size
+  return cjson.encode(item)
+end
+
 local function end_lease(symbol, item)
   redis.call('ZREM', LEASES, symbol)
   item.token, item.lease_size = nil, nil
 end
 
--- Forgets pending symbols altogether.
+-- Forgets pending symbols altogether. One that is leased is nowhere else.
 local function forget(symbols)
-  leave_queue(symbols)
-  call_many('ZREM', DELAYED, symbols)
-  call_many('ZREM', LEASES, symbols)
+  if call_many('ZREM', LEASES, symbols) < #symbols then
+    leave_queue(symbols)
+    call_many('ZREM', DELAYED, symbols)
+  end
   call_many('SREM', PENDING, symbols)
   call_many('HDEL', ITEMS, symbols)
 end

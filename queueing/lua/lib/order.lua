@@ -1,4 +1,3 @@
--- needs: items dead
 -- Which item goes next.
 -- Critical first, strictly. Else the heads of the bands by priority - floor(waited / aging), never
 -- below 2, ties by the time of the request: so no item waits for ever. The last band takes what is left: it never ages.
@@ -10,32 +9,53 @@ local function urgency(item, priority)
   return math.max(CRITICAL + 1, aged), since
 end
 
--- The first n symbols of one band from its rank `from` on, each with the text of its item.
-local function read_band(priority, from, n)
-  local low = redis.call('ZCOUNT', QUEUE, '-inf', '(' .. ms(priority * BAND))
-  local stop = math.min(from + n, queued_in(priority, priority))
-  local symbols = from < stop and redis.call('ZRANGE', QUEUE, low + from, low + stop - 1) or {}
+local function band_of(priority, symbols)
   local raw = #symbols > 0 and redis.call('HMGET', ITEMS, unpack(symbols)) or {}
   return { priority = priority, symbols = symbols, raw = raw, at = 1 }
+end
+
+-- Every band, from its rank skip[priority] on, with up to n symbols.
+local function bands_behind(skip, n)
+  local bands = {}
+  for priority = CRITICAL, LOWEST do
+    local low = redis.call('ZCOUNT', QUEUE, '-inf', '(' .. ms(priority * BAND))
+    local from, stop = skip[priority], math.min(skip[priority] + n, queued_in(priority, priority))
+    bands[priority] = band_of(priority, from < stop and redis.call('ZRANGE', QUEUE, low + from, low + stop - 1) or {})
+  end
+  return bands
+end
+
+-- The bands from `most` to `least` that hold something, each with its first n symbols: one look for each of them.
+local function bands_with_work(n, most, least)
+  local bands, priority = {}, most
+  while priority <= least do
+    local low, high = band_scores(priority, least)
+    local rows, symbols = redis.call('ZRANGEBYSCORE', QUEUE, low, high, 'WITHSCORES', 'LIMIT', 0, n), {}
+    if not rows[1] then break end
+    priority = math.floor(rows[2] / BAND)
+    for i = 1, #rows, 2 do
+      if rows[i + 1] / BAND < priority + 1 then symbols[#symbols + 1] = rows[i] end
+    end
+    bands[#bands + 1] = band_of(priority, symbols)
+    if priority == CRITICAL and #symbols == n then break end -- no other goes before these
+    priority = priority + 1
+  end
+  return bands
 end
 
 local function head_of(band)
   local symbol = band.symbols[band.at]
   if symbol and not band.head then
     local item = read_item(band.raw[band.at]) or { broken = true, enqueued_at_ms = 0 }
-    band.head = { symbol = symbol, item = item, priority = band.priority }
+    band.head = { symbol = symbol, item = item, priority = band.priority, raw = band.raw[band.at] }
     band.urgency, band.since = urgency(item, band.priority)
   end
   return band.head
 end
 
--- The queue in the order in which calls would take it: at most n, after the first skip[priority] of each band, of the
--- bands from `most` to `least`.
-local function in_order(n, skip, most, least)
-  local bands, heads = {}, {}
-  for priority = most or CRITICAL, least or LOWEST do
-    bands[#bands + 1] = read_band(priority, skip and skip[priority] or 0, n)
-  end
+-- The first n of these bands in the order in which calls would take them.
+local function in_order(bands, n)
+  local heads = {}
   local function before(a, b) return a.urgency < b.urgency or (a.urgency == b.urgency and a.since < b.since) end
   while #heads < n do
     local best
@@ -49,10 +69,10 @@ local function in_order(n, skip, most, least)
   return heads
 end
 
--- The same without those that cannot be read, which are discarded (bounded).
+-- The first n of the queue, without those that cannot be read, which are discarded (bounded).
 local function sound_heads(n, most, least)
   for _ = 1, 20 do
-    local heads, sound = in_order(n, nil, most, least), true
+    local heads, sound = in_order(bands_with_work(n, most or CRITICAL, least or LOWEST), n), true
     for _, head in ipairs(heads) do
       if head.item.broken then
         discard(head.symbol)

@@ -1,4 +1,3 @@
--- needs: items dead
 -- What a request for an item does. `wish` is what all requests of one call share: priority, max_size, version,
 -- revive, rest, slot? (of the batch that asks).
 local function queue_now(symbol, item)
@@ -34,28 +33,68 @@ local function raise(symbol, item, wish)
   return 'raised'
 end
 
--- Returns what became of the request, and why not: enqueued | raised | pending | refused | dead.
-local function ask(request, wish)
-  local symbol = request.symbol
-  if redis.call('SISMEMBER', PENDING, symbol) == 1 then
-    local item = load_item(symbol)
-    if item then return raise(symbol, item, wish) end
-    forget({ symbol }) -- an item that was deleted or damaged must not block its symbol
-  end
-  local dead = read_dead(symbol)
-  local why = not wish.revive and still_dead(dead, wish.rest)
+-- What one call asks for that is not pending yet; it is queued all at once.
+local function nothing_new()
+  return { symbols = {}, scores = {}, items = {}, size = redis.call('SCARD', PENDING) }
+end
+
+-- Asks for a symbol that is not pending. Returns what becomes of the request, and why not: enqueued | refused | dead.
+local function ask(symbol, payload, solo, wish, new)
+  local dead = wish.any_dead and read_dead(symbol) or {}
+  local why = wish.any_dead and not wish.revive and still_dead(dead, wish.rest)
   if why then return 'dead', why end
-  if wish.priority ~= CRITICAL and redis.call('SCARD', PENDING) >= wish.max_size then
-    count('refused')
+  local at = #new.symbols + 1
+  if wish.priority ~= CRITICAL and new.size + at > wish.max_size then
     return 'refused', 'the queue is full (' .. ms(wish.max_size) .. ')'
   end
-  local item = {
-    payload = request.payload, priority = wish.priority, enqueued_at_ms = now, attempts = 0, crashes = 0,
-    solo = request.solo or dead.solo, deaths = not wish.revive and dead.deaths or nil, score = next_score(wish.priority), version = wish.version, batch = wish.slot,
-  }
-  redis.call('SADD', PENDING, symbol)
-  save_item(symbol, item)
-  put_in_queue(symbol, item, now)
-  count('enqueued')
+  local score = next_score(wish.priority)
+  new.symbols[at] = symbol
+  new.scores[2 * at - 1], new.scores[2 * at] = score, symbol
+  new.items[2 * at - 1], new.items[2 * at] = symbol, cjson.encode({
+    payload = payload, priority = wish.priority, enqueued_at_ms = now, attempts = 0, crashes = 0, solo = solo or dead.solo,
+    deaths = not wish.revive and dead.deaths or nil, score = score, version = wish.version, batch = wish.slot })
   return 'enqueued'
+end
+
+local function queue_all(new)
+  if #new.symbols == 0 then return end
+  call_many('SADD', PENDING, new.symbols)
+  call_many('HSET', ITEMS, new.items)
+  call_many('ZADD', QUEUE, new.scores)
+  note_ready(now)
+  count('enqueued', #new.symbols)
+end
+
+-- Handles requests = { symbol, payload, solo, symbol, ... }. Returns a letter for each outcome, as enqueue.lua lists
+-- them, and the reasons of those that have one.
+local LETTERS = { enqueued = 'e', raised = 'r', pending = 'p', refused = 'f', dead = 'd' }
+local function ask_all(requests, wish)
+  local letters, reasons, seen, new = {}, {}, {}, nothing_new()
+  wish.any_dead = redis.call('EXISTS', DEAD, DEAD_ITEMS) > 0
+  for i = 1, #requests, 3 do
+    local symbol, what, why = requests[i], nil, nil
+    if seen[symbol] then -- twice in one call: the first is queued before the second looks
+      queue_all(new)
+      new = nothing_new()
+    end
+    seen[symbol] = true
+    local pending = redis.call('SISMEMBER', PENDING, symbol) == 1
+    local item = pending and load_item(symbol)
+    if item then
+      what = raise(symbol, item, wish)
+    else
+      if pending then -- an item that was deleted or damaged must not block its symbol
+        forget({ symbol })
+        new.size = new.size - 1
+      end
+      what, why = ask(symbol, requests[i + 1], requests[i + 2], wish, new)
+      if what == 'refused' then count('refused') end
+      if what == 'dead' then record_outcome(wish.slot, symbol, 'failed', why) end
+      reasons[#reasons + 1] = why
+    end
+    letters[#letters + 1] = LETTERS[what]
+  end
+  queue_all(new)
+  remember_score()
+  return table.concat(letters), reasons
 end

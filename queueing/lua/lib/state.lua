@@ -1,7 +1,7 @@
--- The state of the quota, read in one look.
-local TEXTS = { 'epoch', 'policy', 'probe', 'probed', 'failed' }
-local NUMBERS = { 'hold_until', 'blocked_until', 'blocked_ms', 'last_grant_at', 'batch_at', 'batch_interval',
-  'batch_calls', 'ready_since', 'reserved_until', 'open_until', 'open_ms', 'probe_until', 'closed_at',
+-- The state of the quota, read in one look: the texts first, then the numbers.
+local TEXTS = 5
+local FIELDS = { 'epoch', 'policy', 'probe', 'probed', 'failed', 'hold_until', 'blocked_until', 'last_grant_at', 'batch_at',
+  'batch_interval', 'batch_calls', 'ready_since', 'reserved_until', 'open_until', 'open_ms', 'probe_until', 'closed_at',
   'policy_horizon', 'urgent_run', 'answer_ms', 'could_at' }
 -- The furthest that a permit can last: sent at the last moment, then a whole window.
 local function horizon_ms() return policy.send_ms + policy.window_ms + policy.guard_ms end
@@ -11,18 +11,10 @@ local function policy_text()
   return string.format('%.0f:%.0f:%.0f:%.0f', policy.limit, policy.window_ms, policy.send_ms, policy.guard_ms)
 end
 
-local function read_fields()
-  local q, fields = {}, {}
-  for _, name in ipairs(TEXTS) do fields[#fields + 1] = name end
-  for _, name in ipairs(NUMBERS) do fields[#fields + 1] = name end
-  for i, value in ipairs(redis.call('HMGET', QUOTA, unpack(fields))) do
-    if i <= #TEXTS then q[fields[i]] = value else q[fields[i]] = tonumber(value or 0) end
-  end
-  return q
-end
-
 local function quota_state()
-  local q = read_fields()
+  local q, values = {}, redis.call('HMGET', QUOTA, unpack(FIELDS))
+  for i = 1, TEXTS do q[FIELDS[i]] = values[i] end
+  for i = TEXTS + 1, #FIELDS do q[FIELDS[i]] = tonumber(values[i] or 0) end
   q.failed = q.failed and cjson.decode(q.failed) or {} -- the items of failed calls since the last success
   if q.batch_at > 0 then q.batch_at = q.batch_at + ahead end -- kept in Redis' own time, as slots are
   q.policy_until = 0

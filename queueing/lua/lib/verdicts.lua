@@ -1,4 +1,3 @@
--- needs: items dead batches
 -- How one item of a call ends.
 local function publish(row, stream_max)
   if not row.event then return end

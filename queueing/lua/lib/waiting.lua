@@ -1,19 +1,20 @@
--- needs: items grants
 -- When the next call may go, which drain waits for it, and how it is woken.
 
 -- The earliest time at which a claim could be answered differently, and why not before; nil: no work.
 -- critical: whether the most urgent item that this worker knows is; nil: as the whole queue says.
 local function next_event(q, critical)
   local best, why
-  local function consider(at, reason)
-    if not best or at < best then best, why = at, reason end
+  if queued_in(CRITICAL, LOWEST) > 0 then
+    if critical == nil then critical = reservable(q) and queued_in(CRITICAL, CRITICAL) > 0 end
+    best, why = call_free_at(q, critical)
+    if best <= now then return now, why end
   end
-  if critical == nil then critical = queued_in(CRITICAL, CRITICAL) > 0 end
-  if queued_in(CRITICAL, LOWEST) > 0 then consider(call_free_at(q, critical)) end
-  local delayed = redis.call('ZRANGE', DELAYED, 0, 0, 'WITHSCORES')
-  if delayed[2] then consider(tonumber(delayed[2]), 'delayed') end
-  local lease = redis.call('ZRANGE', LEASES, 0, 0, 'WITHSCORES')
-  if lease[2] then consider(tonumber(lease[2]), 'leased') end
+  local function consider(key, reason)
+    local at = tonumber(redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2])
+    if at and (not best or at < best) then best, why = at, reason end
+  end
+  consider(DELAYED, 'delayed')
+  consider(LEASES, 'leased')
   return best and math.max(best, now), why
 end
 

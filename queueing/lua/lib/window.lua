@@ -1,4 +1,3 @@
--- needs: state
 -- The sliding window of calls, as the provider counts them. A member of WINDOW is the permit of a call: its score
 -- says until when it counts. A permit whose time has come stays, and keeps that time, until the next call replaces it.
 local REPLACED_AT_ONCE = 1000
