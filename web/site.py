@@ -116,6 +116,7 @@ def equip(app: Flask) -> None:
         "since": since,
         "countdown": countdown,
         "clock": clock,
+        "hms": hms,
         "instant": at,
         "price": price,
         "percent": percent,
@@ -149,7 +150,12 @@ def clock(ms: int | None) -> Markup | str:
     """The time of day of an instant, in UTC."""
     if not ms:
         return "–"
-    return _time(ms, "clock", datetime.fromtimestamp(ms / 1000, UTC).strftime("%H:%M:%S"))
+    return _time(ms, "clock", hms(ms))
+
+
+def hms(ms: int) -> str:
+    """The time of day of an instant in UTC, as text alone."""
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%H:%M:%S")
 
 
 def _time(ms: int, how: str, text: str) -> Markup:

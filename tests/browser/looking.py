@@ -14,8 +14,9 @@ document.addEventListener("securitypolicyviolation", (e) =>
 _TOO_WIDE = """() => {
   const width = document.documentElement.clientWidth;
   const clipped = (e) => e.closest(".scroll, .visually-hidden, .skip, thead, pre, nav, svg");
+  const right = (e) => Math.min(width, e.closest(".card")?.getBoundingClientRect().right ?? width);
   return [...document.querySelectorAll("body *")]
-    .filter((e) => !clipped(e) && e.getBoundingClientRect().right > width + 1)
+    .filter((e) => !clipped(e) && e.getBoundingClientRect().right > right(e) + 1)
     .map((e) => `${e.tagName} ${e.className} ${e.textContent.trim().slice(0, 40)}`);
 }"""
 _NETWORK = "Failed to load resource"
@@ -50,7 +51,7 @@ class Tab:
         self._said = [text for text in self._said if _NETWORK not in text]
 
     def too_wide(self) -> list[str]:
-        """What stands out to the right of the window."""
+        """What stands out to the right of the window, or of its card."""
         found: list[str] = self.page.evaluate(_TOO_WIDE)
         return found
 

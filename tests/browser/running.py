@@ -67,6 +67,18 @@ class RunningSite:
         """Let a process end in order."""
         assert self._running.pop(kind).terminate(28) == 0
 
+    def limit_calls(self, limit: int) -> None:
+        """Go on with another plan, as if no call had been made before."""
+        for kind in list(self._running):
+            self.stop(kind)
+        self.settings = self.settings.model_copy(
+            update={"polygon_rate_limit": limit, "rate_min_spacing_seconds": 0}
+        )
+        self.context = Context.on(self.context.redis, self.settings)
+        self.context.limiter.reset()
+        for kind in ("web", "scheduler", "worker"):
+            self.start(kind)
+
     def end(self) -> None:
         """End all processes, whatever they do."""
         for process in self._running.values():

@@ -12,7 +12,7 @@ from tests.browser.proxy import prefixed
 from tests.browser.running import RunningSite
 
 _FETCHED_AT = """(at) => {
-  const time = document.querySelector("#a-BTCUSD [data-label=Fetched] time");
+  const time = document.querySelector("#a-BTCUSD .times time");
   return time && Number(time.dataset.ms) >= at && Date.now();
 }"""
 

@@ -34,7 +34,13 @@ class Row:
     y: int
     text: str
     stretches: tuple[Stretch, ...]
-    free: bool = False
+    until_ms: int | None = None
+    """When the call that holds this place stops counting; None: the place is free."""
+
+    @property
+    def free(self) -> bool:
+        """No call holds it."""
+        return self.until_ms is None
 
 
 @dataclass(frozen=True)
@@ -136,7 +142,7 @@ def _row(
         stretches.append(axis.stretch(began, max(answered, began + 400), flight))
     if number in kept:
         stretches.append(axis.stretch(max(now, until), quota.batch_at_ms, "kept"))
-    return Row(y, _words(place, number in kept), tuple(stretches), free=place is None)
+    return Row(y, _words(place, number in kept), tuple(stretches), until if place else None)
 
 
 def _words(place: HeldPermit | None, kept: bool) -> str:

@@ -2,6 +2,7 @@
 // Keeps an open page up to date: times tick, events bring the page anew, forms need no reload.
 // Without this script every page and every form works as well.
 (() => {
+  document.documentElement.classList.add("js");
   const AGAIN_MS = 1000, POLL_MS = 5000, STREAM_AGAIN_MS = 15000;
   const link = document.getElementById("link"), linkText = document.getElementById("link-text");
   let ahead = Number(document.body.dataset.now) - Date.now();
