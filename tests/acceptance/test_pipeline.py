@@ -234,7 +234,8 @@ def test_a_work_horse_killed_in_a_call_loses_nothing(
     assert worker.process.poll() is None
     assert site.status("EURUSD") == ("success", None)
     assert site.context.queue.dead() == []
-    [record] = site.context.queue.batches(10)[-1:]  # the first one
-    assert record.updated == ALL[:3]
-    assert record.finished_at_ms is not None
+    records = site.context.queue.batches(10)
+    assert all(record.finished_at_ms for record in records)
+    # A slot may fall into the 20 s of the lease: then the second batch owns the torn one.
+    assert {symbol for record in records for symbol in record.updated} == set(ALL[:3])
     assert worst_window([a.mono_s for a in provider.arrivals()], WINDOW_S) <= 5
