@@ -20,14 +20,13 @@ import os
 import random
 import statistics
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from importlib import import_module
 from typing import Any
 
 from redis import Redis
@@ -69,7 +68,7 @@ def assetq(url: str, case: Case) -> tuple[Ask, Callable[[], None]]:
 
     def ask() -> float:
         while not isinstance(answer := limiter.acquire(who=str(os.getpid())), Grant):
-            time.sleep(max(0.001, answer.wait_ms / 1000))
+            time.sleep(max(1, answer.wait_ms or 0) / 1000)
         granted.append(answer)
         return policy.send_within_ms / 1000
 
@@ -91,7 +90,7 @@ def plain_log(url: str, case: Case) -> tuple[Ask, Callable[[], None]]:
 
     def ask() -> float:
         name = f"{os.getpid()}:{next(numbers)}"
-        arguments = [LIMIT, round(case.window_s * 1000), name]
+        arguments: list[int | str] = [LIMIT, round(case.window_s * 1000), name]
         while wait_ms := float(script(keys=[f"log-{case.letter}"], args=arguments)):
             time.sleep(max(0.001, wait_ms / 1000))
         return float("inf")
@@ -101,7 +100,7 @@ def plain_log(url: str, case: Case) -> tuple[Ask, Callable[[], None]]:
 
 def moving_window(url: str, case: Case) -> tuple[Ask, Callable[[], None]]:
     """The package `limits`."""
-    import limits
+    limits: Any = import_module("limits")
 
     item = limits.RateLimitItemPerSecond(LIMIT, round(case.window_s))
     limiter = limits.strategies.MovingWindowRateLimiter(limits.storage.RedisStorage(f"{url[:-1]}1"))

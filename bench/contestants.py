@@ -19,9 +19,6 @@ from typing import Any, Protocol
 
 from redis import Redis
 
-ROOT = Path(__file__).resolve().parent.parent
-PEERS = ROOT / ".venv-peers"
-"""Made by `make peers`: what is compared, and no part of assetq."""
 RECORD = struct.Struct("QQ")
 CHUNK = 1000
 PACE_S = 0.04

@@ -15,8 +15,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from redis import Redis
 
@@ -103,7 +104,7 @@ class MovingWindow:
     KEY = "caller"
 
     def __init__(self, redis: Redis, limit: int) -> None:
-        import limits
+        limits: Any = import_module("limits")
 
         pool = redis.connection_pool.connection_kwargs
         self.redis, self.limit = redis, limit
@@ -167,18 +168,18 @@ def main() -> None:
     parser.add_argument("--one", nargs=2, metavar=("URL", "NAME"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
-        print(*measure(*arguments.one, arguments.rounds))
+        url, name = arguments.one
+        print(*measure(url, name, arguments.rounds))
         return
     kinds = [f"{what}, limit {limit:,}" for limit in LIMITS for what in ("refused", "granted")]
-    print(
-        f"| a decision, in costs of the hold floor | {' | '.join(kinds)} |\n{'|---' * (len(kinds) + 1)}|"
-    )
+    print(f"| a decision, in costs of the hold floor | {' | '.join(kinds)} |")
+    print("|---" * (len(kinds) + 1) + "|")
     with server() as url:
         for name in BY_NAME:
             python = PEERS / "bin/python" if name == "limits" else Path(sys.executable)
             if not python.exists():
                 continue
-            command = [python, "-m", "bench.decisions", "--one", url, name]
+            command: list[str | Path] = [python, "-m", "bench.decisions", "--one", url, name]
             done = subprocess.run(
                 [*command, "--rounds", str(arguments.rounds)],
                 cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)},

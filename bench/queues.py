@@ -23,8 +23,8 @@ from typing import Any
 
 from redis import Redis
 
-from bench.contestants import BY_NAME, PEERS, RECORD, ROOT
-from local.servers.valkey import ValkeyServer
+from bench.contestants import BY_NAME, RECORD
+from bench.servers import PEERS, ROOT, server
 
 WORKERS = 2
 SINGLE, BULK, FILL, PACED = 2_000, 10_000, 20_000, 150
@@ -32,18 +32,6 @@ SLOW = {"rq worker": 200, "rq SimpleWorker": 2_000}
 """Jobs of a throughput round; 5,000 for all others."""
 RAMP = 0.1
 """The share of jobs that is dropped: workers are still starting."""
-
-
-@contextmanager
-def server(*options: str) -> Iterator[str]:
-    """A Valkey of its own on loopback, without persistence; its URL."""
-    with tempfile.TemporaryDirectory(prefix="assetq-bench-") as folder:
-        valkey = ValkeyServer(Path(folder), extra=("--appendonly", "no", *options))
-        valkey.start()
-        try:
-            yield valkey.url
-        finally:
-            valkey.kill()
 
 
 @dataclass
