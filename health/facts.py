@@ -45,6 +45,8 @@ class State:
     """Why Redis refuses changes; None: it accepts them."""
     suspended: bool = False
     """True while RQ's workers are suspended."""
+    newer: bool = False
+    """True where everything that is queued needs workers of a newer version than this process."""
     secondary_ms: int | None = None
     """Slot of the last secondary round."""
     failed_ticks: Mapping[str, int] = field(default_factory=dict)

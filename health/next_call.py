@@ -49,6 +49,8 @@ def next_refresh(facts: Facts) -> Cause | None:
     if facts.state is None:
         return next_call(facts, urgent=False)
     stats = facts.state.stats
+    if facts.state.newer:
+        return stopping(facts) or causes.wait("version", None)
     if any(stats.queued.values()):
         return next_call(facts, urgent=stats.queued[Priority.CRITICAL] > 0)
     if not stats.pending:

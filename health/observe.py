@@ -26,6 +26,7 @@ from health.facts import Facts, Failing, State
 from health.freshness import FreshnessRow, freshness, supplies
 from health.metrics import HOUR_MS, measure
 from market.hours import is_open
+from queueing import PriorityQueue
 from runtime.context import Context
 from runtime.heartbeat import processes
 from runtime.redis_client import open_redis
@@ -40,8 +41,13 @@ REDIS_TIMEOUT_S = 1.5
 CLOCK_SLACK_MS = 5_000
 """A time further ahead of Redis' clock is no time at all: it was written before the clock stepped
 back, or by an external writer."""
-_DELAYED = 200
-"""The most delayed items that are looked at."""
+_LOOK_AHEAD = 100
+"""So far a claim looks behind items of a newer version."""
+_DELAYED, _AT_ONCE = 5_000, 500
+"""The most delayed items that are looked at, and those of one command; a plan with bars has a few
+hundred that pause without having failed."""
+_TICKS = 200
+"""The most failed ticks that are counted."""
 _FOREX = "C:EURUSD"
 _ROLES = ("worker", "scheduler", "batch", "secondary")
 
@@ -148,6 +154,7 @@ class Observer:
             last_seen_ms=self._remember(seen_ms, now_ms, up_ms),
             histograms=context.queue.histograms(),
             writes=refusal_of_writes(context.redis, context.keys.queue),
+            newer=any(stats.queued.values()) and self._only_newer(),
             unpublished=self._unpublished(now_ms),
             closed_markets=() if is_open(_FOREX, _instant(now_ms)) else ("forex",),
             blocked_since_ms=_began_ms(quota.blocked_until_ms, more.pop("blocked_ms")),
@@ -165,7 +172,7 @@ class Observer:
         pipe.hgetall(keys.counters)
         pipe.exists(WORKERS_SUSPENDED)
         pipe.get(keys.secondary)
-        pipe.zrangebyscore(failed, hour_ago_s, "+inf", 0, _DELAYED)
+        pipe.zrangebyscore(failed, hour_ago_s, "+inf", 0, _TICKS)
         pipe.zrange(keys.delayed, 0, _DELAYED - 1)
         blocked_ms, outage, counters, suspended, secondary, ticks, delayed = pipe.execute()
         return {
@@ -178,11 +185,19 @@ class Observer:
             "failing": self._failing(delayed),
         }
 
+    def _only_newer(self) -> bool:
+        """True if a claim by this version would find nothing for it; ordinarily one item tells."""
+        known = PriorityQueue.item_version
+        if any(item.version <= known for item in self.context.queue.peek()):
+            return False
+        return all(item.version > known for item in self.context.queue.peek(_LOOK_AHEAD))
+
     def _failing(self, symbols: Sequence[str]) -> list[Failing]:
         """Read those of these items that failed."""
-        if not symbols:
-            return []
-        texts: Any = self.context.redis.hmget(self.context.keys.items, symbols)
+        pipe = self.context.redis.pipeline(transaction=False)
+        for start in range(0, len(symbols), _AT_ONCE):
+            pipe.hmget(self.context.keys.items, symbols[start : start + _AT_ONCE])
+        texts = [text for part in pipe.execute() for text in part]
         pairs = ((symbol, _item(text)) for symbol, text in zip(symbols, texts, strict=True))
         return [
             Failing(symbol, int(item["attempts"]), str(item.get("last_error", "no reason given")))

@@ -6,7 +6,7 @@ from typing import Any
 from health.batches import last_update_ms
 from health.causes import Cause, Level
 from health.facts import Facts, State
-from health.next_call import next_call, notes
+from health.next_call import next_call, next_refresh, notes
 from health.observe import Observer
 from health.rules import judge, worst
 from health.texts import at, at_or_none
@@ -34,6 +34,7 @@ def report(observer: Observer) -> tuple[Level, Facts, dict[str, Any]]:
         "causes": [_cause(cause, seen_since[cause.key]) for cause in found],
         "checked_at": at(facts.now_ms),
         **(_known(facts, facts.state) if facts.state else _unknown(observer.settings)),
+        "next_refresh": _next_refresh(facts),
         "servers": servers(facts),
     }
     return level, facts, body
@@ -88,6 +89,7 @@ def _unknown(settings: Settings) -> dict[str, Any]:
     return {
         "jobs": jobs,
         "queue": queue,
+        "next_refresh": None,
         "last_priority_update": None,
         "api_calls_remaining": None,
         "metrics": None,
@@ -147,6 +149,16 @@ def _next(facts: Facts, allowed: tuple[int, str], *, urgent: bool) -> dict[str, 
     return {
         "at": at(at_ms),
         "why": held.key if held else reason,
+        "text": held.text if held else None,
+    }
+
+
+def _next_refresh(facts: Facts) -> dict[str, str | None]:
+    """What the pending work waits for; all null where nothing holds it."""
+    held = next_refresh(facts)
+    return {
+        "at": at_or_none(held.until_ms) if held else None,
+        "why": held.key if held else None,
         "text": held.text if held else None,
     }
 

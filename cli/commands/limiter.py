@@ -39,8 +39,9 @@ def status(json_: bool) -> None:
     state, window_s = state_of(facts), context.settings.rate_window_seconds
     counters = dict(sorted(state.counters.items()))
     urgent, other = (Wait.of_call(facts, urgent=urgent) for urgent in (True, False))
+    pending = Wait.of_refresh(facts)
     if json_:
-        print_json(_document(state.quota, counters, window_s, urgent, other))
+        print_json(_document(state.quota, counters, window_s, urgent, other, pending))
         return
     now = state.quota
     limit = "no limit" if now.limit is None else f"{now.free} of {now.limit} in {window_s:g} s"
@@ -50,6 +51,7 @@ def status(json_: bool) -> None:
             *_permits(now),
             ("next critical call", f"waits {urgent.text()}" if urgent.cause else "now"),
             ("next other call", f"waits {other.text()}" if other.cause else "now"),
+            ("next refresh", f"waits {pending.text()}"),
             ("to do", urgent.cause and urgent.cause.remedy),
             *_holds(facts, now),
             ("urgent waits", f"{now.waits_last_hour} in the last hour (over 1 s)"),
@@ -109,7 +111,12 @@ def _counted(counters: dict[str, int]) -> list[tuple[str, object]]:
 
 
 def _document(
-    now: QuotaStatus, counters: dict[str, int], window_s: float, urgent: Wait, other: Wait
+    now: QuotaStatus,
+    counters: dict[str, int],
+    window_s: float,
+    urgent: Wait,
+    other: Wait,
+    pending: Wait,
 ) -> dict[str, Any]:
     def following(pair: tuple[int, str], wait: Wait) -> dict[str, Any]:
         at_ms, reason = pair
@@ -140,6 +147,7 @@ def _document(
         },
         "next_critical": following(now.urgent, urgent),
         "next_background": following(now.background, other),
+        "next_refresh": pending.as_dict(),
         "waits_last_hour": now.waits_last_hour,
         "idle_slot_seconds": counters.get("idle_ms", 0) / 1000,
         "counters": counters,

@@ -317,6 +317,18 @@ def test_failing_and_dead_assets_are_counted_with_names_and_reasons(
     assert "Workers died refreshing BTCUSD" in told
 
 
+def test_an_asset_that_failed_once_is_told_and_is_no_trouble(cli: Cli, r: redis.Redis) -> None:
+    QuotaLimiter(r, Policy()).reset()
+    queue = PriorityQueue(r, Policy())
+    queue.enqueue([Request("EURUSD", {"ticker": "C:EURUSD"})], 1)
+    claimed = queue.claim()
+    assert isinstance(claimed, Claimed)
+    queue.end(claimed, [Retry("EURUSD", 60_000, 4, "HTTP 502")], answered=True)
+    (told,) = [c for c in cli.here("doctor", "--json").json["checks"] if c["check"] == "assets"]
+    assert told["status"] == "ok"
+    assert told["text"] == "1 failed, to be tried again: EURUSD (HTTP 502)"
+
+
 def test_a_database_that_cannot_hold_every_text_is_named(cli: Cli, database_url: str) -> None:
     with psycopg.connect(database_url, autocommit=True) as owner:
         owner.execute("CREATE DATABASE ascii_only TEMPLATE template0 ENCODING SQL_ASCII "

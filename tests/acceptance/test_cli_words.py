@@ -47,6 +47,7 @@ class System:
         """The causes of the page, and what it says of the next call."""
         _, facts, body = report(Observer(Settings.load(self.cli.env, env_file=None)))
         calls = body["quota"]["next_call"].values() if facts.state else ()
+        calls = [*calls, body["next_refresh"]]
         return [*body["causes"], *({"text": c["text"], "cause": c["why"]} for c in calls)]
 
     def words(self) -> dict[str, str]:
@@ -205,6 +206,60 @@ def no_rights(s: System) -> Iterator[None]:
             owner.execute(f"DROP ROLE {role}")
 
 
+@contextmanager
+def spacing(s: System) -> Iterator[None]:
+    s.cli.env["RATE_MIN_SPACING_SECONDS"] = "50"
+    s.limiter.acquire()
+    yield
+
+
+@contextmanager
+def delayed(s: System) -> Iterator[None]:
+    queue = PriorityQueue(s.r, Policy())
+    claimed = queue.claim()
+    assert isinstance(claimed, Claimed)
+    queue.end(claimed, [Retry("EURUSD", 60_000, 1, "ProviderDown: 502")], answered=True)
+    yield
+
+
+@contextmanager
+def leased(s: System) -> Iterator[None]:
+    assert isinstance(PriorityQueue(s.r, Policy(), lease_ms=60_000).claim(), Claimed)
+    yield
+
+
+@contextmanager
+def newer_version(s: System) -> Iterator[None]:
+    queue = PriorityQueue(s.r, Policy())
+    queue.cancel(["EURUSD"])
+    queue.item_version += 1
+    queue.enqueue([Request("EURUSD")], 1)
+    yield
+
+
+@pytest.mark.parametrize(
+    ("begin", "key", "told"),
+    [
+        (delayed, "delayed", "It waits for its retry or a pause of its own"),
+        (leased, "leased", "It is being refreshed now"),
+        (newer_version, "version", "What waits needs workers of a newer version"),
+    ],
+)
+def test_each_wait_of_the_queue_has_one_wording(
+    system: System, begin: Callable[[System], Any], key: str, told: str
+) -> None:
+    with begin(system):
+        (cause,) = [c for c in system.health() if c["cause"] == key]
+        words = system.words()
+        stats = system.cli.here("queue", "stats", "--json").json
+        limiter = system.cli.here("limiter", "status", "--json").json
+    assert cause["text"] == told
+    for place, text in words.items():
+        assert told.lower() in text, (place, text)
+    assert stats["waits_for"] == limiter["next_refresh"]["waits_for"] == key
+    assert limiter["next_critical"]["waits_for"] is None, "the quota allows a call"
+
+
 @pytest.mark.parametrize(
     ("begin", "key", "told"),
     [
@@ -213,6 +268,7 @@ def no_rights(s: System) -> Iterator[None]:
         (wrong_key, "blocked", "The provider refuses the API key (401"),
         (provider_fails, "breaker", "The provider fails; the next call is a probe (ProviderDown"),
         (other_limits, "policy", "The quota is kept for other limits than this process is set to"),
+        (spacing, "spacing", "The least time between two calls has not passed"),
         (lost_count, "hold", "The calls of the last window are unknown"),
         (no_worker, "worker", "No worker is alive"),
         (suspended, "suspended", "RQ is suspended in this Redis"),
@@ -244,7 +300,7 @@ def test_calls_that_are_kept_for_the_batch_have_one_wording(system: System) -> N
     PriorityQueue(system.r, Policy()).cancel(["EURUSD"])
     PriorityQueue(system.r, Policy()).enqueue([Request("EURUSD")], Priority.LOW)
     with kept_for_the_batch(system):
-        (cause,) = [c for c in system.health() if c["cause"] == "reserved"]
+        (cause, *_) = [c for c in system.health() if c["cause"] == "reserved"]
         words = system.words()
         stats = system.cli.here("queue", "stats", "--json").json
         call = system.cli.here("limiter", "status", "--json").json["next_background"]

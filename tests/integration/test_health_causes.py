@@ -189,6 +189,17 @@ def test_failing_and_dead_assets_are_listed_with_their_reasons(system: System) -
     assert "assetq_dead_items 2" in system.metrics()
 
 
+def test_a_failing_asset_is_found_behind_many_that_pause(system: System) -> None:
+    queue, redis = system.context.queue, system.context.redis
+    names = [f"PAUSED{n}" for n in range(450)]
+    queue.enqueue(map(Request, names), Priority.CRITICAL)
+    redis.zadd(queue.keys.delayed, dict.fromkeys(names, system.context.redis_now_ms() + MINUTE_MS))
+    redis.delete(queue.keys.queue)
+    fail(system, "TWICE", attempts=2)
+    redis.zincrby(queue.keys.delayed, MINUTE_MS, "TWICE")
+    system.becomes("degraded", "1 asset fails: TWICE (ProviderDown: 502)")
+
+
 # --- clocks
 
 

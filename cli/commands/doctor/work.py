@@ -10,7 +10,7 @@ from cli.session import redis_at
 from cli.show.causes import told
 from health.causes import Cause, Level
 from health.facts import Facts, State
-from health.next_call import next_permit
+from health.next_call import next_permit, next_refresh
 from health.rules import judge
 from health.texts import names
 from queueing import Death
@@ -38,6 +38,8 @@ _ALWAYS_FAILS = ("worker", "scheduler", "capacity")
 """Health forgives a system that has just been started, and one that is slow; a doctor is asked for
 what is now."""
 _OVERDUE_S = 60
+_OF_THE_QUEUE = ("delayed", "leased", "version")
+"""Waits that are no matter of the quota, and no trouble."""
 
 
 def findings(context: Context, facts: Facts) -> Iterator[Finding]:
@@ -96,8 +98,19 @@ def _well(facts: Facts, state: State, checks: set[str]) -> Iterator[Finding]:
         free = "no limit" if now.limit is None else f"{now.free} of {now.limit} calls are free"
         waits = {next_permit(state, urgent=urgent) for urgent in (True, False)} - {None}
         yield ok("quota", ". ".join([free, *(told(cause, facts) for cause in waits if cause)]))
+    held = next_refresh(facts)
+    if held and held.key in _OF_THE_QUEUE:
+        yield ok("queue", f"{state.stats.pending} pending. {told(held, facts)}")
     if "assets" not in checks and not state.dead:
-        yield ok("assets", "none fails")
+        yield _retried(state)
+
+
+def _retried(state: State) -> Finding:
+    """What failed once and waits for its retry is no trouble yet."""
+    once = [f"{item.symbol} ({item.error[:100]})" for item in state.failing]
+    return ok(
+        "assets", f"{len(once)} failed, to be tried again: {names(once)}" if once else "none fails"
+    )
 
 
 def _entries(state: State) -> Iterator[Finding]:
