@@ -12,6 +12,7 @@ from db.coverage import FIVE_MINUTES, Asked
 
 MAX_TEXT = 500
 _MAX_EXPONENT = 30  # far beyond any price or volume, far within the range of numeric
+_MAX_DIGITS = 80  # sign, point and exponent included; a file's worth of digits is no price
 _YEAR_2100_MS = 4_102_444_800_000
 _PRICE_NUMBERS = ("last", "bid", "ask", "daily_open", "daily_high", "daily_low", "daily_close")
 _BAR_NUMBERS = ("open", "high", "low", "close", "volume", "vwap")
@@ -180,9 +181,4 @@ def _storable(number: Decimal) -> bool:
     # A float is refused too: its binary rounding would be stored.
     if not isinstance(number, Decimal) or not number.is_finite():
         return False
-    exponent = number.as_tuple().exponent
-    return (
-        isinstance(exponent, int)
-        and abs(exponent) <= _MAX_EXPONENT
-        and number.adjusted() <= _MAX_EXPONENT
-    )
+    return abs(number.adjusted()) <= _MAX_EXPONENT and len(str(number)) <= _MAX_DIGITS
