@@ -178,6 +178,11 @@ class Keys:
         return self._named("bars")
 
     @cached_property
+    def actions(self) -> str:
+        """LIST of what was changed by hand on the pages, newest first, as JSON. TTL 90 days."""
+        return self._named("actions")
+
+    @cached_property
     def scheduler(self) -> str:
         """Prefix of what belongs to the scheduler process."""
         return self._named("scheduler")

@@ -47,6 +47,9 @@ UNLIMITED_SPACING_MS = 20
 SLACK_MS = 15_000
 """What a lease allows for beyond the call itself: the transaction and two trips to Redis."""
 
+WEB_ACTIONS = ("refresh", "dead", "pause", "block", "consume")
+"""Everything that may be allowed on the pages."""
+
 
 class Settings(BaseSettings):
     """Field names are the environment's, in lower case. An empty value means "not set".
@@ -93,6 +96,8 @@ class Settings(BaseSettings):
     port: int | None = Field(None, ge=1, le=65_535)
     web_password: SecretStr | None = None
     web_reader_password: SecretStr | None = None
+    web_actions: Annotated[tuple[str, ...], NoDecode] = WEB_ACTIONS
+    """What the user admin may do on the pages."""
     provider: str = Field("massive", validation_alias="ASSETQ_PROVIDER")
 
     @classmethod
@@ -144,6 +149,16 @@ class Settings(BaseSettings):
         if twice := sorted({name for name in symbols if symbols.count(name) > 1}):
             raise ValueError(f"{', '.join(twice)} is listed twice")
         return tuple(symbols)
+
+    @field_validator("web_actions", mode="before")
+    @classmethod
+    def _actions(cls, value: Any) -> Any:
+        names = [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+        if unknown := [name for name in names if name not in (*WEB_ACTIONS, "none")]:
+            raise ValueError(
+                f"{unknown[0]!r} is none of {', '.join(WEB_ACTIONS)}, or none for no action"
+            )
+        return tuple(name for name in names if name != "none")
 
     @field_validator("api_key")
     @classmethod

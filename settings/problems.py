@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from settings.sources import Sources, variables
 from settings.urls import redacted_url
 
-_SECRET = {"api_key", "db_password", "web_password"}
+_SECRET = {"api_key", "db_password", "web_password", "web_reader_password"}
 _URLS = {"base_url", "redis_url_given", "database_url_given"}
 _LONGEST_SHOWN = 80
 

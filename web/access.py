@@ -1,12 +1,14 @@
-"""Who may look at the pages: the one door of the web process.
+"""Who may look at the pages and who may change something: the one door of the web process.
 
-With WEB_PASSWORD the user `admin` sees everything, rq-dashboard included; with WEB_READER_PASSWORD
-the user `reader` sees the pages alone. Without a password the pages are for a browser on this
-machine. The pages change nothing.
+With WEB_PASSWORD the user `admin` sees everything, rq-dashboard included, and may do what
+WEB_ACTIONS lists; with WEB_READER_PASSWORD the user `reader` sees the pages and changes nothing.
+Without WEB_PASSWORD nobody changes anything; without any password the pages are for a browser on
+this machine.
 """
 
 import hmac
 from dataclasses import dataclass
+from enum import StrEnum
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -25,11 +27,22 @@ CLOSED = (
 ELSEWHERE = "A page of another site asked for this, or the proxy changes the Host header."
 
 
+class Right(StrEnum):
+    """What may be done on the pages, each on its own."""
+
+    REFRESH = "refresh"
+    DEAD = "dead"
+    PAUSE = "pause"
+    BLOCK = "block"
+    CONSUME = "consume"
+
+
 @dataclass(frozen=True)
 class Visitor:
     """Whoever sent this request."""
 
     name: str
+    rights: frozenset[Right] = frozenset()
 
 
 class Door:
@@ -44,6 +57,7 @@ class Door:
             )
             if password is not None
         }
+        self._rights = frozenset(map(Right, settings.web_actions))
         self._throttle = Throttle()
 
     def refusal(self, *, admin_only: bool = False) -> Response | None:
@@ -71,7 +85,7 @@ class Door:
             if request.authorization:
                 self._throttle.failed(address)
             return ask_for_login()
-        return Visitor(name)
+        return Visitor(name, self._rights if name == ADMIN else frozenset())
 
 
 def _login(asked: Request, passwords: dict[str, SecretStr]) -> str | None:

@@ -1,7 +1,9 @@
 """What the pages of one process share, and how a page is answered."""
 
 import gzip
-from dataclasses import dataclass
+import secrets
+from collections import OrderedDict
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -34,6 +36,7 @@ PAGES = (
 )
 """Address and name of each page in the navigation. All lie in one folder, so that every link is
 relative and a proxy may serve them under any prefix."""
+_TOLD_AT_MOST = 100
 
 
 @dataclass
@@ -47,6 +50,8 @@ class Site:
     board: Board
     live: Live
     files: StaticFiles
+    told: OrderedDict[str, str] = field(default_factory=OrderedDict)
+    """Token → what an action has done, for the page that is shown next."""
 
     @classmethod
     def of(cls, settings: Settings, observer: Observer) -> "Site":
@@ -62,6 +67,14 @@ class Site:
         host = urlsplit(self.settings.base_url).hostname or ""
         return host in ("127.0.0.1", "::1", "localhost")
 
+    def tell(self, text: str) -> str:
+        """Keep a sentence for the next page; returns its token."""
+        token = secrets.token_urlsafe(9)
+        self.told[token] = text
+        while len(self.told) > _TOLD_AT_MOST:
+            self.told.popitem(last=False)
+        return token
+
 
 def site() -> Site:
     """Return that of the present application."""
@@ -73,10 +86,14 @@ def render(template: str, title: str, facts: Facts, **values: Any) -> Response:
     """Answer with a page; its header tells the status that `facts` make."""
     here = site()
     causes = judge(facts)
+    page = template.removesuffix(".html")
     text = render_template(
         template,
         title=title,
-        here=template.removesuffix(".html"),
+        here=page,
+        back=("./" if page == "now" else page) + query(),
+        told=here.told.get(request.args.get("told", "")),
+        rights={str(right) for right in g.visitor.rights},
         pages=PAGES,
         facts=facts,
         now_ms=facts.now_ms,
@@ -127,9 +144,9 @@ def equip(app: Flask) -> None:
 
 def query(**changed: Any) -> str:
     """The present query with some values replaced; empty ones are left out."""
-    given = dict(request.args.items()) | changed
+    given = {k: v for k, v in request.args.items() if k != "told"} | changed
     kept = {name: value for name, value in given.items() if value not in (None, "", 1)}
-    return "?" + urlencode(kept)
+    return f"?{urlencode(kept)}" if kept else "?"
 
 
 def since(ms: int | None, now_ms: int) -> Markup | str:

@@ -18,7 +18,7 @@ from local.sandbox import SandboxServer
 from local.servers.postgres import PostgresServer
 from local.servers.server import free_port
 from local.servers.valkey import ValkeyServer
-from queueing import Bury, Claimed, Death, Priority, Request
+from queueing import Death, Priority
 from runtime.context import Context
 from settings import Settings
 from settings.catalogue import read_assets
@@ -105,6 +105,22 @@ class RunningSite:
         ticks.close()
         return int(newest[0][0].partition("-")[0]) if newest else 0
 
+    def give_up(self, symbol: str) -> None:
+        """Leave a dead letter, whatever the workers are about."""
+        keys, redis = self.context.keys, self.context.redis
+        died_at_ms = self.context.redis_now_ms()
+        letter = {
+            "kind": Death.INVALID,
+            "reason": "404: the provider does not know this ticker",
+            "died_at_ms": died_at_ms,
+            "attempts": 1,
+            "crashes": 0,
+            "priority": int(Priority.LOW),
+            "payload": json.dumps({"symbol": symbol, "ticker": f"C:{symbol}"}),
+        }
+        redis.hset(keys.dead_items, symbol, json.dumps(letter))
+        redis.zadd(keys.dead, {symbol: died_at_ms})
+
     def event_of(self, symbol: str, after_ms: int) -> tuple[int, dict[str, Any]]:
         """Wait for the next event of an asset: when it was published (ms), and what it says."""
 
@@ -149,20 +165,9 @@ def running_site(
         with connect(settings.database_url) as connection:
             SymbolRepository(connection).upsert_many(read_assets())
         context = stack.enter_context(Context.open(settings))
-        _give_up(context)
         site = RunningSite(root, tmp, settings, context, valkey, postgres, sandbox)
+        site.give_up(DEAD)
         stack.callback(site.end)
         for kind in ("web", "scheduler", "worker"):
             site.start(kind)
         yield site
-
-
-def _give_up(context: Context) -> None:
-    """Leave a dead letter for the pages to show."""
-    context.limiter.reset()  # a new Redis would hold the first call back
-    context.queue.enqueue([Request(DEAD, {"symbol": DEAD, "ticker": f"C:{DEAD}"})])
-    claimed = context.queue.claim(who="test")
-    assert isinstance(claimed, Claimed)
-    why = "404: the provider does not know this ticker"
-    context.queue.end(claimed, [Bury(DEAD, Death.INVALID, why)], answered=True)
-    context.limiter.reset()

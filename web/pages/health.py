@@ -1,11 +1,17 @@
 """GET /health: each cause of trouble, since when, and what to run."""
 
-from flask import Response
+from typing import Any
 
+from flask import Response
+from redis import RedisError
+
+from health.facts import State
 from health.next_call import notes
 from health.report import servers
 from health.rules import judge
+from runtime.context import Context
 from runtime.heartbeat import ALIVE_MS
+from web.action_log import recent
 from web.site import render, site
 
 _LINKS = {
@@ -23,6 +29,16 @@ _LINKS = {
 """Cause → where on the pages its details are. Those of servers have none."""
 
 
+def _queued(context: Context, state: State | None) -> set[str]:
+    """The dead letters that were asked for again and wait."""
+    symbols = [letter.symbol for letter in state.dead] if state else []
+    try:
+        flags: Any = context.redis.smismember(context.keys.pending, symbols) if symbols else []
+    except RedisError:
+        return set()
+    return {symbol for symbol, flag in zip(symbols, flags, strict=True) if flag}
+
+
 def show() -> Response:
     """Answer with the page."""
     here = site()
@@ -38,4 +54,6 @@ def show() -> Response:
         servers=servers(facts),
         notes=list(notes(facts.state)) if facts.state else [],
         alive_ms=ALIVE_MS,
+        queued_again=_queued(here.observer.context, facts.state),
+        entries=recent(here.observer.context),
     )

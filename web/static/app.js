@@ -98,7 +98,7 @@
   addEventListener("pageshow", (event) => { if (event.persisted) { open(); bring(); } });
 
   // --- forms
-  const toast = document.getElementById("toast");
+  const toast = document.getElementById("toast"), ask = document.getElementById("ask");
   let toastTimer = 0;
   const say = (text) => {
     toast.textContent = text;
@@ -106,8 +106,25 @@
     clearTimeout(toastTimer);
     toastTimer = setTimeout(() => { toast.hidden = true; }, 8000);
   };
-  document.addEventListener("submit", (event) => {
-    if (event.target.matches("[data-filter]")) { event.preventDefault(); go(event.target); }
+  const sure = (text) => new Promise((done) => {
+    document.getElementById("ask-text").textContent = text;
+    ask.onclose = () => done(ask.returnValue === "yes");
+    ask.returnValue = "no";
+    ask.showModal();
+  });
+  document.addEventListener("submit", async (event) => {
+    const form = event.target;
+    if (form.matches("[data-filter]")) { event.preventDefault(); go(form); return; }
+    if (!form.matches(".act")) return;
+    event.preventDefault();
+    const body = new URLSearchParams(new FormData(form, event.submitter));
+    if (form.dataset.ask && !await sure(form.dataset.ask)) return;
+    try {
+      const answer = await fetch(form.action, { method: "POST", body, headers: { Accept: "application/json" } });
+      const json = answer.headers.get("Content-Type").startsWith("application/json");
+      say(json ? (await answer.json()).told : await answer.text());
+    } catch { say("No answer: nothing may have been done. Look again, and try again."); }
+    bring();
   });
   const go = (form) => {
     const asked = new URLSearchParams([...new FormData(form)].filter(([, value]) => value));
