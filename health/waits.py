@@ -89,7 +89,7 @@ def _read(text: str | None) -> dict[str, Any] | None:
     """An item as the scripts write it; None for one that is gone or damaged."""
     try:
         raw = json.loads(text or "null")
-        whole = {"payload", "priority", "enqueued_at_ms", "score", "attempts"} <= raw.keys()
+        whole = {"payload", "priority", "enqueued_at_ms", "score"} <= raw.keys()
         return raw if whole else None
     except (ValueError, AttributeError):
         return None

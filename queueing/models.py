@@ -73,7 +73,8 @@ class Item:
     payload: dict[str, Any]
     priority: int
     enqueued_at_ms: int
-    score: str
+    score: str = ""
+    """Its place in the queue, kept beside the item only while it is leased or delayed."""
     attempts: int = 0
     crashes: int = 0
     solo: bool = False

@@ -64,7 +64,7 @@ local symbols, leases, leased = {}, {}, {}
 for i, head in ipairs(taken) do
   symbols[i] = head.symbol
   leases[2 * i - 1], leases[2 * i] = now + args.lease_ms, head.symbol
-  leased[2 * i - 1], leased[2 * i] = head.symbol, with_lease(head.raw, head.item, args.token, #taken)
+  leased[2 * i - 1], leased[2 * i] = head.symbol, with_lease(head, args.token, #taken)
 end
 leave_queue(symbols)
 call_many('ZADD', LEASES, leases)

@@ -6,7 +6,7 @@ python -m tests.chaos.checker evidence.json
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +22,9 @@ PERMANENT = {
         "scheduler:entries",
     )
 }
-ITEM_FIELDS = {"payload", "priority", "enqueued_at_ms", "score", "attempts", "crashes", "version"}
+ITEM_FIELDS = {"payload", "priority", "enqueued_at_ms"}
+_BURST_MS = 1_000
+"""How far behind its request an item's place may be: in a burst, places run ahead of the clock."""
 DEATHS = {"transient", "invalid", "poison"}
 POISON_DEATHS = 3
 _STARTING_MS = 5_000
@@ -112,10 +114,20 @@ def whole_items(e: Evidence) -> Iterator[str]:
         if ("token" in item) != (symbol in e.redis["leases"]):
             yield f"{symbol} has {'a' if 'token' in item else 'no'} token, leased or not"
         score = e.redis["queue"].get(symbol)
-        if score is not None and score != float(item["score"]):
-            yield f"{symbol} stands at {score:.4f}, its item says {item['score']}"
-        if score is not None and int(score // 1e13) != item["priority"]:
-            yield f"{symbol} stands in band {int(score // 1e13)}, its item says {item['priority']}"
+        if score is not None:
+            yield from _misplaced(symbol, item, score)
+        elif "score" not in item and {symbol} & {*e.redis["leases"], *e.redis["delayed"]}:
+            yield f"{symbol} left the queue, and its item knows no place"
+
+
+def _misplaced(symbol: str, item: Mapping[str, Any], score: float) -> Iterator[str]:
+    """An item that never left the queue keeps no score: its place is that of its request."""
+    asked = item["priority"] * 1e13 + item["enqueued_at_ms"]
+    first, last = (float(item["score"]),) * 2 if "score" in item else (asked, asked + _BURST_MS)
+    if not first <= score <= last:
+        yield f"{symbol} stands at {score:.4f}, its item says {first:.4f}"
+    if int(score // 1e13) != item["priority"]:
+        yield f"{symbol} stands in band {int(score // 1e13)}, its item says {item['priority']}"
 
 
 @promise("the dead have a reason")

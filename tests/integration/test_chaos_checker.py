@@ -130,7 +130,7 @@ def _lease_forgotten(s: Scene) -> None:
 
 
 def _other_score(s: Scene) -> None:
-    s.r.zincrby(f"{PREFIX}queue", 5, "USDJPY")
+    s.r.zincrby(f"{PREFIX}queue", -5, "USDJPY")
 
 
 def _old_event(s: Scene) -> None:

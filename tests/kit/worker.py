@@ -165,7 +165,9 @@ class Site:
         """A pending item, wherever it waits."""
         raw = self.context.redis.hget(self.context.keys.items, symbol)
         assert raw is not None, f"{symbol} has no item"
-        return Item.from_reply({"symbol": symbol, **json.loads(raw)})
+        place = self.context.redis.zscore(self.context.keys.queue, symbol)
+        known = {"symbol": symbol, "score": "" if place is None else f"{place:.17g}"}
+        return Item.from_reply(known | json.loads(raw))
 
     def where(self, symbol: str) -> str:
         """queue, delayed, leases, dead or nowhere; pending in exactly the first three."""

@@ -141,12 +141,13 @@ def test_probes_come_ever_later_up_to_five_minutes(kit: Kit) -> None:
 def test_waiting_is_no_error_of_the_items(kit: Kit) -> None:
     """The call that opened it, and calls that were under way, leave their items as they were."""
     late = kit.take()
-    before = {s: kit.item(s)["score"] for s in SYMBOLS}
+    before = {s: kit.score(s) for s in SYMBOLS}
+    before |= {item.symbol: float(item.score) for item in late.items}
     open_it(kit)
     assert fail(kit, late).reason == "breaker"
     for symbol in ("S0", "S5"):
         item = kit.item(symbol)
-        assert (item["attempts"], item["score"]) == (0, before[symbol])
+        assert (item["attempts"], kit.score(symbol)) == (0, before[symbol])
         assert item["last_error"] == "no answer"
         assert kit.where(symbol) == {"queue", "items", "pending"}
     assert kit.item("S1")["attempts"] == 1, "failures before it opened count"

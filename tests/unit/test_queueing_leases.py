@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -513,3 +514,21 @@ def test_requests_can_carry_anything_json_can(kit: Kit) -> None:
 
 def _text(value: bytes | str) -> str:
     return value.decode() if isinstance(value, bytes) else value
+
+
+def test_a_queued_item_keeps_no_more_than_it_needs(kit: Kit) -> None:
+    """Its score stands in the queue alone, and goes with it when it leaves."""
+    kit.put("A", at=HIGH)
+    assert kit.item("A").keys() == {"payload", "priority", "enqueued_at_ms"}
+    (listed,), score = kit.queue.peek(), kit.score("A")
+    (leased,) = kit.take().items
+    assert float(listed.score) == float(leased.score) == score
+    assert leased == replace(listed, score=leased.score)
+    assert float(kit.item("A")["score"]) == score
+
+
+def test_a_queue_that_was_lost_is_made_anew_without_its_scores(kit: Kit) -> None:
+    kit.put("A", at=HIGH)
+    kit.redis.delete(kit.keys.queue)
+    kit.put("A", at=LOW)
+    assert kit.score("A") == 2 * 10**13 + kit.item("A")["enqueued_at_ms"]

@@ -255,7 +255,8 @@ class Workers(RuleBasedStateMachine):
             )
             for name, item in self.model.items.items():
                 stored = self.kit.item(name)
-                assert (stored["attempts"], stored["crashes"]) == (item.attempts, item.crashes)
+                failures = (stored.get("attempts", 0), stored.get("crashes", 0))
+                assert failures == (item.attempts, item.crashes)
                 assert stored["priority"] == item.priority
             self.kit.assert_no_leak()
 

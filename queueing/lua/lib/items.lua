@@ -1,12 +1,15 @@
 -- The items: how one is kept, how it is queued, and how it leaves.
 local BAND = 1e13 -- score = priority * BAND + ms
 
--- nil: there is none, or it is not as the scripts write it (an external writer changed it).
+-- What is usual is left out of the text: no attempts, no crashes, version 1; and the score of a queued item, which stands
+-- in QUEUE. nil: there is none, or it is not as the scripts write it (an external writer changed it).
 local function read_item(raw)
   local read, item = pcall(cjson.decode, raw or '')
-  local sound = read and type(item) == 'table' and type(item.priority) == 'number'
-    and type(item.enqueued_at_ms) == 'number' and type(item.attempts) == 'number'
-    and type(item.crashes) == 'number' and tonumber(item.score) and type(item.payload) == 'string'
+  if not read or type(item) ~= 'table' then return nil end
+  item.attempts, item.crashes = item.attempts or 0, item.crashes or 0
+  local sound = type(item.priority) == 'number' and type(item.enqueued_at_ms) == 'number'
+    and type(item.attempts) == 'number' and type(item.crashes) == 'number'
+    and (item.score == nil or tonumber(item.score)) and type(item.payload) == 'string'
   return sound and item or nil
 end
 
@@ -43,8 +46,9 @@ local function note_ready(ready_at) redis.call('HSETNX', QUOTA, 'ready_since', m
 -- An item that was raised or retried stands behind younger requests: OVERTAKEN remembers its age.
 local YOUNGER_MS = 1000
 local function put_in_queue(symbol, item, ready_at)
-  redis.call('ZADD', QUEUE, item.score, symbol)
-  if item.score - item.priority * BAND > item.enqueued_at_ms + YOUNGER_MS then
+  local score = item.score or exact(item.priority * BAND + item.enqueued_at_ms) -- QUEUE was lost, and its scores
+  redis.call('ZADD', QUEUE, score, symbol)
+  if score - item.priority * BAND > item.enqueued_at_ms + YOUNGER_MS then
     redis.call('ZADD', OVERTAKEN, ms(item.enqueued_at_ms), symbol)
   end
   note_ready(ready_at)
@@ -75,12 +79,15 @@ local function apply_wanted(item)
   end
 end
 
--- The text of an item that is leased now: what was kept, and the lease behind it.
-local function with_lease(raw, item, token, size)
-  local lease = ',"token":' .. cjson.encode(token) .. ',"lease_size":' .. size .. '}'
-  if not item.token and string.sub(raw, -1) == '}' then return string.sub(raw, 1, -2) .. lease end
-  item.token, item.lease_size = token, size
-  return cjson.encode(item)
+-- The text of an item that leaves the queue for a lease: what was kept, its score and the lease.
+local function with_lease(head, token, size)
+  local item, kept = head.item, head.raw
+  if item.token or item.score or string.sub(kept, -1) ~= '}' then
+    item.score, item.token, item.lease_size = head.score, token, size
+    return cjson.encode(item)
+  end
+  return string.format('%s,"score":"%s","token":%s,"lease_size":%d}', string.sub(kept, 1, -2), head.score,
+    cjson.encode(token), size)
 end
 
 local function end_lease(symbol, item)

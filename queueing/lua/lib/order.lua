@@ -9,9 +9,15 @@ local function urgency(item, priority)
   return math.max(CRITICAL + 1, aged), since
 end
 
-local function band_of(priority, symbols)
+-- rows: symbol, score, symbol, score, ...; those behind the band are left out.
+local function band_of(priority, rows)
+  local symbols, scores, behind = {}, {}, (priority + 1) * BAND
+  for i = 1, #rows, 2 do
+    if tonumber(rows[i + 1]) >= behind then break end
+    symbols[#symbols + 1], scores[#scores + 1] = rows[i], rows[i + 1]
+  end
   local raw = #symbols > 0 and redis.call('HMGET', ITEMS, unpack(symbols)) or {}
-  return { priority = priority, symbols = symbols, raw = raw, at = 1 }
+  return { priority = priority, symbols = symbols, scores = scores, raw = raw, at = 1 }
 end
 
 -- Every band, from its rank skip[priority] on, with up to n symbols.
@@ -20,7 +26,8 @@ local function bands_behind(skip, n)
   for priority = CRITICAL, LOWEST do
     local low = redis.call('ZCOUNT', QUEUE, '-inf', '(' .. ms(priority * BAND))
     local from, stop = skip[priority], math.min(skip[priority] + n, queued_in(priority, priority))
-    bands[priority] = band_of(priority, from < stop and redis.call('ZRANGE', QUEUE, low + from, low + stop - 1) or {})
+    local rows = from < stop and redis.call('ZRANGE', QUEUE, low + from, low + stop - 1, 'WITHSCORES') or {}
+    bands[priority] = band_of(priority, rows)
   end
   return bands
 end
@@ -30,14 +37,12 @@ local function bands_with_work(n, most, least)
   local bands, priority = {}, most
   while priority <= least do
     local low, high = band_scores(priority, least)
-    local rows, symbols = redis.call('ZRANGEBYSCORE', QUEUE, low, high, 'WITHSCORES', 'LIMIT', 0, n), {}
+    local rows = redis.call('ZRANGEBYSCORE', QUEUE, low, high, 'WITHSCORES', 'LIMIT', 0, n)
     if not rows[1] then break end
     priority = math.floor(rows[2] / BAND)
-    for i = 1, #rows, 2 do
-      if rows[i + 1] / BAND < priority + 1 then symbols[#symbols + 1] = rows[i] end
-    end
-    bands[#bands + 1] = band_of(priority, symbols)
-    if priority == CRITICAL and #symbols == n then break end -- no other goes before these
+    local band = band_of(priority, rows)
+    bands[#bands + 1] = band
+    if priority == CRITICAL and #band.symbols == n then break end -- no other goes before these
     priority = priority + 1
   end
   return bands
@@ -47,7 +52,7 @@ local function head_of(band)
   local symbol = band.symbols[band.at]
   if symbol and not band.head then
     local item = read_item(band.raw[band.at]) or { broken = true, enqueued_at_ms = 0 }
-    band.head = { symbol = symbol, item = item, priority = band.priority, raw = band.raw[band.at] }
+    band.head = { symbol = symbol, item = item, priority = band.priority, score = band.scores[band.at], raw = band.raw[band.at] }
     band.urgency, band.since = urgency(item, band.priority)
   end
   return band.head
