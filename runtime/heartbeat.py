@@ -10,7 +10,8 @@ from redis import Redis
 
 from queueing import Keys
 
-_KEEP_MS = 3600 * 1000
+KEEP_MS = 3600 * 1000
+"""How long a process is remembered after its last heartbeat."""
 ALIVE_MS = 90_000
 """A process whose last heartbeat is younger is alive: idle ones beat every 10 s, busy workers
 every 30 s."""
@@ -29,8 +30,8 @@ def beat(redis: Redis, keys: Keys, name: str) -> None:
     now_ms = _now_ms(redis)
     pipe = redis.pipeline(transaction=True)
     pipe.zadd(keys.heartbeats, {name: now_ms})
-    pipe.zremrangebyscore(keys.heartbeats, "-inf", now_ms - _KEEP_MS)
-    pipe.pexpire(keys.heartbeats, _KEEP_MS)
+    pipe.zremrangebyscore(keys.heartbeats, "-inf", now_ms - KEEP_MS)
+    pipe.pexpire(keys.heartbeats, KEEP_MS)
     pipe.execute()
 
 

@@ -20,6 +20,7 @@ from runtime.failpoints import Point, reached
 from runtime.redis_client import away
 from runtime.stopping import StopFlag
 from scheduler.entries import Entry, entries, entries_key
+from scheduler.lifetimes import shorten
 from worker.resilience import Patience, hurry
 from worker.ticks import BARS, BATCH, JOB_TIMEOUT_S, Ticks
 
@@ -30,6 +31,8 @@ LOCK_S = 3
 """How long the lock of a dead scheduler holds up the others; expired leases wait for a pass."""
 LOST_TICK_MS = 10_000
 """A slot without its record this long after its tick was pushed is pushed again."""
+SHORTEN_PASSES = 30
+"""Once in this many passes no key is left to live too long."""
 OVERDUE_PASSES = 2
 """A waiting drain that has left due work for this many passes is dead."""
 
@@ -57,12 +60,16 @@ class TickScheduler(Scheduler):
         self._lock = self.connection.lock(self.scheduler_lock_key, timeout=LOCK_S, blocking=False)
         self._pushed: dict[str, tuple[int, int]] = {}
         self._overdue = 0
+        self._passes = 0
 
     # --- rq-scheduler's own verbs, on Redis' clock and with an owner
 
     def acquire_lock(self) -> bool:
         """Takes the lock if it is free; True if this scheduler holds it now."""
         self._lock_acquired = bool(self._lock.acquire())
+        if not self._lock_acquired:
+            # It outlives LOCK_S only if Redis' clock stepped back since.
+            self.connection.pexpire(self.scheduler_lock_key, LOCK_S * 1000, lt=True)
         return self._lock_acquired
 
     def remove_lock(self) -> None:
@@ -116,6 +123,9 @@ class TickScheduler(Scheduler):
         for entry in self._entries.values():
             if not self._done(entry, now_ms):
                 self._push(entry, now_ms)
+        if self._passes % SHORTEN_PASSES == 0:
+            shorten(self._context)
+        self._passes += 1
         self._drain_if_due()
 
     def restore_entries(self) -> None:

@@ -96,13 +96,14 @@ class Capabilities:
         self._redis = context.redis
         self._feeds = feeds_for(context.settings.plan)
         self._bars_feed = bars_feed(self._feeds)
-        self._key = context.keys.capabilities(_identity(context.settings))
+        self.key = context.keys.capabilities(_identity(context.settings))
+        """In Redis."""
         self._known = _Known()
 
     def refused(self) -> dict[str, str]:
         """feed → the provider's words."""
         self._known = _Known.read(
-            {str(k): str(v) for k, v in self._redis.hgetall(self._key).items()}
+            {str(k): str(v) for k, v in self._redis.hgetall(self.key).items()}
         )
         return self._known.refused
 
@@ -110,7 +111,7 @@ class Capabilities:
         """Look at Redis, and return everything for people to read."""
         self.refused()
         known, (seconds, micros) = self._known, self._redis.time()
-        left_ms = self._redis.pttl(self._key)
+        left_ms = self._redis.pttl(self.key)
         until_ms = int(seconds) * 1000 + int(micros) // 1000 + left_ms if left_ms > 0 else 0
         return Learned(
             dict(known.refused),
@@ -125,7 +126,7 @@ class Capabilities:
     def forget(self) -> bool:
         """Forget what was learned, so that the next calls ask anew; False: there was nothing."""
         self._known = _Known()
-        return bool(self._redis.delete(self._key))
+        return bool(self._redis.delete(self.key))
 
     @property
     def feeds(self) -> tuple[Feed, ...]:
@@ -229,6 +230,6 @@ class Capabilities:
             return
         pipe = self._redis.pipeline(transaction=True)  # never a key without its end
         for name, value in facts.items():
-            pipe.hset(self._key, name, value)
-        pipe.expire(self._key, REMEMBER_S, nx=True)
+            pipe.hset(self.key, name, value)
+        pipe.expire(self.key, REMEMBER_S, nx=True)
         pipe.execute()

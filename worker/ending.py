@@ -12,8 +12,9 @@ from worker.call import Call, Outcome
 
 log = structlog.get_logger(__name__)
 
-KEEP_S = 8.0
-"""How long an end waits for Redis: within the lease, for one that expires counts as a crash."""
+KEEP_S = 20.0
+"""How long an end waits for Redis: within what is left of the lease of an ordinary call, for one
+that expires counts as a crash."""
 _PAUSE_S = 1.0
 
 

@@ -35,7 +35,7 @@ KEEP_CALLS_DAYS = 30
 OUTAGE_MS, LONGEST_OUTAGE_MS = 5_000, 60_000
 """The pause of all drains after PostgreSQL did not take an answer; it doubles while writes are
 refused. While PostgreSQL is away it does not: a drain that finds out costs no call."""
-_MEMORY_MS = 60_000
+OUTAGE_MEMORY_MS = 60_000
 """An outage this much later than the last pause is a new one."""
 
 
@@ -136,7 +136,7 @@ def pause_drains(context: Context, error: DatabaseError) -> int:
         pause_ms = min(int(last) * 2, LONGEST_OUTAGE_MS)
     pipe = redis.pipeline(transaction=True)
     pipe.set(context.keys.outage, f"PostgreSQL: {error}"[:300], px=pause_ms)
-    pipe.set(key, pause_ms, px=pause_ms + _MEMORY_MS)
+    pipe.set(key, pause_ms, px=pause_ms + OUTAGE_MEMORY_MS)
     pipe.execute()
     return pause_ms
 

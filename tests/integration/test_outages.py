@@ -20,12 +20,14 @@ from local.sandbox import SandboxServer
 from local.servers.postgres import PostgresServer
 from local.servers.valkey import ValkeyServer
 from market.errors import BadAnswer, NotFound, ProviderDown, RateLimited, SendDeadlinePassed
+from runtime import failpoints
 from runtime.context import SOCKET_TIMEOUT_S
+from runtime.failpoints import Point
 from runtime.stopping import StopFlag
 from tests.kit import worker as worker_kit
 from tests.kit.waiting import eventually
 from tests.kit.worker import Site, settings_for
-from worker import store
+from worker import ending, store
 from worker.drain import Drain
 from worker.refresh import Refresher
 from worker.retry_policy import provider_failed
@@ -180,6 +182,46 @@ def test_a_frozen_postgresql_does_not_hold_a_drain(site: Site, r: redis.Redis) -
 
 
 # --- Redis
+
+
+def test_an_outage_of_15_s_while_a_call_ends_counts_as_no_crash(
+    site: Site,
+    provider: SandboxServer,
+    valkey_server: ValkeyServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The server is really away; the seconds between the tries pass in no time."""
+
+    class Seconds(StopFlag):
+        passed = 0.0
+
+        def sleep(self, seconds: float) -> bool:
+            self.passed += seconds
+            if self.passed >= 15:
+                valkey_server.start()
+            return False
+
+    stop = Seconds()
+
+    class Clock:
+        @staticmethod
+        def monotonic() -> float:
+            return stop.passed
+
+    def reached(point: Point) -> None:
+        if point is Point.END_BEFORE:
+            valkey_server.kill()
+
+    monkeypatch.setattr(ending, "time", Clock)
+    site.ask("EURUSD")
+    call = site.claim()
+    refresher = Refresher(site.context, site.client, site.connection, site.capabilities, stop=stop)
+    monkeypatch.setattr(failpoints, "on_reached", reached)
+    refresher.refresh(call)
+    assert stop.passed >= 15
+    assert site.events() == ["EURUSD"]
+    assert site.where("EURUSD") == "nowhere"
+    assert site.context.redis.hget(site.context.keys.counters, "reaped") is None
 
 
 def test_a_wait_on_a_frozen_redis_ends_by_a_stop_and_by_its_time(
