@@ -3,28 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
+from enum import StrEnum
+from typing import NamedTuple
 
 from db.connection import Connection
 from db.queries import sql
-from db.rows import PriceLike, instant_text, storable_text
+from db.rows import NewPrice, instant_text, storable_text
 
-CHANGED, ALTERED = "changed", "altered"
+
+class Verdict(StrEnum):
+    """What became of a price that was to be written."""
+
+    CHANGED = "changed"
+    """It is stored now."""
+    UNCHANGED = "unchanged"
+    """The stored one is newer."""
+    SUSPECT = "suspect"
+    """It is further from the stored one than it may be, and was kept aside: the next observation
+    near to it is stored."""
+    ALTERED = "altered"
+    """The table did not take it as written."""
+
+
+class Stored(NamedTuple):
+    """What became of a price. `known` is the one that was stored before."""
+
+    verdict: Verdict
+    known: Decimal | None
 
 
 def update_prices(
-    connection: Connection, observed_at_ms: int, items: Sequence[tuple[str, PriceLike]]
-) -> dict[str, str]:
-    """Write the (symbol, price) that are newer, inside the caller's transaction; symbol → verdict.
-
-    CHANGED: this price is stored now. ALTERED: the table did not take it as written. Any other:
-    the stored one is newer.
-    """
-    prices = [price for _, price in items]
+    connection: Connection, observed_at_ms: int, items: Sequence[NewPrice]
+) -> dict[str, Stored]:
+    """Write the prices that are newer, inside the caller's transaction; what became of each."""
+    prices = [item.price for item in items]
     rows = connection.execute(
         sql("update_prices"),
         {
             "observed_at_ms": observed_at_ms,
-            "symbol": [symbol for symbol, _ in items],
+            "symbol": [item.symbol for item in items],
             "last_price": [price.last for price in prices],
             "bid": [price.bid for price in prices],
             "ask": [price.ask for price in prices],
@@ -36,6 +54,7 @@ def update_prices(
             "source": [storable_text(str(price.source)) for price in prices],
             "delay": [storable_text(str(price.delay)) for price in prices],
             "basis": [storable_text(str(price.basis)) for price in prices],
+            "furthest": [item.furthest for item in items],
         },
     )
-    return dict(rows.fetchall())
+    return {symbol: Stored(Verdict(verdict), known) for symbol, verdict, known in rows}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from db.coverage import FIVE_MINUTES, Asked
 
@@ -66,6 +66,15 @@ class BarLike(Protocol):
     def trades(self) -> int | None: ...
 
 
+class NewPrice(NamedTuple):
+    """A price to store. `furthest`: how far from the stored one it is believed at once, as a part
+    of the lower of the two; None: however far."""
+
+    symbol: str
+    price: PriceLike
+    furthest: Decimal | None = None
+
+
 @dataclass(frozen=True)
 class SymbolRefresh:
     """The part of an API answer that concerns one symbol.
@@ -73,6 +82,7 @@ class SymbolRefresh:
     `bars` are of 5 minutes, `daily` of UTC days. `asked` is the range that the call asked for: it
     becomes coverage, also where no bar came. With `bars_only`, or without a price, the stored
     price and the sync status stay as they are. `source` is that of the bars, else the price's.
+    `furthest` is that of NewPrice.
     """
 
     symbol: str
@@ -82,11 +92,14 @@ class SymbolRefresh:
     daily: Sequence[BarLike] = ()
     asked: Asked | None = None
     source: str = ""
+    furthest: Decimal | None = None
 
     @property
-    def new_price(self) -> PriceLike | None:
+    def new_price(self) -> NewPrice | None:
         """The price to store; None: it is about bars only."""
-        return None if self.bars_only else self.price
+        if self.bars_only or self.price is None:
+            return None
+        return NewPrice(self.symbol, self.price, self.furthest)
 
     def bars_of(self, timeframe: str) -> Sequence[BarLike]:
         """Its bars of that timeframe."""
@@ -115,6 +128,7 @@ class WriteResult:
     `changed`: the stored price is this one. `unchanged`: the stored price is newer.
     `refused`: nothing was written for it, with the reason. `busy`: those of the refused whose row
     another session holds, so that trying again may succeed.
+    `suspect`: its price was kept aside, with the reason; everything else of it is written.
     `notes`: bars, sync status and audit rows that the tables refused, in words.
     """
 
@@ -122,6 +136,7 @@ class WriteResult:
     unchanged: tuple[str, ...] = ()
     refused: dict[str, str] = field(default_factory=dict)
     busy: frozenset[str] = frozenset()
+    suspect: dict[str, str] = field(default_factory=dict)
     bars_written: int = 0
     notes: tuple[str, ...] = ()
 

@@ -13,10 +13,11 @@ from db.connection import Connection
 from db.coverage import FULL_DAY, Asked, CoveredDay, covered_days, record_days
 from db.errors import DatabaseBusy, RowRefused
 from db.isolation import Isolated, isolate
-from db.prices import ALTERED, CHANGED, update_prices
+from db.prices import Stored, Verdict, update_prices
 from db.queries import sql
 from db.rows import (
     CallAudit,
+    NewPrice,
     SymbolRefresh,
     WriteResult,
     instant_of,
@@ -46,6 +47,7 @@ class Write:
         self._changed: set[str] = set()
         self._refused: dict[str, str] = {}
         self._busy: set[str] = set()
+        self._suspect: dict[str, str] = {}
         self._notes: list[str] = []
 
     def run(
@@ -61,18 +63,19 @@ class Write:
         items = list(refreshed.values())
         self._write_prices(items)
         bars_written = sum(self._write_series(items, timeframe) for timeframe in FULL_DAY)
-        errors = {**failed, **self._refused}
+        errors = {**failed, **self._suspect, **self._refused}
         self._write_status(
-            {symbol: errors[symbol] for symbol in errors if symbol in known}
-            | {item.symbol: None for item in self._open(items) if item.new_price}
+            {item.symbol: None for item in self._open(items) if item.new_price}
+            | {symbol: errors[symbol] for symbol in errors if symbol in known}
         )
         self._write_call(call)
         stored = [item.symbol for item in self._open(items)]
         return WriteResult(
             changed=tuple(symbol for symbol in stored if symbol in self._changed),
-            unchanged=tuple(symbol for symbol in stored if symbol not in self._changed),
+            unchanged=tuple(s for s in stored if s not in self._changed and s not in self._suspect),
             refused=self._refused,
             busy=frozenset(self._busy),
+            suspect=self._suspect,
             bars_written=bars_written,
             notes=tuple(self._notes),
         )
@@ -103,18 +106,30 @@ class Write:
         return {symbol: kind for symbol, kind, _ in rows}
 
     def _write_prices(self, items: Iterable[SymbolRefresh]) -> None:
-        prices = [(i.symbol, price) for i in self._open(items) if (price := i.new_price)]
+        prices = [price for item in self._open(items) if (price := item.new_price)]
         outcome = self._each(
             prices, lambda part: update_prices(self._connection, self._observed_at_ms, part)
         )
-        for verdicts in outcome.written:
-            self._changed |= {symbol for symbol, v in verdicts.items() if v == CHANGED}
-            altered = [symbol for symbol, verdict in verdicts.items() if verdict == ALTERED]
-            self._refused |= dict.fromkeys(
-                altered, "a trigger of trading.symbols does not store the price as it is written"
-            )
+        stored = {symbol: s for part in outcome.written for symbol, s in part.items()}
+        for new in prices:
+            self._judge(new, stored.get(new.symbol))
         for refused, why in outcome.refused:
-            self._refuse([symbol for symbol, _ in refused], why)
+            self._refuse([price.symbol for price in refused], why)
+
+    def _judge(self, new: NewPrice, stored: Stored | None) -> None:
+        match stored:
+            case Stored(Verdict.CHANGED):
+                self._changed.add(new.symbol)
+            case Stored(Verdict.ALTERED):
+                self._refused[new.symbol] = (
+                    "a trigger of trading.symbols does not store the price as it is written"
+                )
+            case Stored(Verdict.SUSPECT, known):
+                self._suspect[new.symbol] = (
+                    f"its price {new.price.last:f} ({new.price.basis}) is far from the stored "
+                    f"{known:f}, and nothing else in the answer supports it: kept aside, and "
+                    "believed if the next answer repeats it"
+                )
 
     def _write_series(self, items: Iterable[SymbolRefresh], timeframe: str) -> int:
         """Write the bars of one timeframe, and what they cover; returns the number of bars."""
@@ -196,9 +211,9 @@ def _asked(item: SymbolRefresh, timeframe: str) -> Asked | None:
 
 def _flaw(item: SymbolRefresh, metadata: str) -> str | None:
     """The reason why no price of the item can be stored. `metadata` is its JSON type."""
-    price = item.new_price
-    if price is None:
+    new = item.new_price
+    if new is None:
         return None
     if metadata not in ("object", "null"):
         return f"its metadata is a JSON {metadata}, not an object"
-    return unstorable_price(price)
+    return unstorable_price(new.price)

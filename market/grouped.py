@@ -108,6 +108,7 @@ def _read(ticker: str, row: Any, day: date) -> Observation | Missing:
         daily_low=low,
         daily_close=close,
         basis=Basis.SESSION,
+        supported=False,  # all its figures are of the same ticks
     )
     starts = datetime.combine(day, time.min, UTC)
     volume = max(bar.volume or Decimal(0), Decimal(0))

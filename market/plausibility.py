@@ -59,6 +59,13 @@ TOLERANCES: Final = MappingProxyType(
 )
 
 
+def jumps_of(forex_percent: float, crypto_percent: float) -> dict[AssetKind, Decimal]:
+    """How far from the stored price one of each kind is believed at once that nothing else in its
+    answer supports, as a part of the lower of the two."""
+    forex, crypto = (Decimal(str(percent)) / 100 for percent in (forex_percent, crypto_percent))
+    return {AssetKind.FOREX: forex, AssetKind.METAL: forex, AssetKind.CRYPTO: crypto}
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A figure that might be the price, with its own time.

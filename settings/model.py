@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -29,7 +30,8 @@ from pydantic_settings import (
 )
 
 from market.access import checked_base_url, checked_key
-from market.tickers import check_symbol
+from market.plausibility import jumps_of
+from market.tickers import AssetKind, check_symbol
 from market.tiers import TIERS, Plan, Tier
 from settings.database_url import checked_database_url, checked_host, joined
 from settings.errors import SettingsError
@@ -78,6 +80,10 @@ class Settings(BaseSettings):
     queue_max_size: int = Field(1000, ge=1, le=1_000_000)
     history_days: int = Field(730, ge=1, le=3650)
     """How far back 5-minute bars are wanted."""
+    suspect_forex_percent: float = Field(10, gt=0, le=1000)
+    suspect_crypto_percent: float = Field(25, gt=0, le=1000)
+    """How far from the stored price one may be that its answer does not support: more than usual
+    (2 % in a hard hour of forex, 10 % in a minute of crypto); true ones pass when repeated."""
     retry_max_attempts: int = Field(3, ge=0, le=100)
     retry_delay_seconds: float = Field(60, ge=0, le=86_400)
     aging_seconds: float = Field(1800, ge=0, le=30 * 86_400)
@@ -202,6 +208,11 @@ class Settings(BaseSettings):
     def bars_follow_clock(self) -> bool:
         """Five-minute bars are fetched as they end: calls are not counted, and the data is live."""
         return self.rate_limit is None and not self.plan.end_of_day
+
+    @property
+    def jumps(self) -> Mapping[AssetKind, Decimal]:
+        """How far from the stored price one is believed that nothing else supports."""
+        return jumps_of(self.suspect_forex_percent, self.suspect_crypto_percent)
 
     @property
     def spacing_ms(self) -> int:

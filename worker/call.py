@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from decimal import Decimal
 from functools import cached_property
 from typing import Self
 
@@ -10,6 +11,7 @@ from db.rows import SymbolRefresh, WriteResult
 from market.errors import MarketError
 from market.feeds import Feed
 from market.quotes import Answer, Delay, Observation
+from market.tickers import AssetKind, asset_kind
 from market.transport import SendDeadline
 from queueing import Again, Bury, Claimed, Death, Done, GiveBack, Verdict, split
 from worker.events import AssetUpdated, channel
@@ -143,14 +145,18 @@ class Call:
         return found | {w.item.symbol: GiveBack(w.item.symbol) for w in self.returned}
 
 
-def outcome_of_answer(call: Call, answer: Answer, rules: RetryRules) -> Outcome:
-    """A good answer: each item has its price, or the reason why there is none."""
+def outcome_of_answer(
+    call: Call, answer: Answer, rules: RetryRules, jumps: Mapping[AssetKind, Decimal]
+) -> Outcome:
+    """A good answer: each item has its price, or the reason why there is none.
+
+    `jumps`: how far from the stored price one is believed that its answer does not support."""
     verdicts, rows = call.not_asked(), {}
     for work in call.work:
         name = work.item.symbol
         if seen := answer.observations.get(work.ticker):
             event = AssetUpdated.of(work.symbol, work.item, call.claimed, seen.price)
-            rows[name] = _row(call, work, seen)
+            rows[name] = _row(call, work, seen, jumps)
             verdicts[name] = Done(name, channel(work.symbol), event.model_dump_json())
             continue
         missing = answer.missing.get(work.ticker)
@@ -164,7 +170,9 @@ def outcome_of_answer(call: Call, answer: Answer, rules: RetryRules) -> Outcome:
     return Outcome(verdicts, rows)
 
 
-def _row(call: Call, work: Work, seen: Observation) -> SymbolRefresh:
+def _row(
+    call: Call, work: Work, seen: Observation, jumps: Mapping[AssetKind, Decimal]
+) -> SymbolRefresh:
     """What is to be stored of one asset. The bars of an end-of-day plan are its newest prices."""
     return SymbolRefresh(
         work.symbol,
@@ -177,6 +185,7 @@ def _row(call: Call, work: Work, seen: Observation) -> SymbolRefresh:
             if seen.asked
             else daily_asked(seen.daily)
         ),
+        furthest=None if seen.price.supported else jumps.get(asset_kind(work.ticker)),
     )
 
 
@@ -234,6 +243,8 @@ def outcome_of_write(
         if why := written.refused.get(symbol):
             busy = symbol in written.busy
             verdicts[name] = after_refusal(work.item, why, busy=busy, rules=rules)
+        elif (why := written.suspect.get(symbol)) and work.kind is Kind.PRICE:
+            verdicts[name] = after_failure(work.item, why, rules=rules)
         elif symbol not in written.changed and isinstance(verdicts[name], Done):
             verdicts[name] = Done(name)
     return replace(outcome, verdicts=verdicts)

@@ -161,7 +161,7 @@ class Refresher:
         progress.answered = True
         reached(Point.ANSWERED)
         self._learn(call, answer)
-        return outcome_of_answer(call, answer, self._rules)
+        return outcome_of_answer(call, answer, self._rules, self._context.settings.jumps)
 
     def _ask(self, call: Call, hole: Hole | None) -> Answer:
         """Asks for the newest prices, or for the days of a hole."""

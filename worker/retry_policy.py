@@ -3,6 +3,7 @@
 | failed | told by | its items | everybody else |
 |---|---|---|---|
 | this item | 400, 404, no price, refused by a table | attempts, then a dead letter | go on |
+| this item | a price that nothing supports | attempts; the next answer decides | go on |
 | this item or the provider | 5xx, time-out, garbage | alone: attempts; shared: split | breaker |
 | its market | not published yet, a holiday | the day before, or later; no attempt | market waits |
 | its feed | not in the plan | the next feed at once; no attempt | feed is skipped |

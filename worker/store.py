@@ -116,6 +116,7 @@ class Store:
             unchanged=tuple(symbol for result in results for symbol in result.unchanged),
             refused=busy | {s: why for result in results for s, why in result.refused.items()},
             busy=frozenset(busy).union(*(result.busy for result in results)),
+            suspect={s: why for result in results for s, why in result.suspect.items()},
             bars_written=sum(result.bars_written for result in results),
         )
 
