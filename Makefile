@@ -114,7 +114,7 @@ peers: $(STAMP) ## make .venv-peers: the queues that `make bench` compares asset
 	@[ -x $(PEERS)/bin/huey_consumer ] || { $(BIN)/python -m venv $(PEERS) && \
 	  $(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet -r bench/peers.txt; }
 
-bench: $(STAMP) ## measure what needs no hour
+bench: peers ## measure, beside floors and peers, and write docs/benchmarks.md (10 min)
 	@exec $(BIN)/python -m bench $(ARGS)
 
 history: $(STAMP) ## fetch two years of 95 assets and compare every value (half an hour; ARGS=)
