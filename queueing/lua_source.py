@@ -1,12 +1,14 @@
 """The text of a script: what stands in its file, behind what it uses of `lua/lib` and no more.
 
-Redis builds every function of a script anew at each call, so a script pays for all that its text
-contains. A library is a row of definitions (`local …` at the start of a line); a script, or another
-definition, uses one by naming it.
+Redis builds every function of a script anew at each call, and each local that functions share costs
+as well. So a script contains what it needs alone, and keys and numbers stand where they are named.
+A library is a row of definitions (`local …` at the start of a line); a script, or another
+definition, uses one by naming it. A key is named in capitals, as `Keys` calls it.
 """
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -19,14 +21,10 @@ _COMMENT = re.compile(r"[ \t]*--[^\n]*")
 _BLANK = re.compile(r"\n{2,}")
 _DEFINITION = re.compile(r"^(?=local )", re.MULTILINE)
 _DEFINED = re.compile(r"local (?:function )?(\w+(?:, \w+)*)")
+_NUMBERS = re.compile(r"local ([A-Z_]+(?:, [A-Z_]+)*) = (\d\w*(?:, \d\w*)*)\n$")
 _NAME = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
 _READ_ONLY = "-- Read only:"
-_HEADER_KEYS = re.compile(r"^local ([A-Z_, ]+) = KEYS\[1\]", re.MULTILINE)
-
-
-def _code(text: str) -> str:
-    """The text without comments; none of our strings contains two dashes."""
-    return _BLANK.sub("\n", _COMMENT.sub("", text)).strip() + "\n"
+_HEADER_KEYS = re.compile(r"^-- KEYS: (.*)")
 
 
 @dataclass(frozen=True)
@@ -37,53 +35,71 @@ class _Definition:
     uses: tuple[str, ...]
 
 
-@cache
-def _library() -> dict[str, _Definition]:
-    """Name → its definition, of all libraries."""
-    found: dict[str, _Definition] = {}
-    for file in sorted((_LUA / "lib").iterdir(), key=lambda file: file.name):
-        for text in _DEFINITION.split(_code(file.read_text("utf-8"))):
-            if defined := _DEFINED.match(text):
-                definition = _Definition(text, tuple(_names(text)))
-                for name in defined[1].split(", "):
-                    if name in found:
-                        raise LookupError(f"{name} is defined twice in queueing/lua/lib")
-                    found[name] = definition
-    return found
+@dataclass(frozen=True)
+class _Library:
+    """What the libraries define."""
+
+    definitions: Mapping[str, _Definition]
+    numbers: Mapping[str, str]
+
+    @classmethod
+    def read(cls) -> "_Library":
+        definitions: dict[str, _Definition] = {}
+        numbers = {"CRITICAL": f"{min(Priority)}", "LOWEST": f"{max(Priority)}"}
+        defined: list[str] = []
+        for file in sorted((_LUA / "lib").iterdir(), key=lambda file: file.name):
+            for text in _DEFINITION.split(_code(file.read_text("utf-8"))):
+                if found := _DEFINED.match(text):
+                    names = found[1].split(", ")
+                    defined += names
+                    if values := _NUMBERS.match(text):
+                        numbers |= zip(names, values[2].split(", "), strict=True)
+                    else:
+                        definitions |= dict.fromkeys(names, _Definition(text, _names(text)))
+        if twice := [name for name, times in Counter(defined).items() if times > 1]:
+            raise LookupError(f"{', '.join(twice)} defined twice in queueing/lua/lib")
+        return cls(definitions, numbers)
+
+    def needed(
+        self, names: Iterable[str], sofar: dict[str, None], outer: frozenset[str] = frozenset()
+    ) -> None:
+        """Adds the definitions of these names to `sofar`, each behind those that it uses."""
+        for name in names:
+            found = self.definitions.get(name)
+            if found and found.text not in sofar and found.text not in outer:
+                self.needed(found.uses, sofar, outer | {found.text})
+                sofar[found.text] = None
 
 
-def _names(text: str) -> Iterator[str]:
-    return iter(dict.fromkeys(_NAME.findall(text)))
+_library = cache(_Library.read)
 
 
-def _needed(names: Iterator[str], sofar: dict[str, None], open_: frozenset[str]) -> None:
-    """Adds the definitions of these names to `sofar`, each behind those that it uses."""
-    library = _library()
-    for name in names:
-        definition = library.get(name)
-        if definition and definition.text not in sofar and definition.text not in open_:
-            _needed(iter(definition.uses), sofar, open_ | {definition.text})
-            sofar[definition.text] = None
+def _code(text: str) -> str:
+    """The text without comments; none of our strings contains two dashes."""
+    return _BLANK.sub("\n", _COMMENT.sub("", text)).strip() + "\n"
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(_NAME.findall(text)))
 
 
 @cache
 def source(name: str) -> str:
-    """The whole text of the script `name`."""
-    whole = (_LUA / f"{name}.lua").read_text("utf-8")
-    body = _code(whole)
-    texts: dict[str, None] = {}
-    _needed(_names(body), texts, frozenset())
+    """The whole text of the script `name`. Its first line lists its keys in their order."""
+    whole, library = (_LUA / f"{name}.lua").read_text("utf-8"), _library()
+    body, texts = _code(whole), dict[str, None]()
+    library.needed(_names(body), texts)
     if _READ_ONLY not in whole and any("wall, ahead" in text for text in texts):
-        _needed(iter(["remember_clock"]), texts, frozenset())
+        library.needed(["remember_clock"], texts)
         body = f"remember_clock()\n{body}"
     code = "".join(texts) + body
-    used = [key.upper() for key in SCRIPT_KEYS if key.upper() in set(_NAME.findall(code))]
-    declared = ", ".join(f"KEYS[{number}]" for number in range(1, len(used) + 1))
-    bands = f"local CRITICAL, LOWEST = {min(Priority)}, {max(Priority)}\n"
-    return (f"local {', '.join(used)} = {declared}\n" if used else "") + bands + code
+    keys = [key for key in SCRIPT_KEYS if key.upper() in _names(code)]
+    values = dict(library.numbers)
+    values |= {key.upper(): f"KEYS[{at}]" for at, key in enumerate(keys, 1)}
+    return f"-- KEYS: {' '.join(keys)}\n{_NAME.sub(lambda m: values.get(m[0], m[0]), code)}"
 
 
 def keys_of(text: str) -> list[str]:
-    """The names of the keys that a script declares, as `Keys` calls them."""
-    declared = _HEADER_KEYS.search(text)
-    return declared[1].lower().split(", ") if declared else []
+    """The names of the keys that a script is given, as `Keys` calls them."""
+    declared = _HEADER_KEYS.match(text)
+    return declared[1].split() if declared else []

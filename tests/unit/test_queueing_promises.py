@@ -111,8 +111,8 @@ MUTATIONS = [
     ),
     Mutation(
         "answer-revives-a-permit",
-        "WINDOW, 'XX', answered",
-        "WINDOW, answered",
+        "'XX', answered and",
+        "answered and",
         quota,
         "idle|arrivals",
     ),
@@ -157,8 +157,8 @@ MUTATIONS = [
     ),
     Mutation(
         "no-aging",
-        "if policy.aging_ms == 0 or priority == LOWEST then",
-        "if true then",
+        "if policy.aging_ms == 0 or",
+        "if true or",
         scenarios.nothing_starves,
         "starved",
     ),
