@@ -7,7 +7,8 @@ its own and ignores Ctrl-C. Should the keeper itself be killed, its children get
 from the kernel (Linux), without the order.
 
 Lines on stdin:  {"op": "start", "command": {…}} · {"op": "keep", "name": …} · {"op": "stop"}
-Lines on stdout: {"event": started | failed | died | restarted | stopping | stopped | done, …}
+Lines on stdout: {"event": started | failed | died | restarted | not written | stopping |
+                          stopped | done, …}
 """
 
 from __future__ import annotations
@@ -147,11 +148,15 @@ class Keeper:
         self._list()
 
     def _list(self) -> None:
-        """Write down which processes are ours, for people and for the next start."""
+        """Write down which processes are ours, for people and for the next start. A full disk
+        ends none of them."""
         running = {name: owned.child.pid for name, owned in self._owned.items()}
         fresh = self._listing.with_suffix(".new")
-        fresh.write_text(json.dumps({"keeper": os.getpid(), **running}) if running else "{}")
-        fresh.replace(self._listing)
+        try:
+            fresh.write_text(json.dumps({"keeper": os.getpid(), **running}) if running else "{}")
+            fresh.replace(self._listing)
+        except OSError as error:
+            self._tell("not written", name=self._listing.name, reason=str(error))
 
     def _tell(self, event: str, **fields: Any) -> None:
         line = json.dumps({"event": event, **fields}) + "\n"

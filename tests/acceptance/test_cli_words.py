@@ -27,6 +27,7 @@ from queueing import (
 from runtime.heartbeat import beat
 from settings import Settings
 from tests.kit.cli_runs import Cli
+from tests.kit.waiting import eventually
 
 KEYS = Keys()
 WORKER, SCHEDULER = "worker@here-1-abcd", "scheduler@here-2-abcd"
@@ -170,6 +171,26 @@ def no_memory(s: System) -> Iterator[None]:
 
 
 @contextmanager
+def no_disk(s: System) -> Iterator[None]:
+    """A directory stands where Redis saves its data."""
+    taken = Path(str(s.r.config_get("dir")["dir"])) / str(
+        s.r.config_get("dbfilename")["dbfilename"]
+    )
+    taken.unlink(missing_ok=True)
+    taken.mkdir()
+    with configured(s.r, "save", "3600 1000000"):
+        save(s, "err")
+        yield
+        taken.rmdir()
+        save(s, "ok")
+
+
+def save(s: System, status: str) -> None:
+    s.r.bgsave()
+    eventually(lambda: s.r.info("persistence")["rdb_last_bgsave_status"] == status)
+
+
+@contextmanager
 def no_replicas(s: System) -> Iterator[None]:
     with configured(s.r, "min-replicas-to-write", "1"):
         yield
@@ -274,6 +295,7 @@ def test_each_wait_of_the_queue_has_one_wording(
         (suspended, "suspended", "RQ is suspended in this Redis"),
         (workers_pause, "outage", "Workers make no call (PostgreSQL"),
         (no_memory, "redis.memory", "Redis has no memory left (maxmemory)"),
+        (no_disk, "redis.disk", "Redis cannot write to its disk and refuses changes"),
         (no_replicas, "redis.replicas", "Redis has too few replicas"),
         (no_postgresql, "postgresql.unreachable", "PostgreSQL cannot be used"),
         (read_only, "postgresql.read-only", "PostgreSQL cannot be used (it is read-only)"),

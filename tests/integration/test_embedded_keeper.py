@@ -184,3 +184,19 @@ def test_the_next_run_waits_while_a_keeper_still_stops(tmp_path: Path) -> None:
 
     os.close(data.lock(on_wait=end))
     assert waited == [True]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk here can be full")
+def test_a_full_disk_ends_nothing_and_is_told(tree: Tree) -> None:
+    listing = tree.path / "processes.new"
+    listing.unlink(missing_ok=True)
+    listing.symlink_to("/dev/full")
+    pid = tree.start_ready(tree.polite("worker", 0))
+    told = tree.client.events.get(timeout=5)
+    assert (told.event, told.name) == ("not written", "processes.json")
+    assert "No space left" in told.reason
+    listing.unlink()
+    tree.start_ready(tree.polite("web", 20))
+    assert command_line(pid)
+    assert set(tree.pids()) == {"keeper", "worker", "web"}
+    assert tree.client.stop()

@@ -126,3 +126,23 @@ def test_an_old_drain_refreshes_its_own_and_leaves(redis_url: str, migrated_url:
         assert site.where("EURUSD") == site.where("GBPUSD") == "nowhere"
         assert site.where("BTCUSD") == "queue"
         assert not site.ticks.waiting("drain")
+
+
+def test_an_old_drain_makes_no_circle_while_calls_are_kept_for_the_batch(
+    redis_url: str, migrated_url: str
+) -> None:
+    """The critical item that may go is of a newer version; its own item may not go yet."""
+    given = settings_for(redis_url, migrated_url, "http://127.0.0.1:1", polygon_rate_limit=5)
+    with Site.open(given) as site:
+        context = site.context
+        context.limiter.reset()
+        context.limiter.plan_batch(context.redis_now_ms() + 30_000, 300_000, 5)
+        newer = NewerQueue(context.redis, context.queue.policy, keys=context.keys)
+        newer.enqueue([Request("BTCUSD", {"tickers": ["X:BTCUSD"]})], 1)
+        site.ask("EURUSD", at=4)
+        context.redis.config_resetstat()
+        drained = site.drain(slice_s=0.5).run()
+        stats: Any = context.redis.info("commandstats")
+        assert drained.calls == 0
+        assert stats["cmdstat_evalsha"]["calls"] < 20
+        assert context.queue.stats().hint.reason in ("reserved", "free")

@@ -16,7 +16,14 @@ from rq.webhook import Webhook
 
 import worker.tasks
 from queueing import Keys
-from worker.rq_classes import TICK_FUNCTIONS, ForeignJob, TickJob, check_ours
+from worker.rq_classes import (
+    KEEP_FAILED,
+    TICK_FUNCTIONS,
+    ForeignJob,
+    TickJob,
+    TickWorker,
+    check_ours,
+)
 from worker.ticks import BATCH, DRAIN, JOB_TIMEOUT_S, SECONDARY, Ticks, rq_queue
 
 
@@ -130,3 +137,21 @@ def test_a_job_cannot_bring_callbacks_or_addresses(connection: fakeredis.FakeRed
     assert job.stopped_callback is None
     assert job.webhooks == []
     check_ours(job)
+
+
+def test_of_many_failed_ticks_in_a_row_fifty_are_kept(connection: fakeredis.FakeRedis) -> None:
+    queue = Queue(
+        rq_queue(Keys()),
+        connection=connection,
+        serializer=JSONSerializer,
+        job_class=TickJob,
+    )
+    worker = TickWorker([queue], connection=connection, serializer=JSONSerializer)
+    failed = [queue.enqueue("worker.tasks.drain") for _ in range(KEEP_FAILED + 20)]
+    for job in failed:
+        queue.remove(job)
+        worker.handle_job_failure(job, queue, exc_string="a traceback")
+    kept = queue.failed_job_registry.get_job_ids()
+    assert len(kept) == KEEP_FAILED == 50
+    jobs: Any = connection.keys("rq:job:*")
+    assert {key.decode().removeprefix("rq:job:") for key in jobs} == set(kept)
