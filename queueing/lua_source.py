@@ -15,6 +15,7 @@ from importlib.resources import files
 
 from queueing.keys import SCRIPT_KEYS
 from queueing.models import Priority
+from queueing.timings import BOUNDS_MS
 
 _LUA = files("queueing") / "lua"
 _COMMENT = re.compile(r"[ \t]*--[^\n]*")
@@ -40,12 +41,15 @@ class _Library:
     """What the libraries define."""
 
     definitions: Mapping[str, _Definition]
-    numbers: Mapping[str, str]
+    constants: Mapping[str, str]
+    """What stands in the place of their names: numbers, and the bounds of the histograms."""
 
     @classmethod
     def read(cls) -> "_Library":
         definitions: dict[str, _Definition] = {}
-        numbers = {"CRITICAL": f"{min(Priority)}", "LOWEST": f"{max(Priority)}"}
+        constants = {"CRITICAL": f"{min(Priority)}", "LOWEST": f"{max(Priority)}"}
+        for name, bounds in BOUNDS_MS.items():
+            constants[f"{name.upper()}_BOUNDS"] = f"{{ {', '.join(map(str, bounds))} }}"
         defined: list[str] = []
         for file in sorted((_LUA / "lib").iterdir(), key=lambda file: file.name):
             for text in _DEFINITION.split(_code(file.read_text("utf-8"))):
@@ -53,12 +57,12 @@ class _Library:
                     names = found[1].split(", ")
                     defined += names
                     if values := _NUMBERS.match(text):
-                        numbers |= zip(names, values[2].split(", "), strict=True)
+                        constants |= zip(names, values[2].split(", "), strict=True)
                     else:
                         definitions |= dict.fromkeys(names, _Definition(text, _names(text)))
         if twice := [name for name, times in Counter(defined).items() if times > 1]:
             raise LookupError(f"{', '.join(twice)} defined twice in queueing/lua/lib")
-        return cls(definitions, numbers)
+        return cls(definitions, constants)
 
     def needed(
         self, names: Iterable[str], sofar: dict[str, None], outer: frozenset[str] = frozenset()
@@ -94,7 +98,7 @@ def source(name: str) -> str:
         body = f"remember_clock()\n{body}"
     code = "".join(texts) + body
     keys = [key for key in SCRIPT_KEYS if key.upper() in _names(code)]
-    values = dict(library.numbers)
+    values = dict(library.constants)
     values |= {key.upper(): f"KEYS[{at}]" for at, key in enumerate(keys, 1)}
     return f"-- KEYS: {' '.join(keys)}\n{_NAME.sub(lambda m: values.get(m[0], m[0]), code)}"
 

@@ -25,7 +25,6 @@ from queueing.models import (
     Verdict,
 )
 from queueing.policy import Policy
-from queueing.timings import BOUNDS_MS
 from queueing.views import QueueView
 from queueing.waiting import blocking_pop, wake_drain
 from queueing.wire import (
@@ -234,7 +233,6 @@ class PriorityQueue(QueueView):
             answered=answered,
             failed=failed,
             took_ms=took_ms,
-            bounds=BOUNDS_MS,
             drain=drain,
             max_wait_ms=max_wait_ms,
             stream_max=self.stream_max,

@@ -27,6 +27,7 @@ MAX_STEP = 100
 MAX_LEASE_MS = 600_000
 MAX_DELAY_MS = 24 * 3600 * 1000
 _MAX_ERROR = 1000
+_PRIORITIES = frozenset(Priority)
 T = TypeVar("T")
 _OUTCOMES = {"e": Outcome.ENQUEUED, "r": Outcome.RAISED, "p": Outcome.PENDING,
              "f": Outcome.REFUSED, "d": Outcome.DEAD}  # fmt: skip
@@ -47,7 +48,7 @@ def checked_symbol(symbol: str) -> str:
 
 def checked_priority(priority: int) -> int:
     """The priority; InvalidRequest for what is none."""
-    if priority not in set(Priority):
+    if priority not in _PRIORITIES:
         raise InvalidRequest(f"priority {priority!r}: use 1 to {max(Priority)}")
     return int(priority)
 

@@ -1,6 +1,5 @@
 -- Ends a call: each leased item gets a verdict, events are published, and the reply says when to claim again.
--- args: token, granted_at_ms, sent, answered, failed?, took_ms?, bounds (of the histograms), stream_max, drain?,
---   max_wait_ms?,
+-- args: token, granted_at_ms, sent, answered, failed?, took_ms?, stream_max, drain?, max_wait_ms?,
 --   verdicts = [{symbol, verb, ...}] with
 --   verb done:      channel?, event?            (out of queue and dead letters; the event is published)
 --   verb again:     priority, channel?, event?  (a part is done: behind all of that band, a fresh item)
@@ -32,7 +31,7 @@ for i, row in ipairs(args.verdicts) do
     if row.verb == 'done' then done[#done + 1] = row.symbol end
     if (row.verb == 'done' or row.verb == 'again') and args.sent then
       local waited_ms = args.granted_at_ms + ahead - item.enqueued_at_ms
-      observe(tally, 'wait:' .. item.priority, waited_ms, args.bounds.wait)
+      observe(tally, 'wait:' .. item.priority, waited_ms, WAIT_BOUNDS)
     end
     end_item(row.symbol, item, row, provider_away, args.stream_max)
   else
@@ -45,11 +44,11 @@ if #done > 0 then
   count('completed', #done)
 end
 if args.took_ms and #lost < #args.verdicts then -- an end that is told twice is one call
-  observe(tally, 'call:' .. (args.failed and 'failed' or 'ok'), args.took_ms, args.bounds.call)
+  observe(tally, 'call:' .. (args.failed and 'failed' or 'ok'), args.took_ms, CALL_BOUNDS)
 end
 for _, slot in ipairs(finished) do
   local started_at_ms = cjson.decode(redis.call('HGET', BATCH_RECORDS, slot)).started_at_ms
-  observe(tally, 'batch:', wall - started_at_ms, args.bounds.batch)
+  observe(tally, 'batch:', wall - started_at_ms, BATCH_BOUNDS)
 end
 keep_timings(tally)
 if args.answered and #lost < #symbols then note_answer(q, wall - args.granted_at_ms) end

@@ -1,5 +1,5 @@
 -- The histograms, in one hash. Fields of one: <name>:<bound in ms> and <name>:inf, each the number of what fell into
--- this bucket alone; <name>:sum in ms. The bounds come from Python, which reads the hash (timings.py).
+-- this bucket alone; <name>:sum in ms. The bounds are those of timings.py.
 local function observe(tally, name, took_ms, bounds)
   local bucket = 'inf'
   for _, bound in ipairs(bounds) do
