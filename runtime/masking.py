@@ -25,13 +25,19 @@ _NAMES = (
 _URLS = ("REDIS_URL", "DATABASE_URL")
 _SHORTEST = 4
 """A shorter secret would mask half of every text."""
+_SHORTEST_PART = 8
 
 
 class Mask:
-    """Replaces each of `secrets`, as written and percent-encoded, and the login of any URL."""
+    """Replaces each of `secrets`, as written and percent-encoded, and the login of any URL.
+
+    Of a secret with blanks, such as two keys pasted into one variable, each long part is one.
+    """
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        forms = {form for s in secrets for form in (s, quote(s, safe="", errors="replace"))}
+        given = set(secrets)
+        given |= {part for s in given for part in s.split() if len(part) >= _SHORTEST_PART}
+        forms = {form for s in given for form in (s, quote(s, safe="", errors="replace"))}
         forms |= {unquote(form) for form in forms}
         self._forms = sorted((f for f in forms if len(f) >= _SHORTEST), key=len, reverse=True)
 

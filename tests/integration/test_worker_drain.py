@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from local.sandbox import SandboxServer
-from queueing import GiveBack
+from queueing import GiveBack, Hint, NotNow
 from runtime.stopping import StopFlag
 from tests.kit import worker as worker_kit
 from tests.kit.waiting import eventually
@@ -311,3 +311,20 @@ def test_redis_commands_per_granted_call(opened: OPEN, redis_url: str) -> None:
         before = commands()
         assert site.drain().run().calls == 4
         assert commands() - before <= 4 * 5 + 12
+
+
+def test_what_is_said_to_be_due_and_is_not_granted_makes_no_circle(
+    opened: OPEN, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the reason: a drain asks ever more slowly."""
+    site, claims = opened(), 0
+
+    def in_vain(**_: Any) -> NotNow:
+        nonlocal claims
+        claims += 1
+        now_ms = site.context.redis_now_ms()
+        return NotNow(Hint(now_ms, now_ms, "free"))
+
+    monkeypatch.setattr(site.context.queue, "claim", in_vain)
+    assert site.drain(slice_s=1.0).run().ended == "slice"
+    assert 2 <= claims <= 10

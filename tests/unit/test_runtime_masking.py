@@ -24,3 +24,9 @@ def test_secrets_of_settings_that_cannot_be_read(
     (tmp_path / ".env").write_text("MASSIVE_API_KEY=in-the-file\n")
     found = secrets_of_environment(str(tmp_path / ".env"))
     assert {"in-the-url", "of-the-pages", "in-the-file"} <= found
+
+
+def test_each_part_of_a_key_with_blanks_is_secret() -> None:
+    mask = Mask(["first-key-4711 second-key-4711 or"])
+    told = mask("ASSETQ_CONFIG=second-key-4711: no file, for first-key-4711")
+    assert told == "ASSETQ_CONFIG=***: no file, for ***"
