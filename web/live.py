@@ -32,8 +32,10 @@ LOOK_S = 0.5
 READ_MS = 500
 """How long a read of the stream waits; between two the rest of the state is compared."""
 AGAIN_S = 1.0
+BEGIN_S = 2.0
+"""How long a stream waits for the reader before it asks for what its page missed."""
 LAST_SEEN = re.compile(r"\d{1,20}-\d{1,20}", re.ASCII)
-_MISSED_AT_MOST = 1000
+_STEP = 500
 _WAITING_AT_MOST = 1000
 
 Event = tuple[str, str]
@@ -67,6 +69,8 @@ class Live:
         self._lock = threading.Lock()
         self._listeners: set[Listener] = set()
         self._reading = False
+        self._begun = threading.Event()
+        """The reader knows from where on it tells: ask for what came before after this only."""
 
     def join(self) -> Listener | None:
         """Add a page; None: there are as many as there may be."""
@@ -77,6 +81,7 @@ class Live:
             self._listeners.add(listener)
             if not self._reading:
                 self._reading = True
+                self._begun.clear()
                 threading.Thread(target=self._read, name="live", daemon=True).start()
             return listener
 
@@ -93,6 +98,8 @@ class Live:
             yield f"retry: {int(AGAIN_S * 1000)}\n\n"
             reached = (0, 0)
             if last_seen and LAST_SEEN.fullmatch(last_seen):
+                if not self._begun.wait(BEGIN_S):
+                    return
                 reached = _order(last_seen)
                 for id_, text in self._missed(last_seen):
                     reached = _order(id_)
@@ -108,17 +115,19 @@ class Live:
                 if not id_ or _order(id_) > reached:
                     spoken = time.monotonic()
                     yield text
+        except RedisError as error:  # what was missed cannot be read: the page comes back for it
+            log.info("live.missed", error=type(error).__name__)
         finally:
             self.leave(listener)
 
-    def _missed(self, last_seen: str) -> list[Event]:
-        try:
-            rows: Any = self._context.redis.xrange(
-                self._context.keys.updates, f"({last_seen}", count=_MISSED_AT_MOST
-            )
-        except RedisError:
-            return []  # the page is told of the outage, and asks again
-        return [_refresh(id_, fields) for id_, fields in rows]
+    def _missed(self, last_seen: str) -> Iterator[Event]:
+        redis, key = self._context.redis, self._context.keys.updates
+        while True:
+            rows: Any = redis.xrange(key, f"({last_seen}", count=_STEP)
+            yield from (_refresh(id_, fields) for id_, fields in rows)
+            if len(rows) < _STEP:
+                return
+            last_seen = rows[-1][0]
 
     def _read(self) -> None:
         """Tell every page what happens, as long as there is one."""
@@ -126,6 +135,7 @@ class Live:
         while self._wanted():
             try:
                 newest = self._newest() if newest == "$" else newest
+                self._begun.set()
                 newest = self._refreshes(newest)
                 before, state = state, self._state()
                 if before not in (None, state):

@@ -23,12 +23,15 @@ from tests.kit.waiting import eventually
 # The limits are shorter than in production, so that the tests need not wait for them.
 STARTED = """
 import sys
-import web.serving as serving
-serving.HEAD_S = 3.0
+import web.live
+import web.serving
+web.serving.HEAD_S = 3.0
+web.live.HEARTBEAT_S = 1.0
 from gunicorn.app.wsgiapp import WSGIApplication
 sys.argv = ["gunicorn", "--config", "web/gunicorn_config.py", "web.app:application"]
 WSGIApplication().run()
 """
+PASSWORD = "a-password"
 HALF = b"GET /healthz HTTP/1.1\r\nHost: x\r\n"
 WHOLE = HALF + b"\r\n"
 BODY_TO_COME = b"POST /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 9999\r\n\r\n{"
@@ -57,10 +60,10 @@ class Web:
 
 
 @contextmanager
-def started(root: Path, tmp_path: Path, out: int) -> Iterator[Web]:
+def started(root: Path, tmp_path: Path, out: int, **more: str) -> Iterator[Web]:
     """The web process with `out` as its standard output and error."""
     port = free_port()
-    env = clean_env(tmp_path) | {"PORT": str(port), "WEB_PASSWORD": "a-password"}
+    env = clean_env(tmp_path) | {"PORT": str(port), "WEB_PASSWORD": PASSWORD} | more
     with ExitStack() as sockets:
         process = subprocess.Popen(
             [sys.executable, "-c", STARTED],

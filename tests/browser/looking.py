@@ -36,6 +36,12 @@ class Tab:
         if said.type == "error":
             self._said.append(said.text)
 
+    def another(self, path: str) -> Tab:
+        """Open a page in another tab of the same browser."""
+        tab = Tab(self.page.context.new_page(), self.base)
+        tab.open(path)
+        return tab
+
     def open(self, path: str) -> None:
         """Go to a page."""
         answer = self.page.goto(self.base + path)

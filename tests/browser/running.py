@@ -94,6 +94,17 @@ class RunningSite:
             session.trust_env = False
             return session.get(self.url + path, auth=("admin", PASSWORD), timeout=10)
 
+    @contextmanager
+    def stream(self) -> Iterator[bool]:
+        """Hold a stream of events open."""
+        with requests.Session() as session:
+            session.trust_env = False
+            auth = ("admin", PASSWORD)
+            answer = session.get(f"{self.url}live", auth=auth, stream=True, timeout=10)
+            with answer:
+                assert answer.status_code == 200
+                yield True
+
     def ask_for(self, symbol: str) -> int:
         """Ask for a price at once; the time of the newest event before, in ms."""
         newest: Any = self.context.redis.xrevrange(self.context.keys.updates, count=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 
 from playwright.sync_api import Page
 
@@ -10,10 +11,22 @@ from tests.browser.conftest import Opener
 from tests.browser.looking import Tab
 from tests.browser.proxy import prefixed
 from tests.browser.running import RunningSite
+from tests.kit.waiting import eventually
+from web.live import MOST_STREAMS
 
 _FETCHED_AT = """(at) => {
   const time = document.querySelector("#a-BTCUSD .times time");
   return time && Number(time.dataset.ms) >= at && Date.now();
+}"""
+
+_HIDDEN = """() => {
+  Object.defineProperty(document, "visibilityState", { value: "hidden", configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+  return document.visibilityState;
+}"""
+_SHOWN = """() => {
+  delete document.visibilityState;
+  document.dispatchEvent(new Event("visibilitychange"));
 }"""
 
 
@@ -97,3 +110,37 @@ def test_everything_works_under_a_prefix(site: RunningSite, opened: Opener) -> N
         assert shown_after_ms(site, tab.page) < 1000
         tab.page.click(".brand")
         tab.page.wait_for_url(base)
+
+
+def test_a_page_polls_while_there_are_too_many_streams(site: RunningSite, opened: Opener) -> None:
+    with ExitStack() as streams:
+        for _ in range(MOST_STREAMS):  # those of the pages before may still end
+            eventually(lambda: streams.enter_context(site.stream()), 5)
+        with opened("freshness?q=BTCUSD") as tab:
+            tab.page.wait_for_selector("#link.is-polling", timeout=10_000)
+            assert shown_after_ms(site, tab.page) < 8000
+            streams.close()
+            tab.until_live(25)
+
+
+def test_more_windows_than_a_browser_opens_connections(opened: Opener) -> None:
+    with opened("") as first:
+        tabs = [first]
+        for _ in range(8):
+            tabs[-1].page.wait_for_selector("#link.is-live, #link.is-polling")
+            tabs.append(tabs[0].another("freshness"))
+        tabs[-1].page.wait_for_selector("#link.is-polling")
+        began = time.monotonic()
+        tabs[-1].open("health")
+        assert time.monotonic() - began < 5
+
+
+def test_a_hidden_tab_gives_its_stream_back(site: RunningSite, opened: Opener) -> None:
+    with opened("") as tab:
+        tab.until_live()
+        assert tab.page.evaluate(_HIDDEN) == "hidden"
+        with ExitStack() as streams:
+            for _ in range(MOST_STREAMS):
+                eventually(lambda: streams.enter_context(site.stream()), 5)
+        tab.page.evaluate(_SHOWN)
+        tab.until_live()

@@ -3,7 +3,7 @@
 // Without this script every page and every form works as well.
 (() => {
   document.documentElement.classList.add("js");
-  const AGAIN_MS = 1000, POLL_MS = 5000, STREAM_AGAIN_MS = 15000;
+  const AGAIN_MS = 1000, POLL_MS = 5000, STREAM_AGAIN_MS = 15000, MOST_STREAMS = 4;
   const link = document.getElementById("link"), linkText = document.getElementById("link-text");
   let ahead = Number(document.body.dataset.now) - Date.now();
   let stream = null, lastId = "", pollTimer = 0, streamTimer = 0, due = false, busy = false;
@@ -75,9 +75,27 @@
   const schedule = (ms) => { clearTimeout(pollTimer); pollTimer = setTimeout(() => { bring(); schedule(POLL_MS); }, ms); };
 
   // --- the stream; where there is none, the page asks again and again
+  // A browser opens six connections to a host, for all its windows together: a page that finds four
+  // others with a stream polls, so that two are left for everything else.
+  const windows = new BroadcastChannel("assetq");
+  let streams = 0;
+  windows.onmessage = ({ data }) => {
+    if (data === "who" && stream) windows.postMessage("a stream");
+    if (data === "a stream") streams += 1;
+  };
   const open = () => {
     clearTimeout(streamTimer);
-    if (stream || document.visibilityState === "hidden") return;
+    streams = 0;
+    windows.postMessage("who");
+    streamTimer = setTimeout(() => {
+      if (stream || document.visibilityState === "hidden") return;
+      if (streams < MOST_STREAMS) { connect(); return; }
+      streamTimer = setTimeout(open, STREAM_AGAIN_MS);
+      show("polling", "polling");
+      schedule(POLL_MS);
+    }, 50);
+  };
+  const connect = () => {
     const source = new EventSource(link.dataset.live + (lastId ? `?after=${encodeURIComponent(lastId)}` : ""));
     stream = source;
     source.onopen = () => { clearTimeout(pollTimer); show("live", "live"); bring(); };
