@@ -69,7 +69,7 @@ MEASUREMENTS = (
     ),
     Measurement(
         "commands",
-        "--workers 2 8 32 --window 2 --seconds 10",
+        "--workers 2 8 --window 2 --seconds 15",
         "Redis commands per granted call",
         "Real workers that wait for the same quota. At most one of them waits in place, so the\n"
         "number does not grow with the workers.",

@@ -111,7 +111,7 @@ def watch(
         values: Any = redis.hgetall(keys.counters)
         return sum(int(v) for k, v in values.items() if k.startswith("granted:"))
 
-    with Redis.from_url(redis_url, decode_responses=True) as redis:
+    with Redis.from_url(redis_url, decode_responses=True, socket_timeout=None) as redis:
         before = granted(redis)
         ends = time.monotonic() + seconds
         over = threading.Timer(seconds, lambda: redis.echo("over"))
