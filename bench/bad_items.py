@@ -35,7 +35,8 @@ from market.errors import (
 from market.feeds import Aggregates, Feed
 from market.snapshots import Snapshot
 from queueing import Claimed, Done, Policy, Priority, PriorityQueue, QuotaLimiter, Request
-from worker.call import Call, Outcome, outcome_of_error, outcome_of_write
+from worker.call import Call, Outcome
+from worker.outcomes import outcome_of_error, outcome_of_write
 from worker.retry_policy import RetryRules
 
 CRITICAL, OTHERS = 3, 82
@@ -112,7 +113,7 @@ class BadItems(Simulation):
         if fault is DEADLY:
             return None
         deadline = SendDeadline.after(1)
-        call = Call(claimed, fault.feed, lambda work, at: fault.feed, deadline, "bench", 0)
+        call = Call(claimed, fault.feed, lambda work, at, count: fault.feed, deadline, "bench", 0)
         if fault.error:
             return outcome_of_error(call, fault.error, RULES)
         busy = frozenset([name] if fault.busy else [])

@@ -37,7 +37,7 @@ class RefreshWriter:
     def write(
         self,
         observed_at_ms: int,
-        call: CallAudit,
+        call: CallAudit | None,
         refreshed: Sequence[SymbolRefresh],
         failed: Sequence[tuple[str, str]] = (),
     ) -> WriteResult:
@@ -45,7 +45,8 @@ class RefreshWriter:
 
         `observed_at_ms` is the instant of the call's grant on the queue's clock. A price is
         replaced by a newer (as_of, observed_at_ms), a bar and the sync status by a newer
-        observed_at_ms. `failed` are (symbol, reason). Seven statements, whatever the number of
+        observed_at_ms. `failed` are (symbol, reason). `call` None: the call is written
+        already, by an earlier part of its answer. Seven statements, whatever the number of
         symbols (bars: one more per 5,000).
 
         What the tables refuse (a rule of the user's own, a lock, a value) fails alone: it is named
@@ -66,7 +67,7 @@ class RefreshWriter:
     def _transaction(
         self,
         observed_at_ms: int,
-        call: CallAudit,
+        call: CallAudit | None,
         refreshed: Mapping[str, SymbolRefresh],
         failed: Mapping[str, str],
         *,

@@ -51,7 +51,10 @@ class Write:
         self._notes: list[str] = []
 
     def run(
-        self, call: CallAudit, refreshed: Mapping[str, SymbolRefresh], failed: Mapping[str, str]
+        self,
+        call: CallAudit | None,
+        refreshed: Mapping[str, SymbolRefresh],
+        failed: Mapping[str, str],
     ) -> WriteResult:
         known = self._lock({*refreshed, *failed})
         for symbol in {**refreshed, **failed}:
@@ -68,7 +71,8 @@ class Write:
             {item.symbol: None for item in self._open(items) if item.new_price}
             | {symbol: errors[symbol] for symbol in errors if symbol in known}
         )
-        self._write_call(call)
+        if call:
+            self._write_call(call)
         stored = [item.symbol for item in self._open(items)]
         return WriteResult(
             changed=tuple(symbol for symbol in stored if symbol in self._changed),

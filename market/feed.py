@@ -18,6 +18,8 @@ class Feed(ABC):
     name: ClassVar[str]
     max_tickers: ClassVar[int] = 1
     """How many tickers one call takes."""
+    worth_from: ClassVar[int] = 1
+    """From how many tickers on, which are wanted at once, a call is worth it."""
     brings_bars: ClassVar[bool] = False
     """Five-minute bars come with the prices."""
     not_found_is_final: ClassVar[bool] = False

@@ -1,9 +1,11 @@
 """The ways to ask for prices, in order of worth, each exactly one HTTP request.
 
-1. `snapshot_v3`: up to 250 tickers of any market in one call, live. Paid plans.
-2. `snapshot`: one ticker, live.
-3. `grouped`: the daily bars of a whole market, forex or crypto. End-of-day plans.
-4. `aggregates`: five-minute bars of one ticker, up to the newest completed day on an end-of-day
+1. `snapshot_market`: all tickers of a market in one call, live: forex or crypto. Paid plans, where
+   more than 250 are wanted at once.
+2. `snapshot_v3`: up to 250 tickers of any market in one call, live. Paid plans.
+3. `snapshot`: one ticker, live.
+4. `grouped`: the daily bars of a whole market, forex or crypto. End-of-day plans.
+5. `aggregates`: five-minute bars of one ticker, up to the newest completed day on an end-of-day
    plan, and the last of them is the newest price that such a plan can give.
 
 Bars: only `aggregates` brings any. The minute inside a snapshot covers one minute of five, and a
@@ -26,8 +28,9 @@ from market.feed import Feed
 from market.grouped import Grouped
 from market.snapshots import Snapshot, SnapshotV3
 from market.tiers import Plan
+from market.whole import MarketRows, WholeMarket
 
-__all__ = ["FEEDS", "Aggregates", "Feed", "feeds_for", "price_feeds"]
+__all__ = ["FEEDS", "Aggregates", "Feed", "MarketRows", "WholeMarket", "feeds_for", "price_feeds"]
 
 FEEDS: Final[tuple[Feed, ...]] = (SnapshotV3(), Snapshot(), Grouped(), Aggregates())
 """All feeds, the best first, for a plan of which nothing is known."""
@@ -38,7 +41,7 @@ def feeds_for(plan: Plan) -> tuple[Feed, ...]:
     has no use for the day before of a whole market."""
     if plan.end_of_day:
         return FEEDS
-    return (SnapshotV3(), Snapshot(), Aggregates(end_of_day=False))
+    return (WholeMarket(), SnapshotV3(), Snapshot(), Aggregates(end_of_day=False))
 
 
 def price_feeds(refused: Collection[str], feeds: Sequence[Feed] = FEEDS) -> list[Feed]:

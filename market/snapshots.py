@@ -1,4 +1,4 @@
-"""The two snapshot feeds: live prices, and no bars."""
+"""The snapshots of named tickers: live prices, and no bars."""
 
 from __future__ import annotations
 
@@ -133,15 +133,32 @@ class Snapshot(Feed):
             raise BadAnswer(malformed(exc), status=200) from None
         if snapshot.ticker != ticker:
             raise BadAnswer("the answer is about another ticker", status=200)
-        quote, trade, minute = snapshot.last_quote, snapshot.last_trade, snapshot.minute
-        so_far = Candidate(Basis.SESSION, snapshot.day.close, snapshot.updated, approximate=True)
-        found = observe(
-            ticker,
-            candidates_of(ticker, quote, trade, minute, so_far, now),
-            snapshot.day,
-            minute,
-            source=self.name,
-            delay=Delay.DELAYED if said_status(body) == "DELAYED" else self.delay,
-            now=now,
-        )
-        return answer_of([found])
+        delay = Delay.DELAYED if said_status(body) == "DELAYED" else self.delay
+        return answer_of([_observe(snapshot, source=self.name, delay=delay, now=now)])
+
+
+def read_snapshot(
+    ticker: str, raw: Any, *, source: str, delay: Delay, now: datetime
+) -> Observation | Missing:
+    """The price in the v2 snapshot of a ticker."""
+    try:
+        snapshot = TickerSnapshot.model_validate(raw)
+    except ValidationError as exc:
+        return Missing(ticker, malformed(exc))
+    return _observe(snapshot, source=source, delay=delay, now=now)
+
+
+def _observe(
+    snapshot: TickerSnapshot, *, source: str, delay: Delay, now: datetime
+) -> Observation | Missing:
+    ticker, minute = snapshot.ticker, snapshot.minute
+    so_far = Candidate(Basis.SESSION, snapshot.day.close, snapshot.updated, approximate=True)
+    return observe(
+        ticker,
+        candidates_of(ticker, snapshot.last_quote, snapshot.last_trade, minute, so_far, now),
+        snapshot.day,
+        minute,
+        source=source,
+        delay=delay,
+        now=now,
+    )

@@ -134,8 +134,23 @@ class Capabilities:
         return self._feeds
 
     def price_feed(self) -> Feed:
-        """The best feed of prices that was not refused."""
-        return price_feeds(self.refused(), self._feeds)[0]
+        """The best feed for one price that was not refused."""
+        self.refused()
+        return self._price_feeds()[1]
+
+    def most_tickers(self) -> int:
+        """How many items a call for prices may take, as of the last look.
+
+        A key that must ask for single tickers is taken at that also where nothing is known of
+        whole markets: what a claim takes too much it has to give back.
+        """
+        largest, single = self._price_feeds()
+        return largest.max_tickers if single.max_tickers > 1 else 1
+
+    def _price_feeds(self) -> tuple[Feed, Feed]:
+        """The best feed of those that are not refused, and the best for one price."""
+        allowed = price_feeds(self._known.refused, self._feeds)
+        return allowed[0], next(feed for feed in allowed if feed.worth_from == 1)
 
     def gives_bars(self) -> bool:
         """False if the key may not even ask for bars."""
@@ -146,16 +161,19 @@ class Capabilities:
         """The feed of five-minute bars."""
         return self._bars_feed
 
-    def feed_for(self, work: Work, now: datetime) -> Feed:
-        """The feed that a call for this work uses."""
-        return self._bars_feed if work.kind is Kind.BARS else self.price_feed_for(work.ticker, now)
+    def feed_for(self, work: Work, now: datetime, count: int = 1) -> Feed:
+        """The feed that a call for this work uses, one of `count` items that are wanted at once."""
+        if work.kind is Kind.BARS:
+            return self._bars_feed
+        return self.price_feed_for(work.ticker, now, count)
 
-    def price_feed_for(self, ticker: str, now: datetime) -> Feed:
-        """The best feed that has the newest price of this ticker at `now`."""
+    def price_feed_for(self, ticker: str, now: datetime, count: int = 1) -> Feed:
+        """The best feed that has the newest price of this ticker at `now`, one of `count`."""
 
         def has(feed: Feed) -> bool:
-            absent = (feed.name, ticker) in self._known.absent
-            return not absent and feed.serves(ticker, self.seen_at(ticker, feed, now))
+            if feed.worth_from > count or (feed.name, ticker) in self._known.absent:
+                return False
+            return feed.serves(ticker, self.seen_at(ticker, feed, now))
 
         allowed = price_feeds(self._known.refused, self._feeds)
         return next(feed for feed in allowed if feed.last_resort or has(feed))

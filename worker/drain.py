@@ -109,7 +109,7 @@ class Drain:
         reached(Point.CLAIM_BEFORE)
         answer = self._context.queue.claim(
             who=self._name,
-            max_items=feed.max_tickers,
+            max_items=self._capabilities.most_tickers(),
             drain=self._name,
             max_wait_ms=self._left_ms(),
             idle_mark=mark,

@@ -7,47 +7,37 @@ concerns every worker, then each item as what it is. So only a process that died
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
 import structlog
 
 from db.connection import Connection
-from db.coverage import Hole
 from db.errors import DatabaseError
 from db.rows import CallAudit
-from db.symbols import SymbolRepository
 from market.client import MarketClient
 from market.errors import (
-    InvalidTicker,
     MarketError,
     NotEntitled,
     NotYetPublished,
 )
-from market.feeds import Aggregates
-from market.quotes import Answer, Delay
-from queueing import Again, Done, Hint, Verdict
+from queueing import Done, Hint
 from runtime.context import Context
 from runtime.failpoints import Point, reached
 from runtime.stopping import STOP, StopFlag
-from worker.call import (
-    Call,
-    Outcome,
-    outcome_of_answer,
+from worker.call import Call, Outcome
+from worker.capabilities import Capabilities
+from worker.ending import end_call
+from worker.fetch import Fetcher, since_ms
+from worker.lease import Lease
+from worker.outcomes import (
     outcome_of_defect,
     outcome_of_error,
     outcome_of_outage,
     outcome_of_write,
 )
-from worker.capabilities import Capabilities
-from worker.ending import end_call
-from worker.lease import Lease
 from worker.provider_facts import tell_everybody
 from worker.retry_policy import RetryRules
-from worker.selection import is_current
-from worker.series import SeriesNeed, bars_until, series_needs
 from worker.store import Store
 from worker.told import tell_failures
-from worker.work import Kind
 
 log = structlog.get_logger(__name__)
 
@@ -78,7 +68,6 @@ class Refresher:
         stop: StopFlag = STOP,
     ) -> None:
         self._context = context
-        self._client = client
         self.store = Store(connection, reconnect, stop)
         self._stop = stop
         self._capabilities = capabilities
@@ -86,6 +75,7 @@ class Refresher:
         self._rules = RetryRules(
             settings.retry_max_attempts, int(settings.retry_delay_seconds * 1000)
         )
+        self._fetcher = Fetcher(settings, client, self.store, capabilities, self._rules)
 
     def refresh(self, call: Call) -> Refreshed:
         """Makes the call, stores and tells what it brought.
@@ -99,17 +89,17 @@ class Refresher:
         lease = Lease(queue, call.claimed, since_s=asked_at_s)
         began_s = time.monotonic()
         try:
-            outcome = self._fetch(call)
+            outcome = self._fetcher.outcome_of(call)
         except DatabaseError as error:  # what the call should ask for could not be read
             unsent = Outcome({}, answered=False, sent=False, failed=None)
             self._store_away(call, unsent, error)
             raise
         except MarketError as error:
-            progress.error, progress.took_ms = error, _since_ms(began_s)
+            progress.error, progress.took_ms = error, since_ms(began_s)
             outcome = self._failed(call, error)
-        if not outcome.sent and progress.error is None:
+        if not outcome.sent and progress.error is None and progress.told_by is None:
             return Refreshed(self._end(call, outcome))
-        audit = _audit(call, _since_ms(began_s))
+        audit = None if progress.told_by else _audit(call, since_ms(began_s))
         outcome, bars = self._write(call, audit, outcome, lease)
         hint = self._end(call, outcome)
         _log_done(call, outcome, bars)
@@ -140,70 +130,6 @@ class Refresher:
         )
         return Refreshed(hint, plan_changed=isinstance(progress.error, NotEntitled))
 
-    def _fetch(self, call: Call) -> Outcome:
-        """The one HTTP request. Raises MarketError."""
-        reached(Point.SEND_BEFORE)
-        if not call.work:
-            raise InvalidTicker("no item of this call can be asked for")
-        progress, first = call.progress, call.work[0]
-        hole = None
-        if first.kind is Kind.BARS:
-            hole = self._need(call).lacks
-            if hole is None:  # nothing is lacking any more, and nothing need be sent
-                done: dict[str, Verdict] = {first.item.symbol: Done(first.item.symbol)}
-                return Outcome(call.not_asked() | done, answered=False, sent=False, failed=None)
-        progress.sending = True
-        began_s = time.monotonic()
-        try:
-            answer = self._ask(call, hole)
-        finally:
-            progress.request_ms = _since_ms(began_s)
-        progress.answered = True
-        reached(Point.ANSWERED)
-        self._learn(call, answer)
-        return outcome_of_answer(call, answer, self._rules, self._context.settings.jumps)
-
-    def _ask(self, call: Call, hole: Hole | None) -> Answer:
-        """Asks for the newest prices, or for the days of a hole."""
-        feed, now, ticker = call.feed, call.granted_at, call.work[0].ticker
-        if hole is not None and isinstance(feed, Aggregates):
-            days, until = (hole.oldest, hole.newest), bars_until(now)
-            return feed.fetch_days(self._client, ticker, *days, now=until, deadline=call.deadline)
-        seen_at = self._capabilities.seen_at(ticker, feed, now)
-        call.progress.day_before = seen_at < now
-        return feed.fetch(self._client, call.tickers, now=seen_at, deadline=call.deadline)
-
-    def _need(self, call: Call) -> SeriesNeed:
-        """What the series of a call for bars lacks. Raises DatabaseError."""
-        work, settings = call.work[0], self._context.settings
-        asset = (work.symbol, work.ticker)
-        connection = self.store.connection
-        needs = series_needs([asset], connection, settings, self._capabilities, call.granted_at)
-        return needs[work.symbol]
-
-    def _learn(self, call: Call, answer: Answer) -> None:
-        """What a good answer tells about its feed."""
-        elsewhere = [one.ticker for one in answer.missing.values() if one.elsewhere]
-        self._capabilities.absent(call.feed.name, elsewhere)
-        if call.feed.delay is Delay.END_OF_DAY:
-            for seen in answer.observations.values():
-                day = (seen.price.as_of - timedelta(microseconds=1)).date()  # may end it
-                self._capabilities.published(seen.ticker, day)
-
-    def _goes_on(self, call: Call, outcome: Outcome) -> Outcome:
-        """A series that lacks more goes back behind the others."""
-        if not call.work or call.work[0].kind is not Kind.BARS:
-            return outcome
-        name = call.work[0].item.symbol
-        verdict = outcome.verdicts.get(name)
-        if not isinstance(verdict, Done):
-            return outcome
-        need = self._need(call)
-        if need.lacks is None:
-            return outcome
-        again = Again(name, need.urgency(), verdict.channel, verdict.event)
-        return replace(outcome, verdicts={**outcome.verdicts, name: again})
-
     def _failed(self, call: Call, error: MarketError) -> Outcome:
         """What concerns every worker is told first, before the items return."""
         tell_everybody(self._context, self._capabilities, call, error)
@@ -218,29 +144,11 @@ class Refresher:
         reached(Point.PROVIDER_TOLD)
         outcome = outcome_of_error(call, error, self._rules)
         if isinstance(error, NotYetPublished) and not call.progress.day_before:
-            return replace(outcome, verdicts={**outcome.verdicts, **self._current(call)})
+            return replace(outcome, verdicts={**outcome.verdicts, **self._fetcher.current(call)})
         return outcome
 
-    def _current(self, call: Call) -> dict[str, Verdict]:
-        """The items whose stored price is that of the day before: a call for it brings nothing."""
-        prices = {work.symbol: work for work in call.work if work.kind is Kind.PRICE}
-        try:
-            known = SymbolRepository(self.store.connection).get_many(list(prices))
-        except DatabaseError as error:  # they ask for the day before, which does no harm
-            log.warning("prices.unknown", detail=str(error))
-            return {}
-        seen_at = self._capabilities.seen_at
-        return {
-            work.item.symbol: Done(work.item.symbol)
-            for symbol, work in prices.items()
-            if symbol in known
-            and is_current(
-                known[symbol], call.feed, seen_at(work.ticker, call.feed, call.granted_at)
-            )
-        }
-
     def _write(
-        self, call: Call, audit: CallAudit, outcome: Outcome, lease: Lease
+        self, call: Call, audit: CallAudit | None, outcome: Outcome, lease: Lease
     ) -> tuple[Outcome, int]:
         """Stores what was brought; how the items end now, and the number of bars written.
 
@@ -251,12 +159,12 @@ class Refresher:
         try:
             reached(Point.WRITE_BEFORE)
             written = self.store.write(
-                call.claimed.granted_at_ms, audit, rows, errors, keep=lease.lost
+                call.told_by.granted_at_ms, audit, rows, errors, keep=lease.lost
             )
             outcome = outcome_of_write(call, outcome, written, self._rules)
             call.progress.outcome = outcome
             reached(Point.COMMITTED)
-            outcome = call.progress.outcome = self._goes_on(call, outcome)
+            outcome = call.progress.outcome = self._fetcher.goes_on(call, outcome)
         except DatabaseError as error:
             self._store_away(call, outcome, error)
             raise
@@ -305,7 +213,3 @@ def _log_done(call: Call, outcome: Outcome, bars: int) -> None:
             call_id=call.claimed.token,
             bars=bars,
         )
-
-
-def _since_ms(began_s: float) -> int:
-    return int((time.monotonic() - began_s) * 1000)

@@ -66,7 +66,7 @@ class Store:
     def write(
         self,
         observed_at_ms: int,
-        call: CallAudit,
+        call: CallAudit | None,
         refreshed: Sequence[SymbolRefresh],
         failed: Sequence[tuple[str, str]] = (),
         *,
@@ -98,7 +98,7 @@ class Store:
     def _write_singly(
         self,
         observed_at_ms: int,
-        call: CallAudit,
+        call: CallAudit | None,
         refreshed: Sequence[SymbolRefresh],
         failed: Sequence[tuple[str, str]],
     ) -> WriteResult:
@@ -123,7 +123,7 @@ class Store:
     def _write(
         self,
         observed_at_ms: int,
-        call: CallAudit,
+        call: CallAudit | None,
         refreshed: Sequence[SymbolRefresh],
         failed: Sequence[tuple[str, str]],
     ) -> WriteResult:

@@ -31,7 +31,7 @@ class Plan(Capabilities):
     def __init__(self, feed: Feed, unpublished: dict[str, int] | None = None) -> None:
         self._feed, self._unpublished_ms = feed, unpublished or {}
 
-    def price_feed_for(self, ticker: str, now: datetime) -> Feed:
+    def price_feed_for(self, ticker: str, now: datetime, count: int = 1) -> Feed:
         return self._feed
 
     def seen_at(self, ticker: str, feed: Feed, now: datetime) -> datetime:

@@ -29,6 +29,7 @@ from market.grouped import Grouped
 from market.quotes import Answer, Basis, DaysAsked, Delay
 from market.snapshots import Snapshot, SnapshotV3
 from market.tiers import TIERS, Tier
+from market.whole import WholeMarket
 
 NOW = datetime(2026, 11, 24, 12, 0, 30, tzinfo=UTC)
 DEADLINE = SendDeadline.after(60)
@@ -510,13 +511,44 @@ def test_feeds_in_order_of_worth() -> None:
         assert left == (names[refused:] or ["aggregates"])
 
 
+def test_a_whole_market_holds_what_nobody_asked_for_yet() -> None:
+    gbp, jpy = "C:GBPUSD", "C:USDJPY"
+    rows = [v2(EUR)["ticker"], v2(gbp)["ticker"], {"ticker": 7}, None, {"ticker": jpy, "day": "x"}]
+    canned = Canned({"status": "OK", "tickers": rows})
+    answer = fetch(WholeMarket(), canned, EUR, BTC, "C:NOPEUSD", jpy)
+    assert canned.asked == [("/v2/snapshot/locale/global/markets/forex/tickers", {})]
+    assert list(answer.observations) == [EUR]
+    assert answer.observations[EUR].price.source == "snapshot_market"
+    assert {t: m.elsewhere for t, m in answer.missing.items()} == {"C:NOPEUSD": True, jpy: False}
+    assert answer.cut_short, "crypto is a call of its own"
+    kept = WholeMarket().fetch_rows(cast(MarketClient, canned), EUR, deadline=DEADLINE)
+    assert list(kept.read([gbp], NOW).observations) == [gbp]
+
+
+@pytest.mark.parametrize("body", [{}, {"tickers": None}, {"tickers": {}}, {"tickers": []}])
+def test_an_empty_market_sends_every_ticker_elsewhere(body: dict[str, Any]) -> None:
+    answer = fetch(WholeMarket(), body, EUR, BTC)
+    assert [missing.elsewhere for missing in answer.missing.values()] == [True]
+
+
+def test_the_feeds_of_a_live_plan() -> None:
+    feeds = feeds_for(TIERS[Tier.STARTER])
+    facts = [(feed.name, feed.max_tickers, feed.worth_from) for feed in feeds]
+    assert facts == [
+        ("snapshot_market", 500, 251),
+        ("snapshot_v3", 250, 1),
+        ("snapshot", 1, 1),
+        ("aggregates", 1, 1),
+    ]
+
+
 def test_the_facts_of_each_feed() -> None:
     facts = [(f.brings_bars, f.not_found_is_final, f.last_resort) for f in FEEDS]
     assert facts == [*[(False, False, False)] * 3, (True, True, True)]
     assert bars_feed().name == "aggregates"
 
 
-@pytest.mark.parametrize("feed", FEEDS)
+@pytest.mark.parametrize("feed", [*FEEDS, WholeMarket()])
 def test_nothing_is_asked_for_a_malformed_ticker(feed: Feed) -> None:
     canned = Canned({})
     with pytest.raises(InvalidTicker):

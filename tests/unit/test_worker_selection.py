@@ -47,7 +47,7 @@ def only(feed: Feed) -> Capabilities:
         def __init__(self) -> None:
             pass
 
-        def price_feed_for(self, ticker: str, now: datetime) -> Feed:
+        def price_feed_for(self, ticker: str, now: datetime, count: int = 1) -> Feed:
             return feed
 
         def seen_at(self, ticker: str, feed: Feed, now: datetime) -> datetime:
