@@ -4,7 +4,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup run test-fast test test-browser lint fix peers bench history soak fuzz chaos \
+.PHONY: help setup run test-fast test test-browser screenshots lint fix peers bench history soak fuzz chaos \
   chaos-long outages lock clean
 
 VENV := .venv
@@ -75,6 +75,9 @@ test: $(STAMP) ## run all tests, on real servers that they start: the gate (ARGS
 
 test-browser: $(STAMP) ## run the tests of the pages in Chromium, 3 min (CHROMIUM=/path, ARGS=)
 	@exec $(BIN)/python -m pytest -rs tests/browser $(ARGS)
+
+screenshots: $(STAMP) ## take the pictures of the pages in docs/ anew
+	@exec $(BIN)/python -m tests.browser.screenshots docs
 
 fix: $(STAMP) ## format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix-only --quiet .

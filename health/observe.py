@@ -16,14 +16,10 @@ from redis.retry import Retry
 from rq.registry import FailedJobRegistry
 from rq.suspension import WORKERS_SUSPENDED
 
-from db.connection import connect
-from db.errors import DatabaseError
-from db.latest import latest_prices
 from health.batches import SettledBatch, recent_batches
 from health.causes import Cause
 from health.database import DatabaseProbe
 from health.facts import Facts, Failing, State
-from health.freshness import FreshnessRow, freshness, supplies
 from health.metrics import HOUR_MS, measure
 from market.hours import is_open
 from queueing import PriorityQueue
@@ -96,25 +92,6 @@ class Observer:
             redis=outage,
             database=self._database.problem(),
             state=state,
-        )
-
-    def freshness(self, facts: Facts) -> list[FreshnessRow]:
-        """Return a row per asset; empty while PostgreSQL or Redis cannot be read."""
-        state = facts.state
-        if state is None or (facts.database and facts.database.stops):
-            return []
-        try:
-            with connect(self.settings.database_url) as connection:
-                found = latest_prices(connection)
-        except DatabaseError:
-            return []  # the look told why, or the next one will
-        return freshness(
-            found,
-            self.settings,
-            supplies(self._capabilities, facts.now_ms),
-            facts.now_ms,
-            failing={item.symbol for item in state.failing},
-            dead={letter.symbol for letter in state.dead},
         )
 
     def seen_since(self, found: Iterable[Cause], now_ms: int) -> dict[str, int]:

@@ -21,6 +21,8 @@ from runtime.logs import configure
 from runtime.redis_outage import diagnose
 from settings import Settings, SettingsError
 from web import dashboard, pages
+from web.board import Board
+from web.database import Away
 from web.exposition import exposition
 from web.security import set_headers
 from web.site import Site, equip
@@ -70,7 +72,11 @@ def metrics() -> Response:
     """GET /metrics: for Prometheus."""
     observer = _observer()
     level, facts, _ = report(observer)
-    rows = observer.freshness(facts)
+    board: Board = current_app.extensions["assetq-site"].board
+    try:
+        rows = board.view_now(facts).rows
+    except Away:
+        rows = []  # the causes tell why
     text, content_type = exposition(facts, level, request.headers.get("Accept", ""), rows)
     return Response(text, content_type=content_type)
 

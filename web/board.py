@@ -65,12 +65,19 @@ class Board:
         if view is None or age > OLDEST_S:
             with self._making:
                 if self._view is None or time.monotonic() - self._made_at > VIEW_S:
-                    self._make(facts)
+                    self._make(facts, PRICES_S)
                 assert self._view is not None
                 return self._view
         if age > VIEW_S and not self._making.locked():
             threading.Thread(target=self._make_soon, args=(facts,), daemon=True).start()
         return view
+
+    def view_now(self, facts: Facts) -> View:
+        """Return the rows as they are now, read anew. Raises as `view` does."""
+        with self._making:
+            self._make(facts, 0.0)
+            assert self._view is not None
+            return self._view
 
     def changed(self, symbols: Collection[str]) -> None:
         """Read these assets anew, if somebody looks; their events have just come."""
@@ -91,14 +98,15 @@ class Board:
         if not self._making.acquire(blocking=False):
             return
         try:
-            self._make(facts)
+            self._make(facts, PRICES_S)
         except (Away, RedisError) as error:
             log.info("board.stale", error=type(error).__name__)
         finally:
             self._making.release()
 
-    def _make(self, facts: Facts) -> None:
-        if time.monotonic() - self._prices_at > PRICES_S:
+    def _make(self, facts: Facts, prices_s: float) -> None:
+        """`prices_s`: how old the prices may be."""
+        if time.monotonic() - self._prices_at > prices_s:
             with self._database.connection(facts.database) as connection:
                 self._prices = _by_symbol(latest_prices(connection))
             self._prices_at = time.monotonic()

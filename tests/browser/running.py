@@ -57,6 +57,7 @@ class RunningSite:
             "PORT": str(self.port),
             "WEB_PASSWORD": PASSWORD,
             "WEB_READER_PASSWORD": READER_PASSWORD,
+            "BATCH_INTERVAL_MINUTES": str(self.settings.batch_interval_minutes),
             "RATE_MIN_SPACING_SECONDS": str(self.settings.rate_min_spacing_seconds),
         }
         self._running[kind] = Running(self.root, kind, env, self.tmp / f"{kind}.log")
@@ -67,13 +68,11 @@ class RunningSite:
         """Let a process end in order."""
         assert self._running.pop(kind).terminate(28) == 0
 
-    def limit_calls(self, limit: int) -> None:
-        """Go on with another plan, as if no call had been made before."""
+    def go_on_with(self, **settings: Any) -> None:
+        """Go on with other settings, as if no call had been made before."""
         for kind in list(self._running):
             self.stop(kind)
-        self.settings = self.settings.model_copy(
-            update={"polygon_rate_limit": limit, "rate_min_spacing_seconds": 0}
-        )
+        self.settings = self.settings.model_copy(update=settings)
         self.context = Context.on(self.context.redis, self.settings)
         self.context.limiter.reset()
         for kind in ("web", "scheduler", "worker"):
@@ -104,6 +103,13 @@ class RunningSite:
             with answer:
                 assert answer.status_code == 200
                 yield True
+
+    def post(self, path: str, **fields: str) -> None:
+        """Change something as admin, without a browser."""
+        with requests.Session() as session:
+            session.trust_env = False
+            auth, url = ("admin", PASSWORD), self.url + path
+            assert session.post(url, fields, auth=auth, allow_redirects=False).status_code == 303
 
     def ask_for(self, symbol: str) -> int:
         """Ask for a price at once; the time of the newest event before, in ms."""

@@ -154,3 +154,19 @@ def test_pages_outlive_redis(system: System, valkey_server: ValkeyServer) -> Non
     finally:
         valkey_server.start()
     assert "healthy" in system.client.get("/").text
+
+
+def test_pages_and_metrics_share_one_connection_to_postgresql(system: System) -> None:
+    def sessions() -> list[int]:
+        query = b"""SELECT pid FROM pg_stat_activity
+                    WHERE application_name = 'assetq web' AND datname = current_database()"""
+        with connect(system.context.settings.database_url) as connection:
+            return [row[0] for row in connection.execute(query)]
+
+    assert 'assetq_asset_target_seconds{priority="critical",symbol="EURUSD"}' in system.metrics()
+    kept = sessions()
+    assert len(kept) == 1
+    for _ in range(3):
+        system.metrics()
+        system.client.get("/freshness")
+    assert sessions() == kept
