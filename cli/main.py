@@ -20,7 +20,10 @@ _COMMANDS = {
     "up": ("cli.commands.up:up", "Run everything on this machine until Ctrl-C."),
     "doctor": ("cli.commands.doctor:doctor", "Check connections, settings and work."),
     "migrate": ("cli.commands.migrate:migrate", "Bring the database up to date."),
-    "symbols": ("cli.commands.symbols:symbols", "The tracked assets: import, list."),
+    "symbols": (
+        "cli.commands.symbols:symbols",
+        "The tracked assets: list, show, import, pause, resume, remove.",
+    ),
     "coverage": ("cli.commands.coverage:coverage", "Which days of the bars are whole."),
     "bars": ("cli.commands.bars:bars", "The stored bars of an asset: table, CSV, JSON."),
     "enqueue": ("cli.commands.enqueue:enqueue", "Request refreshes of assets."),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -11,10 +11,13 @@ from typing import Any
 from psycopg import errors
 from psycopg.rows import kwargs_row
 
-from db.connection import Connection, unit_of_work
+from db.connection import Connection, Limits, unit_of_work
 from db.errors import SymbolRejected
 from db.queries import sql
 from db.rows import parse_instant
+
+_PATIENT = Limits(statement_s=120.0)
+"""For two years of bars at once."""
 
 
 @dataclass(frozen=True)
@@ -39,15 +42,19 @@ class StoredAsset(Asset):
     delay: str | None = None
     observed_at_ms: int | None = None
     updated_at: datetime | None = None
+    active: bool = True
+    """False: it is paused, and nothing asks for it."""
 
 
 @dataclass(frozen=True)
 class ImportCounts:
-    """The result of an import; the three add up to the number of different symbols."""
+    """The result of an import; the three numbers add up to the number of different symbols."""
 
     inserted: int
     updated: int
     unchanged: int
+    new: tuple[str, ...] = field(default=(), compare=False)
+    """The symbols that were inserted."""
 
 
 class SymbolRepository:
@@ -75,13 +82,44 @@ class SymbolRepository:
                     "first; the import then fills in the others.",
                 ) from error
 
-    def get_many(self, symbols: Sequence[str]) -> dict[str, StoredAsset]:
-        """The tracked ones of the symbols."""
-        return {asset.symbol: asset for asset in self._select(symbols=list(symbols))}
+    def get_many(self, symbols: Sequence[str], *, paused: bool = False) -> dict[str, StoredAsset]:
+        """The tracked ones of the symbols; with `paused` those that are paused as well."""
+        found = self._select(symbols=list(symbols), paused=paused)
+        return {asset.symbol: asset for asset in found}
 
-    def list(self, *, band: int | None = None) -> tuple[StoredAsset, ...]:
+    def list(self, *, band: int | None = None, paused: bool = False) -> tuple[StoredAsset, ...]:
         """All tracked assets, or those of one band, by band and symbol."""
-        return self._select(band=band)
+        return self._select(band=band, paused=paused)
+
+    def set_active(self, symbols: Sequence[str], *, active: bool) -> tuple[str, ...]:
+        """Pause or resume assets; returns those that changed."""
+        with unit_of_work(self._connection):
+            self._connection.execute(sql("lock_symbols"), {"symbols": list(symbols)})
+            parameters = {"symbols": list(symbols), "active": active}
+            changed = self._connection.execute(sql("set_active"), parameters)
+            return tuple(sorted(symbol for (symbol,) in changed))
+
+    def count_bars(self, symbols: Sequence[str]) -> int:
+        """The number of stored 5-minute bars of these assets."""
+        with unit_of_work(self._connection, _PATIENT):
+            cursor = self._connection.execute(sql("count_bars"), {"symbols": list(symbols)})
+            return sum(count for (count,) in cursor)
+
+    def delete(self, symbol: str) -> int:
+        """Delete an asset with its prices, bars and coverage; returns the number of 5-minute bars.
+
+        Raises SymbolRejected if rows of the user's own refer to it; then nothing is deleted.
+        """
+        with unit_of_work(self._connection, _PATIENT):
+            self._connection.execute(sql("lock_symbol"), {"symbol": symbol})
+            try:
+                cursor = self._connection.execute(sql("delete_symbol"), {"symbol": symbol})
+            except errors.IntegrityError as error:
+                raise SymbolRejected(
+                    f"{symbol} cannot be removed: {error.diag.message_primary}.",
+                    remedy=f"Delete those rows first, or keep it: `assetq symbols pause {symbol}`.",
+                ) from error
+            return sum(count for (count,) in cursor)
 
     def stalest(self, *, exclude: Collection[str] = ()) -> tuple[StoredAsset, ...]:
         """All tracked assets: never refreshed first, then by as_of, last observation, and band.
@@ -103,7 +141,8 @@ class SymbolRepository:
         updated = _many(connection, "update_symbol", [parameters[s] for s in sorted(known)])
         new = sorted(by_symbol.keys() - known)
         inserted = _many(connection, "insert_symbol", [parameters[s] for s in new])
-        return ImportCounts(inserted, updated, len(by_symbol) - inserted - updated)
+        unchanged = len(by_symbol) - inserted - updated
+        return ImportCounts(inserted, updated, unchanged, tuple(s for s in by_symbol if s in new))
 
     def _select(
         self,
@@ -112,12 +151,14 @@ class SymbolRepository:
         exclude: Sequence[str] = (),
         band: int | None = None,
         stalest: bool = False,
+        paused: bool = False,
     ) -> tuple[StoredAsset, ...]:
         parameters = {
             "symbols": symbols,
             "exclude": list(exclude),
             "band": band,
             "stalest": stalest,
+            "paused": paused,
         }
         with (
             unit_of_work(self._connection),

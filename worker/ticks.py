@@ -13,6 +13,7 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 
 from queueing import Keys, wake_drain
+from runtime.context import Context
 from runtime.redis_client import twin_for_rq
 from worker.resilience import hurry
 from worker.rq_classes import TickJob
@@ -85,3 +86,14 @@ class Ticks:
     def _listed(self) -> list[str]:
         raw: list[Any] = list(self._redis.lrange(self.queue.key, 0, _LOOK_AT - 1))
         return [job_id.decode() for job_id in raw]
+
+
+def start_drain(context: Context) -> None:
+    """Push a drain tick for new work, unless a drain waits for it already."""
+    if context.queue.next_at().waiting:
+        return
+    ticks = Ticks(context.redis, context.keys)
+    try:
+        ticks.ensure_drain()
+    finally:
+        ticks.close()

@@ -60,6 +60,11 @@ def bars_request(asset: StoredAsset) -> Request:
     return Request(f"{asset.symbol}{_BARS}", payload, solo=True)
 
 
+def names_of(symbol: str) -> tuple[str, str]:
+    """The queue's names of an asset's price and of its bars."""
+    return symbol, f"{symbol}{_BARS}"
+
+
 def request_again(letter: DeadLetter) -> Request | None:
     """The request that died; None where its payload was lost, or is of a newer version."""
     if letter.version > PriorityQueue.item_version or "ticker" not in letter.payload:

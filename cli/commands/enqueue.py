@@ -13,8 +13,8 @@ from cli.names import resolve
 from cli.options import PRIORITY, as_json
 from cli.session import load_settings, open_context, open_database
 from cli.show.causes import look
-from cli.show.output import note, print_json, print_table
-from cli.show.waiting import Waiting
+from cli.show.output import print_json, print_table
+from cli.show.waiting import Waiting, tell_idle
 from db.connection import Connection
 from db.symbols import StoredAsset, SymbolRepository
 from health.expected import Expected
@@ -23,8 +23,7 @@ from health.texts import names
 from health.waits import band_name
 from queueing import Outcome
 from runtime.context import Context
-from runtime.heartbeat import living
-from worker.ticks import Ticks
+from worker.ticks import start_drain
 from worker.work import price_request, unusable
 
 
@@ -120,12 +119,13 @@ class _Asked:
 def find_assets(connection: Connection, typed: Sequence[str]) -> list[StoredAsset]:
     """The tracked assets that are meant, each once, in the given order.
 
-    Raises CommandError naming everything that is no symbol, unknown, or malformed in the table.
+    Raises CommandError naming everything that is no symbol, unknown, paused, or malformed in the
+    table.
     """
     repository = SymbolRepository(connection)
-    known = repository.get_many(list(typed))
+    known = repository.get_many(list(typed), paused=True)
     if not known.keys() >= set(typed):
-        known = {asset.symbol: asset for asset in repository.list()}
+        known = {asset.symbol: asset for asset in repository.list(paused=True)}
     names = resolve(
         typed,
         {symbol: [asset.polygon_ticker] for symbol, asset in known.items()},
@@ -135,6 +135,11 @@ def find_assets(connection: Connection, typed: Sequence[str]) -> list[StoredAsse
         else "There are none. Run `assetq symbols import`.",
     )
     assets = [known[name] for name in names]
+    if paused := [asset.symbol for asset in assets if not asset.active]:
+        raise CommandError(
+            [f"{s} is paused. `assetq symbols resume {s}` asks for it again." for s in paused],
+            ExitCode.NOT_FOUND,
+        )
     flaws = [why for asset in assets if (why := unusable(asset.symbol, asset.polygon_ticker))]
     if flaws:
         raise CommandError(
@@ -157,11 +162,5 @@ def _enqueue(context: Context, assets: Sequence[StoredAsset], priority: int | No
 
 def start_work(context: Context) -> None:
     """Start a drain unless one waits; says so if no worker can take it."""
-    if not context.queue.next_at().waiting:
-        ticks = Ticks(context.redis, context.keys)
-        try:
-            ticks.ensure_drain()
-        finally:
-            ticks.close()
-    if not living(context.redis, context.keys, "worker"):
-        note("note: no worker is alive, so this waits. Start one, or run `assetq drain`.")
+    start_drain(context)
+    tell_idle(context)

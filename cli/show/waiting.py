@@ -15,6 +15,7 @@ from health.pending import Pending
 from health.texts import names
 from queueing.wire import dead_letter
 from runtime.context import Context
+from runtime.heartbeat import living
 
 _LOOK_S = 0.3
 _PROGRESS_S = 1.0
@@ -130,3 +131,9 @@ def _progress(first: Expected, now_ms: int) -> str:
     if first.at_ms is None:
         return why or "waits"
     return f"expected {first.text(now_ms)}" + (f". {why}" if why else "")
+
+
+def tell_idle(context: Context) -> None:
+    """Say so if no worker can take what was asked for."""
+    if not living(context.redis, context.keys, "worker"):
+        note("note: no worker is alive, so this waits. Start one, or run `assetq drain`.")

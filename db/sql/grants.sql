@@ -5,7 +5,7 @@
 --     psql "$DATABASE_URL" -1 -v ON_ERROR_STOP=1 -f db/sql/grants.sql
 --
 -- Then let the administrator put the program's login into it: GRANT assetq_worker TO the_login;
--- `assetq migrate` and `assetq symbols import` stay with the owner.
+-- `assetq migrate` and `assetq symbols import` and `remove` stay with the owner.
 
 DO $assetq$
 BEGIN
@@ -22,7 +22,7 @@ $assetq$;
 
 GRANT USAGE ON SCHEMA trading, market_data, data_sources, assetq TO assetq_worker;
 
-GRANT SELECT, UPDATE (metadata, updated_at) ON trading.symbols TO assetq_worker;
+GRANT SELECT, UPDATE (metadata, is_active, updated_at) ON trading.symbols TO assetq_worker;
 GRANT SELECT, INSERT, UPDATE ON market_data.ohlcv_5m, market_data.ohlcv_1d,
     market_data.coverage_days TO assetq_worker;
 GRANT SELECT ON market_data.coverage, trading.latest_prices TO assetq_worker;

@@ -1,5 +1,6 @@
 -- Days of series that are to be asked for: those that no answer speaks for as a whole come first,
--- then those to be looked at again. Series by series, so that the work grows with their number.
+-- then those to be looked at again. Series by series, so that the work grows with their number. A
+-- series of a paused asset lacks nothing.
 SELECT s.symbol::text AS symbol, h.newest, h.again, h.asked_at, h.oldest, h.days
 FROM trading.symbols AS s
 CROSS JOIN LATERAL (
@@ -21,4 +22,4 @@ CROSS JOIN LATERAL (
     ) AS holes
     GROUP BY newest
 ) AS h
-WHERE s.symbol = ANY(%(symbols)s::text[]);
+WHERE s.symbol = ANY(%(symbols)s::text[]) AND s.is_active IS NOT FALSE;

@@ -57,11 +57,13 @@ def cli(tmp_path: Path, redis_url: str, migrated_url: str, sandbox: SandboxServe
 
 
 @pytest.fixture
-def assets(cli: Cli, tmp_path: Path) -> None:
+def assets(cli: Cli, tmp_path: Path, r: redis.Redis) -> None:
+    """Five assets, and nothing asked for."""
     (tmp_path / "assets.csv").write_text(ROWS)
     assert cli.here("symbols", "import", "assets.csv").out.startswith(
         "5 new, 0 updated, 0 unchanged"
     )
+    r.flushdb()
 
 
 @pytest.fixture

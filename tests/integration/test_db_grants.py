@@ -53,6 +53,8 @@ def test_it_does_the_daily_work(worker: Connection) -> None:
         assert result.changed == ("XAUUSD",)
     assert [asset.symbol for asset in symbols.stalest()] == ["BTCUSD", "EURUSD", "XAUUSD"]
     assert CallLog(worker).prune(0) == 1
+    assert symbols.set_active(["EURUSD"], active=False) == ("EURUSD",)
+    assert symbols.set_active(["EURUSD", "BTCUSD"], active=True) == ("EURUSD",)
     coverage = CoverageRepository(worker)
     later = NOON + timedelta(days=1)
     assert coverage.newest_holes(["XAUUSD"], NOON.date(), NOON.date(), now=later)

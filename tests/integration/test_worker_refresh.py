@@ -16,7 +16,7 @@ from rq.timeouts import JobTimeoutException
 
 from db.calls import insert_call
 from db.errors import DatabaseError
-from db.symbols import Asset
+from db.symbols import Asset, SymbolRepository
 from local.sandbox import SandboxServer
 from market.aggregates import Aggregates
 from market.errors import NotYetPublished
@@ -59,6 +59,17 @@ def opened(redis_url: str, migrated_url: str) -> Iterator[OPEN]:
 def provider() -> Iterator[SandboxServer]:
     with worker_kit.sandbox("starter") as server:
         yield server
+
+
+def test_a_series_ends_where_its_asset_was_paused(opened: OPEN) -> None:
+    site = opened("starter", history_days=60)
+    site.context.queue.enqueue([bars_request(site.asset(s)) for s in ("BTCUSD", "ETHUSDT")])
+    first, second = site.claim(1), site.claim(1)
+    SymbolRepository(site.connection).set_active(["ETHUSDT"], active=False)
+    for call in (first, second):
+        site.refresher.refresh(call)
+    assert site.where("BTCUSD/5m") == "queue", "it has days left"
+    assert site.where("ETHUSDT/5m") == "nowhere"
 
 
 def test_success_is_a_row_an_audit_and_an_event(opened: OPEN, r: redis.Redis) -> None:

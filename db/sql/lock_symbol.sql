@@ -1,0 +1,1 @@
+SELECT 1 FROM trading.symbols WHERE symbol = %(symbol)s FOR UPDATE;
