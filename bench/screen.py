@@ -15,6 +15,7 @@ from rich.console import Console
 from cli.session import load_settings, open_context
 from local.live import LiveView
 from local.watching import Watcher
+from worker.critical import FIRST
 
 WIDTH, HEIGHT = 108, 30
 _FONTS = re.compile(r"\s*@font-face \{.*?\n    \}", re.DOTALL)
@@ -31,7 +32,7 @@ def main() -> None:
     )
     view = LiveView(
         "assetq: the sandbox API (synthetic prices), data in .data",
-        settings.priority_assets,
+        settings.priority_assets or FIRST,
         console,
     )
     with open_context(settings) as context:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -121,12 +121,12 @@ class SymbolRepository:
                 ) from error
             return sum(count for (count,) in cursor)
 
-    def stalest(self, *, exclude: Collection[str] = ()) -> tuple[StoredAsset, ...]:
+    def stalest(self) -> tuple[StoredAsset, ...]:
         """All tracked assets: never refreshed first, then by as_of, last observation, and band.
 
         Across bands: a queue with room for only some of them must not starve the low ones.
         """
-        return self._select(exclude=list(exclude), stalest=True)
+        return self._select(stalest=True)
 
     def _upsert(self, by_symbol: dict[str, Asset], overwrite: bool) -> ImportCounts:
         connection = self._connection
@@ -148,14 +148,12 @@ class SymbolRepository:
         self,
         *,
         symbols: Sequence[str] | None = None,
-        exclude: Sequence[str] = (),
         band: int | None = None,
         stalest: bool = False,
         paused: bool = False,
     ) -> tuple[StoredAsset, ...]:
         parameters = {
             "symbols": symbols,
-            "exclude": list(exclude),
             "band": band,
             "stalest": stalest,
             "paused": paused,

@@ -18,6 +18,7 @@ from market.quotes import Delay
 from market.tickers import AssetKind, asset_kind, market_of
 from settings import Settings
 from worker.capabilities import Capabilities
+from worker.critical import is_critical
 from worker.selection import utc_from_ms
 
 SLACK = 1.2
@@ -127,11 +128,11 @@ def freshness(
     `failing` and `dead` are symbols. Paused assets stand last.
     """
     batch_s = settings.batch_interval_minutes * 60
-    critical = set(settings.priority_assets) if settings.priority_assets_enabled else set()
     round_s = settings.secondary_interval_minutes * 60
     rows = []
     for asset in assets:
-        target_s = batch_s if asset.symbol in critical else asset.every_s or round_s
+        critical = is_critical(settings, asset.symbol, asset.band)
+        target_s = batch_s if critical else asset.every_s or round_s
         rows.append(_row(asset, target_s, supply, now_ms, failing=failing, dead=dead))
     rows.sort(key=_order)
     return rows

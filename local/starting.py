@@ -17,6 +17,7 @@ from runtime.redis_client import open_redis
 from settings import Settings
 from settings.catalogue import read_assets
 from settings.urls import redacted_url
+from worker.critical import critical_symbols
 
 TIER_OF_PLAN = {"spec": "free", "free": "free", "starter": "starter"}
 """The sandbox's plans, and the tier of ours that fits each."""
@@ -75,16 +76,20 @@ def resume_quota(run: LocalRun, settings: Settings) -> None:
             context.limiter.resume(run.valkey_before)
 
 
-def prepare_database(settings: Settings) -> None:
-    """Apply migrations, and add the shipped catalogue (it never undoes the user's own edits)."""
+def prepare_database(settings: Settings) -> tuple[str, ...]:
+    """Apply migrations, and add the shipped catalogue (it never undoes the user's own edits).
+
+    Returns the symbols that are critical.
+    """
     applied = migrate(settings.database_url)
     say(f"migrations: {len(applied)} applied" if applied else "migrations: nothing to do")
     with connect(settings.database_url) as connection:
         repository = SymbolRepository(connection)
         counts = repository.upsert_many(read_assets(), overwrite=False)
-        known = len(repository.list())
+        known = repository.list()
     new = f", {counts.inserted} of them new" if counts.inserted else ""
-    say(f"assets: {known}{new}")
+    say(f"assets: {len(known)}{new}")
+    return critical_symbols(settings, known)
 
 
 def say(line: str) -> None:

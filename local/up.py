@@ -84,13 +84,13 @@ def _run(run: LocalRun, settings: Settings, options: Options) -> int:
     os.environ.update(run.values)
     settings = Settings.load()
     resume_quota(run, settings)
-    prepare_database(settings)
+    critical = prepare_database(settings)
     pages = run.start_programs(options.workers, port_is_given=port_is_given)
     say(f"{options.workers} workers, scheduler and web started; logs in {run.data.log}")
     if pages:
         say(f"health: {pages}/health/batch")
     with Context.open(settings) as context:
-        tally = Tally(settings.priority_assets if settings.priority_assets_enabled else ())
+        tally = Tally(critical)
         where = "the sandbox API (synthetic prices)" if sandbox else settings.base_url
         asked_to_end = False
         with choose_view(f"assetq: {where}, data in {run.data.path}", tally.critical) as view:

@@ -1,5 +1,6 @@
 """Which ticks run when: slots of Redis' clock, without cron strings and without host clocks."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -8,8 +9,11 @@ from market.coverage import SETTLES
 from queueing import Keys
 from runtime.context import Context
 from settings import Settings
+from worker.critical import last_known
 from worker.follow import EVERY
 from worker.ticks import BARS, BATCH, SECONDARY
+
+_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -44,8 +48,8 @@ class Entry:
         return self.slot(now_ms) + self.interval_s
 
 
-def entries(settings: Settings) -> tuple[Entry, ...]:
-    """The entries that the settings ask for."""
+def entries(settings: Settings, batch: Sequence[str] = ()) -> tuple[Entry, ...]:
+    """The entries that the settings ask for; `batch` names the assets of the batch if known."""
     secondary = Entry(
         SECONDARY, "Enqueue secondary assets", settings.secondary_interval_minutes * 60, False
     )
@@ -55,17 +59,20 @@ def entries(settings: Settings) -> tuple[Entry, ...]:
         rounds.append(Entry(BARS, "Enqueue bars that have ended", every, True, offset))
     if not settings.priority_assets_enabled:
         return tuple(rounds)
-    names = ", ".join(settings.priority_assets)
-    batch = Entry(
-        BATCH, f"Update priority assets ({names})", settings.batch_interval_minutes * 60, True
-    )
-    return (batch, *rounds)
+    name = f"Update priority assets ({_names(batch or settings.priority_assets)})"
+    return (Entry(BATCH, name, settings.batch_interval_minutes * 60, True), *rounds)
+
+
+def _names(batch: Sequence[str]) -> str:
+    if len(batch) > _NAMED:
+        return f"{', '.join(batch[:_NAMED])} and {len(batch) - _NAMED} more"
+    return ", ".join(batch) or "those that are CRITICAL"
 
 
 def schedule(context: Context) -> list[dict[str, Any]]:
     """The schedule as people and pages read it: id, name, next_run (ISO, UTC) and trigger.
 
-    Reads Redis once and changes nothing. `next_run` is None for an entry that is missing in Redis:
+    Reads Redis and changes nothing. `next_run` is None for an entry that is missing in Redis:
     no scheduler has run since Redis was new or lost its data.
     """
     standing: Any = context.redis.zrange(entries_key(context.keys), 0, -1, withscores=True)
@@ -77,7 +84,7 @@ def schedule(context: Context) -> list[dict[str, Any]]:
             "next_run": _iso(at[entry.id]) if entry.id in at else None,
             "trigger": entry.trigger,
         }
-        for entry in entries(context.settings)
+        for entry in entries(context.settings, last_known(context))
     ]
 
 

@@ -21,6 +21,7 @@ from runtime.redis_client import away
 from runtime.stopping import StopFlag
 from scheduler.entries import Entry, entries, entries_key
 from scheduler.lifetimes import shorten
+from worker.critical import last_known
 from worker.resilience import Patience, hurry
 from worker.ticks import BARS, BATCH, JOB_TIMEOUT_S, Ticks
 
@@ -161,7 +162,7 @@ class TickScheduler(Scheduler):
         )
         if entry.kind == BATCH and not self._context.limiter.status().batch_at_ms:
             # The first batch is due at once, and background work must leave its calls free.
-            calls = len(self._context.settings.priority_assets)
+            calls = len(last_known(self._context))
             self._context.limiter.plan_batch(now_ms, entry.interval_s * 1000, calls)
         log.info("schedule.restored", entry=entry.id, trigger=entry.trigger)
         reached(Point.ENTRY_RESTORED)

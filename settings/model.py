@@ -76,7 +76,8 @@ class Settings(BaseSettings):
     batch_interval_minutes: int = Field(5, ge=1, le=1440)
     secondary_interval_minutes: int = Field(30, ge=1, le=1440)
     priority_assets_enabled: bool = True
-    priority_assets: Annotated[tuple[str, ...], NoDecode] = ("XAUUSD", "EURUSD", "BTCUSD")
+    priority_assets: Annotated[tuple[str, ...], NoDecode] = ()
+    """The assets of the batch in their order; empty: those that are CRITICAL in the database."""
     queue_max_size: int = Field(1000, ge=1, le=1_000_000)
     history_days: int = Field(730, ge=1, le=3650)
     """How far back 5-minute bars are wanted."""

@@ -1,18 +1,19 @@
 """The batch: the critical assets, in their order, on every slot."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
 import structlog
 
 from db.connection import Connection
-from db.symbols import StoredAsset, SymbolRepository
+from db.symbols import StoredAsset
 from market.quotes import Delay
 from queueing import Batch, BatchOutcome, Enqueued, Priority
 from runtime.context import Context
 from runtime.failpoints import Point, reached
 from worker.capabilities import Capabilities
+from worker.critical import batch_assets
 from worker.selection import ask_for_series, calls_for, utc_from_ms
 from worker.series import SeriesNeed, pairs_of, series_needs
 from worker.work import price_request, unusable, usable
@@ -44,8 +45,7 @@ def begin(
     now_ms = context.redis_now_ms()
     planned_ms = slot_of(now_ms, interval_ms)
     slot = f"{planned_ms // 1000}" if not by_hand else f"{now_ms}-by-hand"
-    wanted = list(settings.priority_assets)
-    known = SymbolRepository(connection).get_many(wanted)
+    wanted, known = batch_assets(settings, connection)
     found = usable(known[symbol] for symbol in wanted if symbol in known)
     now, then = utc_from_ms(now_ms), utc_from_ms(planned_ms + interval_ms)
     needs: Mapping[str, SeriesNeed] = {}
@@ -58,7 +58,7 @@ def begin(
         next_at_ms=planned_ms + interval_ms,
         interval_ms=interval_ms,
         next_calls=_next_calls(found, outcomes, capabilities, then, needs),
-        assets=tuple(wanted),
+        assets=wanted,
         outcomes=outcomes,
     )
     if by_hand:
@@ -78,13 +78,13 @@ def plan_changed(context: Context, connection: Connection, capabilities: Capabil
     status = context.limiter.status()
     if not status.batch_at_ms:
         return
-    known = SymbolRepository(connection).get_many(list(context.settings.priority_assets))
+    _, known = batch_assets(context.settings, connection)
     calls = calls_for(usable(known.values()), capabilities, utc_from_ms(status.batch_at_ms), {})
     interval_ms = context.settings.batch_interval_minutes * 60_000
     context.limiter.plan_batch(status.batch_at_ms, interval_ms, calls)
 
 
-def _unaskable(wanted: list[str], known: Mapping[str, StoredAsset]) -> dict[str, BatchOutcome]:
+def _unaskable(wanted: Sequence[str], known: Mapping[str, StoredAsset]) -> dict[str, BatchOutcome]:
     """The assets that no call can ask for, each with the reason."""
     flaws = {s: unusable(s, known[s].polygon_ticker) if s in known else UNKNOWN for s in wanted}
     return {symbol: BatchOutcome("failed", why) for symbol, why in flaws.items() if why}

@@ -16,6 +16,7 @@ from queueing import Enqueued
 from runtime.context import Context
 from worker.batch import NEWEST_CRITICAL
 from worker.capabilities import Capabilities
+from worker.critical import critical_symbols
 from worker.selection import ask_for_series, utc_from_ms
 from worker.series import SeriesNeed, bars_until, pairs_of, series_needs
 from worker.work import usable
@@ -39,8 +40,8 @@ def enqueue_new_bars(
     if not capabilities.gives_bars():
         return []
     now, settings = utc_from_ms(context.redis_now_ms()), context.settings
-    first = list(settings.priority_assets) if settings.priority_assets_enabled else []
     assets = usable(SymbolRepository(connection).list())
+    first = critical_symbols(settings, assets)
     needs = series_needs(
         pairs_of(assets), connection, settings, capabilities, now, newest_only=True
     )

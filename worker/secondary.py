@@ -12,6 +12,7 @@ from db.symbols import StoredAsset, SymbolRepository
 from queueing import Outcome, Priority
 from runtime.context import Context
 from worker.capabilities import Capabilities
+from worker.critical import is_critical
 from worker.selection import ask_for_series, is_current, is_due, utc_from_ms
 from worker.series import SeriesNeed, pairs_of, series_needs
 from worker.work import price_request, usable
@@ -40,8 +41,8 @@ def enqueue_secondary(
     now = utc_from_ms(context.redis_now_ms())
     settings = context.settings
     every = timedelta(minutes=settings.secondary_interval_minutes)
-    critical = set(settings.priority_assets) if settings.priority_assets_enabled else set()
-    others = usable(SymbolRepository(connection).stalest(exclude=sorted(critical)))
+    stalest = SymbolRepository(connection).stalest()
+    others = usable(a for a in stalest if not is_critical(settings, a.symbol, a.priority))
     needs = (
         series_needs(pairs_of(others), connection, settings, capabilities, now)
         if capabilities.gives_bars()

@@ -20,6 +20,7 @@ from queueing import Outcome, Priority
 from runtime.context import Context
 from scheduler.entries import schedule
 from worker.capabilities import Capabilities
+from worker.critical import critical_symbols
 from worker.secondary import Round, enqueue_secondary
 from worker.selection import is_due, utc_from_ms
 from worker.work import price_request, usable
@@ -97,8 +98,8 @@ def restore(context: Context, connection: Connection) -> Rebuilt:
     """Enqueue what is stale. Raises RedisError, DatabaseError; after a crash in between the next
     run asks for the rest."""
     settings, capabilities = context.settings, Capabilities(context)
-    wanted = settings.priority_assets if settings.priority_assets_enabled else ()
-    known = SymbolRepository(connection).get_many(list(wanted))
+    known = {asset.symbol: asset for asset in SymbolRepository(connection).list()}
+    wanted = critical_symbols(settings, known.values())
     urgent = usable(known[symbol] for symbol in wanted if symbol in known)
     now = utc_from_ms(context.redis_now_ms())
     every = timedelta(minutes=settings.batch_interval_minutes)

@@ -15,7 +15,6 @@ WITH raw AS (
     WHERE s.polygon_ticker IS NOT NULL AND s.polygon_ticker <> ''
       AND (s.is_active IS NOT FALSE OR %(paused)s::boolean)
       AND (%(symbols)s::text[] IS NULL OR s.symbol = ANY(%(symbols)s::text[]))
-      AND s.symbol <> ALL(%(exclude)s::text[])
 ), tracked AS (
     SELECT symbol::text AS symbol,
            polygon_ticker::text AS polygon_ticker,

@@ -15,6 +15,7 @@ from queueing import Bury, Death, GiveBack, Priority
 from tests.kit import worker as worker_kit
 from tests.kit.worker import CRITICAL, OTHERS, Site, assert_no_key_stays, settings_for
 from worker.batch import begin
+from worker.critical import last_known
 from worker.secondary import Round, enqueue_secondary
 
 OPEN = Callable[..., Site]
@@ -128,6 +129,31 @@ def test_an_asset_that_nobody_knows_fails_with_the_remedy_and_the_others_go_on(
     assert symbol == "NOBODY"
     assert "assetq symbols import" in error
     assert [s for s in order(site) if "/" not in s] == ["XAUUSD", "BTCUSD"]
+
+
+def test_the_batch_is_what_is_critical_and_not_paused(opened: OPEN) -> None:
+    site = opened()
+    symbols = SymbolRepository(site.connection)
+    new = [Asset(f"{coin}USD", f"X:{coin}USD", "crypto", None, 1) for coin in ("SOL", "ADA")]
+    symbols.upsert_many([*new, Asset("DOGEUSD", "X:DOGEUSD", "crypto")])
+    symbols.set_active(["EURUSD"], active=False)
+    start_batch(site)
+    batch = ["XAUUSD", "BTCUSD", "ADAUSD", "SOLUSD"]
+    assert [s for s in order(site) if "/" not in s] == batch
+    assert last_known(site.context) == tuple(batch)
+    round_(site)
+    others = {"GBPUSD", "USDJPY", "ETHUSDT", "DOGEUSD"}
+    assert {s for s in order(site) if "/" not in s} == {*batch, *others}
+
+
+def test_a_batch_without_critical_assets_is_empty_and_done(opened: OPEN) -> None:
+    site = opened()
+    SymbolRepository(site.connection).set_active(NAMES, active=False)
+    slot = start_batch(site)
+    assert site.context.queue.batch_enqueued(slot), "it is not begun again"
+    record = site.context.queue.batch_record(slot)
+    assert record is not None
+    assert (record.assets, record.finished_at_ms is None) == ((), False)
 
 
 def test_critical_assets_of_the_configuration_only(opened: OPEN) -> None:

@@ -41,7 +41,6 @@ def test_what_the_quota_carries(given: Load, status: str, told: str) -> None:
 
 def test_the_load_of_settings() -> None:
     env = {"POLYGON_RATE_LIMIT": "10", "RATE_WINDOW_SECONDS": "30", "BATCH_INTERVAL_MINUTES": "2"}
-    found = load_of(Settings.load(env, env_file=None), 50, 1)
+    found = load_of(Settings.load(env, env_file=None), 50, 3, 1)
     assert found == Load(3, 47, 1, 40, 120)
-    without = Settings.load({**env, "PRIORITY_ASSETS_ENABLED": "false"}, env_file=None)
-    assert load_of(without, 50, 250) == Load(0, 50, 250, 40, 120)
+    assert load_of(Settings.load(env, env_file=None), 50, 0, 250) == Load(0, 50, 250, 40, 120)

@@ -24,14 +24,16 @@ def test_slots(minutes: int, now_ms: int) -> None:
 
 
 def test_the_entries_of_the_settings() -> None:
-    batch, secondary = entries(site(batch_interval_minutes=7, polygon_rate_limit=5))
+    batch, secondary = entries(
+        site(batch_interval_minutes=7, polygon_rate_limit=5, priority_assets="XAUUSD, BTCUSD")
+    )
     assert (batch.id, batch.kind, batch.interval_s, batch.urgent) == (
         "every-batch",
         "batch",
         420,
         True,
     )
-    assert "XAUUSD, EURUSD, BTCUSD" in batch.name
+    assert "(XAUUSD, BTCUSD)" in batch.name
     assert batch.trigger == "every 7 min"
     assert (secondary.id, secondary.interval_s, secondary.urgent) == (
         "every-secondary",

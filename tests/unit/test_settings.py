@@ -90,7 +90,7 @@ def test_defaults_need_nothing() -> None:
     assert settings.api_key is None
     assert settings.base_url == "https://api.massive.com"
     assert settings.redis_url == "redis://127.0.0.1:6379/0"
-    assert settings.priority_assets == ("XAUUSD", "EURUSD", "BTCUSD")
+    assert settings.priority_assets == ()
     assert (settings.polygon_tier, settings.rate_limit) == (Tier.FREE, 5)
     assert (settings.window_ms, settings.send_budget_ms, settings.guard_ms) == (60_000, 5_000, 100)
     assert settings.aging_seconds == 1800
@@ -119,7 +119,7 @@ def test_the_users_own_production_yml_loads_as_it_stands(tmp_path: Path) -> None
 
 def test_the_shipped_production_yml_says_what_the_defaults_say(project_root: Path) -> None:
     shipped = load(ASSETQ_CONFIG=str(project_root / "config" / "production.yml"))
-    assert shipped == load(POLYGON_RATE_LIMIT="5")
+    assert shipped == load(POLYGON_RATE_LIMIT="5", PRIORITY_ASSETS="XAUUSD,EURUSD,BTCUSD")
 
 
 def test_environment_over_dotenv_over_yaml_over_defaults(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from health.facts import Facts, State
 from health.freshness import Freshness, FreshnessRow
 from health.waits import band_name
 from runtime.context import Context
+from worker.critical import is_critical
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def _of(context: Context, state: State, row: FreshnessRow, pending: _Pending | N
         case Freshness.PENDING:
             return Upcoming("when the newest day is published")
     settings = context.settings
-    critical = settings.priority_assets_enabled and row.symbol in settings.priority_assets
+    critical = is_critical(settings, row.symbol, row.band)
     kind, name = ("batch", "the batch") if critical else ("secondary", "the secondary round")
     return Upcoming(name, _next_run_ms(state, f"every-{kind}"))
 

@@ -39,18 +39,17 @@ class Load:
         return calls / left * self.interval_s if left > 0 else None
 
 
-def capacity(context: Context, tracked: int) -> Iterator[Finding]:
+def capacity(context: Context, tracked: int, critical: int) -> Iterator[Finding]:
     """Compare the load that the settings make with the quota, before any batch was planned. Says
     nothing without a limit, or where a plan gives one price a day."""
     settings, feed = context.settings, Capabilities(context).price_feed()
     if settings.rate_limit is None or feed.delay is Delay.END_OF_DAY:
         return
-    yield judge(load_of(settings, tracked, feed.max_tickers))
+    yield judge(load_of(settings, tracked, critical, feed.max_tickers))
 
 
-def load_of(settings: Settings, tracked: int, tickers_per_call: int) -> Load:
+def load_of(settings: Settings, tracked: int, critical: int, tickers_per_call: int) -> Load:
     """The load that the settings make."""
-    critical = len(settings.priority_assets) if settings.priority_assets_enabled else 0
     interval_s = settings.batch_interval_minutes * 60
     limit = settings.rate_limit or 0
     calls = limit * interval_s / settings.rate_window_seconds

@@ -12,8 +12,11 @@ from db.migrate import MINIMUM_SERVER, pending_on
 from db.probe import can_store
 from db.symbols import StoredAsset, SymbolRepository
 from db.warnings import warnings
+from health.texts import names
+from queueing import Priority
 from runtime.context import Context
 from settings import Settings
+from worker.critical import critical_symbols
 from worker.work import unusable
 
 _SHOWN = 5
@@ -49,9 +52,11 @@ def examine(
         for caution in warnings(connection):
             yield warn("tables", *_split(caution))
         repository = SymbolRepository(connection)
-        yield from _symbols(settings, repository)
+        assets = repository.list()
+        yield from _symbols(settings, assets)
         if context:
-            yield from capacity(context, len(repository.list()))
+            critical = critical_symbols(settings, assets)
+            yield from capacity(context, len(assets), len(critical))
         if refuses:
             return
         if refusal := can_store(connection):  # the last: it may close the connection
@@ -79,25 +84,34 @@ def _malformed(assets: Sequence[StoredAsset]) -> Iterator[Finding]:
         )
 
 
-def _symbols(settings: Settings, repository: SymbolRepository) -> Iterator[Finding]:
-    assets = repository.list()
+def _symbols(settings: Settings, assets: Sequence[StoredAsset]) -> Iterator[Finding]:
     if not assets:
         yield fail("symbols", "no assets are tracked", "Run `assetq symbols import`.")
         return
     never = sum(asset.as_of is None for asset in assets)
     yield ok("symbols", f"{len(assets)} tracked, {never} of them never refreshed")
     yield from _malformed(assets)
+    yield _critical(settings, assets)
+
+
+def _critical(settings: Settings, assets: Sequence[StoredAsset]) -> Finding:
+    """Which assets the batch refreshes, and what says so."""
     if not settings.priority_assets_enabled:
         text = "PRIORITY_ASSETS_ENABLED is false: no batch runs"
-        yield warn("critical", text, "Set it to true unless that is meant.")
-        return
-    known = {asset.symbol for asset in assets}
-    absent = [symbol for symbol in settings.priority_assets if symbol not in known]
-    if absent:
-        yield fail(
+        return warn("critical", text, "Set it to true unless that is meant.")
+    batch = critical_symbols(settings, assets)
+    by_band = {asset.symbol for asset in assets if asset.priority == Priority.CRITICAL}
+    if not batch:
+        text = "no asset is CRITICAL: batches refresh nothing"
+        return warn("critical", text, "Give some assets the priority 1, or set PRIORITY_ASSETS.")
+    if absent := sorted(set(batch) - {asset.symbol for asset in assets}):
+        return fail(
             "critical",
-            f"not in trading.symbols: {', '.join(absent)}",
-            "Import them (`assetq symbols import FILE`), or take them out of PRIORITY_ASSETS.",
+            f"PRIORITY_ASSETS names what is not tracked: {', '.join(absent)}",
+            "Import or resume them (`assetq symbols`), or take them out of PRIORITY_ASSETS.",
         )
-    else:
-        yield ok("critical", f"all are tracked: {', '.join(settings.priority_assets)}")
+    source = "as PRIORITY_ASSETS says" if settings.priority_assets else "the CRITICAL assets"
+    text = f"the batch refreshes {names(batch)}: {source}"
+    if others := sorted(by_band - set(batch)):
+        text += f"; {names(others)} are CRITICAL in trading.symbols and wait as HIGH"
+    return ok("critical", text)
