@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from db.connection import Connection
 from db.symbols import Asset, ImportCounts, SymbolRepository
@@ -24,6 +24,8 @@ from settings.problems import told
 REQUIRED = ("symbol", "polygon_ticker", "asset_type")
 OPTIONAL = ("name", "priority", "update_frequency_seconds")
 _COLUMNS = (*REQUIRED, *OPTIONAL)
+_TYPES = {"C:": ("forex", "metal", "commodity"), "X:": ("crypto",)}
+"""How an asset may be called, by the market of its ticker."""
 _SHOWN_PROBLEMS = 50
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
@@ -81,6 +83,15 @@ class _Row(BaseModel):
     @classmethod
     def _ticker(cls, value: str) -> str:
         return check_ticker(value)
+
+    @field_validator("asset_type")
+    @classmethod
+    def _type_fits(cls, value: str, info: ValidationInfo) -> str:
+        """Metals are tickers of forex, and may be called by what they are."""
+        ticker = info.data.get("polygon_ticker")
+        if ticker and value.casefold() not in (fits := _TYPES[ticker[:2]]):
+            raise ValueError(f"{value!r}: {ticker} is {', '.join(fits)}")
+        return value
 
     @field_validator("priority", mode="before")
     @classmethod

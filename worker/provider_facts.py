@@ -22,13 +22,8 @@ def tell_everybody(
 
     Raises RedisError.
     """
+    block_all(context, error)
     match error:
-        case RateLimited():
-            window_ms = context.queue.policy.window_ms
-            wait_ms = int((error.retry_after_s or 0) * 1000) or window_ms
-            context.limiter.block(wait_ms, "429: the provider counts too many calls")
-        case Unauthorized():
-            context.limiter.block(UNAUTHORIZED_BLOCK_MS, unauthorized_reason(context))
         case NotEntitled():
             capabilities.refuse(call.feed.name, str(error))
         case NotYetPublished():
@@ -36,6 +31,17 @@ def tell_everybody(
         case NoTrading():
             capabilities.no_trading(call.work[0].ticker, error.day)
     call.progress.told = True
+
+
+def block_all(context: Context, error: MarketError) -> None:
+    """Lets no call go for a while where the provider counts too many, or does not know the key."""
+    match error:
+        case RateLimited():
+            window_ms = context.queue.policy.window_ms
+            wait_ms = int((error.retry_after_s or 0) * 1000) or window_ms
+            context.limiter.block(wait_ms, "429: the provider counts too many calls")
+        case Unauthorized():
+            context.limiter.block(UNAUTHORIZED_BLOCK_MS, unauthorized_reason(context))
 
 
 def unauthorized_reason(context: Context) -> str:

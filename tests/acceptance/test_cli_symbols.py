@@ -9,7 +9,7 @@ import redis
 
 from db.connection import connect
 from local.sandbox import SandboxServer
-from queueing import Bury, Claimed, Death, Policy, PriorityQueue, QuotaLimiter, Request
+from queueing import Bury, Claimed, Death, Keys, Policy, PriorityQueue, QuotaLimiter, Request
 from tests.kit.cli_runs import Cli
 from tests.kit.db_data import one, run
 
@@ -128,3 +128,79 @@ def test_removing_takes_the_bars_along_and_spares_what_the_user_refers_to(
     assert "ETHUSDT" in queue.pending()
     with connect(migrated_url) as connection:
         assert one(connection, "SELECT count(*) FROM market_data.ohlcv_5m") == 2_000
+
+
+def test_the_providers_list_adds_what_is_not_tracked(
+    cli: Cli, queue: PriorityQueue, sandbox: SandboxServer, migrated_url: str, r: redis.Redis
+) -> None:
+    run(migrated_url, "UPDATE trading.symbols SET symbol = 'CABLE' WHERE symbol = 'GBPUSD'")
+    run(
+        migrated_url,
+        "UPDATE trading.symbols SET polygon_ticker = 'X:GBPJPY' WHERE symbol = 'SOLUSD'",
+    )
+    run(migrated_url, "UPDATE trading.symbols SET symbol = 'EURJPY' WHERE symbol = 'SOLUSD'")
+    before = len(sandbox.arrivals())
+    words = ("symbols", "import", "--market", "fx", "--quote", "usd", "--quote", "JPY")
+    shown = cli.here(*words, "--dry-run", "--json")
+    tickers = {row["polygon_ticker"] for row in shown.json}
+    assert {"C:AUDUSD", "C:USDJPY"} <= tickers
+    assert {ticker[-3:] for ticker in tickers} == {"USD", "JPY"}
+    assert not {"C:XAUUSD", "C:GBPUSD", "C:EURJPY"} & tickers, "tracked, or the symbol is taken"
+    assert "another asset has that symbol: C:EURJPY" in shown.err
+    assert len(sandbox.arrivals()) == before + 1
+    done = cli.here(*words, "--base", "aud", "--priority", "HIGH", "--json")
+    assert done.json == {"inserted": 2, "updated": 0, "unchanged": 0, "asked_for": 2}
+    rows = {row["symbol"]: row for row in cli.here("symbols", "list", "--json").json}
+    assert [rows["AUDJPY"][key] for key in ("polygon_ticker", "asset_type", "priority")] == [
+        "C:AUDJPY",
+        "forex",
+        "HIGH",
+    ]
+    assert {"AUDJPY", "AUDUSD"} <= set(queue.pending())
+    with connect(migrated_url) as connection:
+        calls = "SELECT count(*) FROM data_sources.api_calls WHERE feed = 'reference'"
+        assert one(connection, calls) == 2
+    assert r.zcard(Keys("massive").window) == 2, "each held a permit"
+
+
+def test_pages_are_followed_and_wait_for_the_quota(
+    cli: Cli, queue: PriorityQueue, monkeypatch: pytest.MonkeyPatch, sandbox: SandboxServer
+) -> None:
+    monkeypatch.setattr("market.reference.PAGE", 10)
+    quota = {"POLYGON_RATE_LIMIT": "2", "RATE_WINDOW_SECONDS": "0.5"}
+    before = len(sandbox.arrivals())
+    done = cli.here("symbols", "import", "--market", "crypto", "--dry-run", "--json", **quota)
+    listed = {row["symbol"] for row in done.json}
+    catalogue = cli.here("symbols", "import", "--json").json
+    assert len(listed) > 20
+    assert "crypto: 10 tickers after 1 call\n" in done.err
+    assert len(sandbox.arrivals()) - before == done.err.count("tickers after")
+    assert "waits" in done.err
+    assert catalogue["inserted"] > len(listed)
+
+
+def test_validation_names_what_is_unknown_or_inactive(cli: Cli, queue: PriorityQueue) -> None:
+    done = cli.here("symbols", "validate")
+    assert (done.code, done.out) == (0, "all 4 assets are listed (2 calls)\n")
+    (cli.cwd / "odd.csv").write_text(
+        "symbol,polygon_ticker,asset_type\nNOPE,X:NOPENOPE,crypto\nLUNAUSD,X:LUNAUSD,crypto\n"
+    )
+    cli.here("symbols", "import", "odd.csv")
+    done = cli.here("symbols", "validate", "--json")
+    done.failed(1, "2 of 6 assets have no active ticker", "assetq symbols pause LUNAUSD NOPE")
+    assert {row["symbol"]: row["problem"] for row in done.json["problems"]} == {
+        "LUNAUSD": "inactive at the provider",
+        "NOPE": "unknown at the provider",
+    }
+    assert done.json["api_calls_used"] == 4
+    cli.here("symbols", "pause", "NOPE", "LUNAUSD")
+    assert cli.here("symbols", "validate").code == 0
+
+
+def test_a_list_that_is_refused_imports_nothing(cli: Cli, queue: PriorityQueue) -> None:
+    with SandboxServer(plan="spec", port=0, key="another-key-entirely") as strict:
+        done = cli.here("symbols", "import", "--market", "fx", POLYGON_BASE_URL=strict.url)
+        done.failed(1, "Unknown API Key")
+    assert "refuses the API key (401" in cli.here("limiter", "status").out
+    cli.here("symbols", "import", "x.csv", "--market", "fx").failed(2, "not both")
+    cli.here("symbols", "import", "--quote", "USD").failed(2, "need --market")

@@ -166,7 +166,9 @@ def test_reference_tickers_are_filtered() -> None:
     assert {"X:BTCUSD", "X:BCHUSD"} <= {row["ticker"] for row in rows}
     assert rows[0]["locale"] == "global"
     assert rows[0]["active"] is True
-    assert good(app, "/v3/reference/tickers?active=false")["results"] == []
+    gone = good(app, "/v3/reference/tickers?market=crypto&active=false")["results"]
+    assert [(row["ticker"], row["active"]) for row in gone] == [("X:LUNAUSD", False)]
+    assert good(app, "/v3/reference/tickers?ticker=X:LUNAUSD")["results"] == []
 
 
 def test_market_status_is_flat() -> None:

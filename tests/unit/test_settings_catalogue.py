@@ -145,3 +145,16 @@ def test_a_base_of_one_letter_is_an_asset(tmp_path: Path) -> None:
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(CatalogueError, match=r"cannot be read: No such file or directory$"):
         read_assets(tmp_path / "none.csv")
+
+
+def test_an_asset_type_fits_its_ticker(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(
+        "symbol,polygon_ticker,asset_type\nXAUUSD,C:XAUUSD,Metal\nXAGUSD,C:XAGUSD,commodity\n"
+        "EURUSD,C:EURUSD,stock\nBTCUSD,X:BTCUSD,forex\n"
+    )
+    with pytest.raises(CatalogueError) as caught:
+        read_assets(tmp_path / "a.csv")
+    assert caught.value.problems == [
+        "line 4: asset_type: 'stock': C:EURUSD is forex, metal, commodity",
+        "line 5: asset_type: 'forex': X:BTCUSD is crypto",
+    ]

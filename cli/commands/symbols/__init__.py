@@ -6,6 +6,7 @@ import click
 
 from cli.commands.symbols.importing import import_
 from cli.commands.symbols.listing import list_, show
+from cli.commands.symbols.provider import validate
 from cli.commands.symbols.verbs import pause, remove, resume
 
 
@@ -14,5 +15,5 @@ def symbols() -> None:
     """The tracked assets."""
 
 
-for _command in (list_, show, import_, pause, resume, remove):
+for _command in (list_, show, import_, validate, pause, resume, remove):
     symbols.add_command(_command)
