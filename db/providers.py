@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -44,6 +44,14 @@ class ProviderRepository:
         except RowRefused as error:
             log.warning("provider.refused", detail=error.message)
             return timedelta(0)
+
+    def newest_call(self, within_s: float, code: str = "polygon") -> tuple[str, datetime] | None:
+        """The audited call that was made last, and when; None: none was made within that time."""
+        with unit_of_work(self._connection):
+            row = self._connection.execute(
+                sql("newest_call"), {"provider": code, "within_s": within_s}
+            ).fetchone()
+        return (row[0], row[1]) if row else None
 
     def note_call(self, code: str = "polygon") -> timedelta | None:
         """The same, for a caller who must know that it was stored. Raises DatabaseError."""

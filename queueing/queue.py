@@ -163,12 +163,15 @@ class PriorityQueue(QueueView):
         drain: str | None = None,
         max_wait_ms: int | None = None,
         idle_mark: str | None = None,
+        newest_call: tuple[str, int] | None = None,
     ) -> Claimed | NotNow:
         """Takes the call that is free now, and leases the most urgent item(s) to it.
 
         `who` begins the token, so that listings say whose call it is. `drain` names a drain that
         will wait if there is nothing to do yet. `idle_mark` is what `mark` returned, if it was
-        learned after it that no call had been made for longer than a window.
+        learned after it that no call had been made for longer than a window. `newest_call` is the
+        token and the time (`granted_at_ms`) of a call that is known elsewhere: where Redis has
+        lost it, though it counts, all calls are held for a window.
         """
         if max_items < 1:
             raise InvalidRequest(f"max_items {max_items}: at least 1")
@@ -183,6 +186,7 @@ class PriorityQueue(QueueView):
             drain=drain,
             max_wait_ms=max_wait_ms,
             idle_mark=idle_mark,
+            newest_call=newest_call and {"token": newest_call[0], "at_ms": newest_call[1]},
         )
         if not isinstance(reply, list):
             return NotNow(Hint.from_reply(reply), reply.get("held_by"))

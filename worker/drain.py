@@ -102,7 +102,9 @@ class Drain:
     def _once(self) -> Hint:
         """One claim, and the call that it grants."""
         self._refresher.store.ready()
-        mark = None if self._known_active else self._prove_idle()
+        mark = newest_call = None
+        if not self._known_active:
+            mark, newest_call = self._prove_idle(), self._newest_call()
         feed = self._capabilities.price_feed()
         # Counted from before the grant, so that it ends before the quota's own reckoning does.
         deadline = SendDeadline.after(self._context.queue.policy.send_within_ms / 1000)
@@ -113,6 +115,7 @@ class Drain:
             drain=self._name,
             max_wait_ms=self._left_ms(),
             idle_mark=mark,
+            newest_call=newest_call,
         )
         if not isinstance(answer, Claimed):
             self._in_vain += 1
@@ -216,6 +219,15 @@ class Drain:
         mark = self._context.queue.mark() if long(providers.last_active_ago()) else None
         # What counts is learned after the mark.
         return mark if long(providers.swap_last_active()) else None
+
+    def _newest_call(self) -> tuple[str, int] | None:
+        """The last call of which PostgreSQL knows, if it counts: Redis must know it, too."""
+        policy = self._context.queue.policy
+        if policy.limit is None:
+            return None
+        providers = ProviderRepository(self._refresher.store.connection)
+        found = providers.newest_call(policy.window_ms / 1000)
+        return found and (found[0], int(found[1].timestamp() * 1000))
 
     def _lift_old_key_block(self) -> bool:
         """A block for an unknown key ends when another key is set; asked once. True: it did."""

@@ -1,6 +1,6 @@
 -- Takes the call that is free now and leases the most urgent item(s) to it, in one step.
 -- args: token (also the call id), lease_ms, max_items, poison_after, version (the newest that this worker knows),
---   drain?, max_wait_ms?, idle_mark?
+--   drain?, max_wait_ms?, idle_mark?, newest_call? = {token, at_ms} (a call that is known elsewhere)
 -- Reads and writes: all keys but updates.
 -- Returns JSON: status wait | empty, now_ms, and where work exists next_at_ms, next_reason, waiter (this drain waits
 -- now), waiting (another one does), held_by? (why the most urgent item got no call);
@@ -10,7 +10,7 @@ local NEWER_MS, LONG_WAIT_MS, HOUR_MS = 2000, 1000, 3600000
 reap(args.poison_after)
 local q = quota_state()
 check_policy(q)
-check_epoch(q, args.idle_mark)
+check_epoch(q, args.idle_mark, args.newest_call)
 
 local function reply(fields, busy_now, critical)
   return reply_to_drain(fields, q, args.drain, args.max_wait_ms, busy_now, critical)

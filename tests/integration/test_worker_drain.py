@@ -294,6 +294,25 @@ def test_a_flushed_redis_holds_calls_unless_nobody_has_called(opened: OPEN) -> N
     assert time.monotonic() - began > 0.9, "send budget and window, as calls may be under way"
 
 
+def test_a_restored_snapshot_of_redis_holds_calls(opened: OPEN) -> None:
+    """The server is the same, and does not know a call that counts: PostgreSQL does."""
+    site = opened(polygon_rate_limit=3, rate_window_seconds=20)
+    r = site.context.redis
+    site.ask("EURUSD")
+    assert site.drain(slice_s=0.2).run().calls == 1
+    with redis.Redis.from_url(site.context.settings.redis_url) as raw:
+        snapshot: Any = {key: raw.dump(key) for key in raw.keys("assetq:*")}
+        site.ask("BTCUSD")
+        assert site.drain(slice_s=0.2).run().calls == 1
+        for key, value in snapshot.items():
+            raw.restore(key, 0, value, replace=True)
+    site.ask("GBPUSD")
+    assert site.drain(slice_s=0.2).run().calls == 0
+    assert site.context.limiter.status().urgent[1] == "hold"
+    r.hset(site.context.keys.quota, "hold_until", 0)
+    assert site.drain(slice_s=0.2).run().calls == 0, "it is noticed again"
+
+
 def test_redis_commands_per_granted_call(opened: OPEN, redis_url: str) -> None:
     """A regression guard: what one refresh costs in round trips, give or take one."""
     site = opened()

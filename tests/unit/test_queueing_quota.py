@@ -22,6 +22,7 @@ from queueing import (
     GiveBack,
     Grant,
     Hint,
+    NotNow,
     Policy,
     PolicyMismatch,
     Request,
@@ -240,6 +241,38 @@ def test_a_window_that_vanished_alone_is_noticed_once(kit: Kit) -> None:
     kit.now_ms += 1
     acquire(kit)
     assert kit.counter("holds") == 1
+
+
+def test_a_call_that_only_others_remember_is_noticed_once(kit: Kit) -> None:
+    """A snapshot of the server is restored: the same run_id, and an older memory."""
+    acquire(kit)
+    before = kit.redis.hget(kit.keys.quota, "last_grant_at")
+    kit.now_ms += 50
+    lost = acquire(kit)
+    kit.put("A")
+    newest = (lost.call_id, kit.now_ms)
+    kit.redis.zrem(kit.keys.window, lost.call_id)
+    kit.redis.hset(kit.keys.quota, "last_grant_at", before or 0)
+    kit.now_ms += 50
+    for _ in range(2):
+        answer = kit.queue.claim(newest_call=newest)
+        assert isinstance(answer, NotNow)
+        assert answer.held_by == "hold"
+    kit.now_ms += UNANSWERED_MS
+    assert isinstance(kit.queue.claim(newest_call=newest), Claimed)
+    assert kit.counter("holds") == 1
+
+
+def test_calls_that_are_remembered_over_or_forgotten_by_order_hold_nothing(kit: Kit) -> None:
+    grant = acquire(kit)
+    newest = (grant.call_id, kit.now_ms)
+    kit.put("A", "B", "C")
+    assert isinstance(kit.queue.claim(newest_call=newest), Claimed), "it is known"
+    kit.limiter.reset()
+    assert isinstance(kit.queue.claim(newest_call=newest), Claimed), "an operator said so"
+    kit.now_ms += UNANSWERED_MS
+    kit.redis.delete(kit.keys.window)
+    assert isinstance(kit.queue.claim(newest_call=newest), Claimed), "it counts no more"
 
 
 def test_a_proof_that_nobody_called_spares_the_hold(connection: Redis) -> None:

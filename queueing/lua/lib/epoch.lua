@@ -15,10 +15,17 @@ local function check_policy(q)
   redis.call('HSET', QUOTA, 'policy', q.policy, 'policy_horizon', ms(horizon_ms()))
 end
 
+-- A call that counts is known elsewhere and not here: this server's memory is an older one, as after a restored snapshot.
+-- Its own permit would still be here, unless the calls were forgotten by order.
+local function forgot(q, call)
+  return call and wall - call.at_ms < policy.window_ms and call.at_ms + ahead > q.reset_at
+    and not redis.call('ZSCORE', WINDOW, call.token)
+end
+
 -- Holds all grants for a horizon if the window may lack calls that were made.
 -- mark: left in this server (mark.lua) before it was learned that no call was made for longer than that.
--- While it stands nothing was lost since; so it lifts a hold as well.
-local function check_epoch(q, mark)
+-- While it stands nothing was lost since; so it lifts a hold as well. newest_call?: {token, at_ms}.
+local function check_epoch(q, mark, newest_call)
   if policy.limit == 0 then return end
   local epoch = known_epoch(q)
   local marked_at = mark and tonumber(redis.call('ZSCORE', MARKS, epoch .. ':' .. mark) or nil)
@@ -26,6 +33,7 @@ local function check_epoch(q, mark)
   local proven = marked_at and q.last_grant_at <= marked_at - horizon_ms()
   -- After a grant the window is never empty, unless it was evicted, deleted, or there was no limit.
   local lost = q.hold_until <= now and q.last_grant_at > now - horizon_ms() and redis.call('EXISTS', WINDOW) == 0
+  if forgot(q, newest_call) then lost, proven = q.hold_until <= now, false end
   if q.epoch == epoch and not lost and not (proven and q.hold_until > now) then return end
   q.epoch = epoch
   q.hold_until = proven and 0 or now + horizon_ms()
