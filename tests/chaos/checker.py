@@ -28,6 +28,8 @@ _BURST_MS = 1_000
 DEATHS = {"transient", "invalid", "poison"}
 POISON_DEATHS = 3
 _STARTING_MS = 5_000
+_MET_BY_CALLS, _LOCK_MS = ("postgres locked rows",), 6_000
+"""What only a call can find out, and how long it takes a call to find a lock."""
 _NAMED_WITHIN_MS = 4_000
 OUTCOMES = {"updated", "failed", "current"}
 ENTRIES_MS = {"every-bars": 300_000, "every-batch": 60_000, "every-secondary": 120_000}
@@ -401,10 +403,17 @@ def poison_needs_deaths(e: Evidence) -> Iterator[str]:
             yield f"{symbol} is poison after {e.deaths.get(symbol, 0)} deaths"
 
 
+def _called(e: Evidence, since_ms: int, until_ms: int) -> bool:
+    """A call was made then; none is, for instance, in the window after a restart of Redis."""
+    return any(since_ms <= row["wall_s"] * 1000 <= until_ms for row in e.arrivals)
+
+
 @promise("health names the cause while it lasts")
 def causes_named(e: Evidence) -> Iterator[str]:
     for since, until, kind, words in e.troubles:
         if until - since < _NAMED_WITHIN_MS:  # the run ended too early
+            continue
+        if kind in _MET_BY_CALLS and not _called(e, since, until - _LOCK_MS):
             continue
         said = {reason for at, reasons in e.health if since <= at <= until for reason in reasons}
         if words and not any(word in reason.lower() for reason in said for word in words):

@@ -269,6 +269,10 @@ def test_a_cause_that_health_does_not_name_in_time_is_caught(scene: Scene) -> No
     missed = {"health names the cause while it lasts"}
     assert scene.broken(troubles=[trouble], health=late) == missed
     assert scene.broken(troubles=[(10_000, 20_000, "redis clock", [])], health=late) == set()
+    at_ms = int(scene.evidence().arrivals[0]["wall_s"] * 1000)
+    for began_ms, expected in ((at_ms - 1_000, missed), (at_ms - 60_000, set())):
+        locked = (began_ms, began_ms + 10_000, "postgres locked rows", ["lock"])
+        assert scene.broken(troubles=[locked], health=late) == expected, "only calls meet it"
 
 
 def test_every_check_has_a_planted_loss() -> None:

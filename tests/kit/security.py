@@ -8,7 +8,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,6 +16,7 @@ import pytest
 import redis
 
 from cli.commands.acl import USER, acl_line
+from db.errors import DatabaseUnavailable
 from db.queries import sql
 from tests.kit.db_data import run
 from tests.kit.roads import Road
@@ -49,10 +50,15 @@ def least_role(owner_url: str) -> Iterator[str]:
     try:
         yield f"postgresql://{ROLE}:{ROLE_PASSWORD}@{parts.hostname}:{parts.port}{parts.path}"
     finally:
-        kill = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{ROLE}'"
-        run(owner_url, kill)
-        run(owner_url, f"DROP ROLE {ROLE}")
-        run(owner_url, "DROP OWNED BY assetq_worker; DROP ROLE assetq_worker")
+        with suppress(DatabaseUnavailable):  # the server has gone, and why is told by what ended
+            _drop_role(owner_url)
+
+
+def _drop_role(owner_url: str) -> None:
+    kill = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{ROLE}'"
+    run(owner_url, kill)
+    run(owner_url, f"DROP ROLE {ROLE}")
+    run(owner_url, "DROP OWNED BY assetq_worker; DROP ROLE assetq_worker")
 
 
 class Recorder:
