@@ -10,14 +10,16 @@ import re
 import sys
 import time
 
-from rich.console import Console
+from rich.console import Console, Group
 
 from cli.session import load_settings, open_context
-from local.live import LiveView
+from local.following import follow
+from local.live import TITLE, LiveView
+from local.screen import draw
 from local.watching import Watcher
-from worker.critical import FIRST
+from worker.critical import last_known
 
-WIDTH, HEIGHT = 108, 30
+WIDTH, HEIGHT = 100, 30
 _FONTS = re.compile(r"\s*@font-face \{.*?\n    \}", re.DOTALL)
 
 
@@ -30,22 +32,21 @@ def main() -> None:
     console = Console(
         record=True, force_terminal=True, width=WIDTH, height=HEIGHT, file=io.StringIO()
     )
-    view = LiveView(
-        "assetq: the sandbox API (synthetic prices), data in .data",
-        settings.priority_assets or FIRST,
-        console,
-    )
     with open_context(settings) as context:
-        watcher = Watcher(context)
-        ends_at = time.monotonic() + seconds
-        while time.monotonic() < ends_at:
-            for refresh in watcher.updates():
-                view.refreshed(refresh)
-            time.sleep(0.2)
-        view.status(watcher.status())
-    console.print(view.render())
+        view = Recorded(TITLE, last_known(context), console)
+        follow(Watcher(context), view, seconds)
+    console.print(Group(*draw(view.board, WIDTH, HEIGHT)))
     picture = console.export_svg(title="make run")
     sys.stdout.write(_FONTS.sub("", picture))  # the reader's own will do; nothing is loaded
+
+
+class Recorded(LiveView):
+    """A live view that is drawn at the end alone."""
+
+    def wait(self, seconds: float) -> bool:
+        """Let this time pass."""
+        time.sleep(seconds)
+        return False
 
 
 if __name__ == "__main__":

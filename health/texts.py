@@ -50,3 +50,8 @@ def names(found: Sequence[str]) -> str:
     """The first five, and the number of the others."""
     more = len(found) - _SHOWN
     return ", ".join(found[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def one_line(text: str) -> str:
+    """The text in printable characters: what providers and users send may hold anything."""
+    return "".join(c if c.isprintable() else " " for c in text)

@@ -59,11 +59,20 @@ class Listed:
 
 def listing(queue: QueueView, limit: int) -> list[Listed]:
     """Leased items, then queued ones in the order of claims, then delayed ones by time."""
-    leased = _held(queue, queue.keys.leases, "leased", limit)
-    left = limit - len(leased)
+    held = leased(queue, limit)
+    left = limit - len(held)
     queued = [Listed(item, "queued") for item in queue.peek(left)[:left]] if left else []
-    left -= len(queued)
-    return [*leased, *queued, *(_held(queue, queue.keys.delayed, "delayed", left))]
+    return [*held, *queued, *delayed(queue, left - len(queued))]
+
+
+def leased(queue: QueueView, limit: int) -> list[Listed]:
+    """Leased items, those whose lease ends first in front."""
+    return _held(queue, queue.keys.leases, "leased", limit)
+
+
+def delayed(queue: QueueView, limit: int) -> list[Listed]:
+    """Delayed items, those that may run first in front."""
+    return _held(queue, queue.keys.delayed, "delayed", limit)
 
 
 def _held(queue: QueueView, key: str, state: str, limit: int) -> list[Listed]:

@@ -1,16 +1,17 @@
 """The permits of the window, each with the call that holds it and what that call is for."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from db.calls import StoredCall
+from health.waits import leased
 from queueing import Permit, QuotaStatus
+from queueing.views import QueueView
 from runtime.context import Context
 
 SHOWN = 60
 """The most permits that are looked at one by one."""
+_LEASES = 500
 
 
 @dataclass(frozen=True)
@@ -31,33 +32,25 @@ def held_permits(
     context: Context, quota: QuotaStatus, calls: Mapping[str, StoredCall]
 ) -> list[HeldPermit]:
     """Return the permits in use, those that end first in front; `calls` are audit rows by id."""
-    leased = leased_tokens(context)
-    return [_held(permit, quota, leased, calls) for permit in quota.permits[:SHOWN]]
+    symbols = leased_symbols(context.queue)
+    return [_held(permit, quota, symbols, calls) for permit in quota.permits[:SHOWN]]
 
 
-def leased_tokens(context: Context) -> dict[str, list[str]]:
-    """Return token → the symbols that are leased to this call. Raises RedisError."""
-    symbols: Any = context.redis.zrange(context.keys.leases, 0, 500)
-    if not symbols:
-        return {}
-    texts: Any = context.redis.hmget(context.keys.items, symbols)
+def leased_symbols(queue: QueueView) -> dict[str, list[str]]:
+    """Return call id → the symbols that are leased to this call. Raises RedisError."""
     found: dict[str, list[str]] = {}
-    for symbol, text in zip(symbols, texts, strict=True):
-        try:
-            token = str(json.loads(text or "{}")["token"])
-        except (ValueError, KeyError, TypeError):
-            continue
-        found.setdefault(token, []).append(symbol)
+    for one in leased(queue, _LEASES):
+        found.setdefault(one.call_id or "", []).append(one.item.symbol)
     return found
 
 
 def _held(
     permit: Permit,
     quota: QuotaStatus,
-    leased: Mapping[str, list[str]],
+    leased_to: Mapping[str, list[str]],
     calls: Mapping[str, StoredCall],
 ) -> HeldPermit:
-    if symbols := leased.get(permit.call_id):
+    if symbols := leased_to.get(permit.call_id):
         more = f" and {len(symbols) - 3} more" if len(symbols) > 3 else ""
         return HeldPermit(permit, "in flight", ", ".join(symbols[:3]) + more, None)
     if call := calls.get(permit.call_id):

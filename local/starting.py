@@ -52,7 +52,7 @@ def start_sandbox(run: LocalRun, settings: Settings, plan: str) -> SandboxView |
         run.set("HISTORY_DAYS", SANDBOX_HISTORY_DAYS)
     limit = settings.polygon_rate_limit or TIERS[Tier(tier)].calls_per_window
     url = run.start_sandbox(plan, limit=limit, window_s=settings.rate_window_seconds)
-    say(f"no API key is set: prices come from the SANDBOX API at {url} (plan {plan});")
+    say(f"no API key is set: the SANDBOX API at {url} (plan {plan}) makes the prices up:")
     say("  they are synthetic. To use the provider, set MASSIVE_API_KEY here or in .env")
     return SandboxView(url)
 

@@ -6,20 +6,21 @@ import logging
 import os
 import queue
 import signal
-import time
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
-import redis
 import structlog
 
 from db.connection import connect
 from db.errors import DatabaseError
 from db.symbols import StoredAsset, SymbolRepository
 from health.texts import span
-from local.live import View, choose_view
+from local.following import follow
+from local.live import TITLE, choose_view
 from local.servers.errors import EmbeddedError
 from local.servers.launcher import Event
 from local.servers.local import LocalRun
@@ -32,23 +33,24 @@ from local.starting import (
     start_servers,
 )
 from local.summary import Tally, summary
-from local.watching import Watcher
+from local.terminal import ENDING, signals_interrupt
+from local.views import View
+from local.watching import Refresh, Watcher
 from runtime.context import Context
 from runtime.logs import configure
 from settings import Settings
 from settings.checkout import ROOT
 
-_LOOK_S = 0.25
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
 
 @dataclass(frozen=True)
 class Options:
-    """A run ends after `for_s` seconds, with None never. `plan` is the sandbox's."""
+    """A run ends after `for_s` seconds, with None never. `plan` is the sandbox's. With `json`,
+    standard output is JSON lines alone, and people read standard error."""
 
     for_s: float | None = None
     plan: str = "spec"
     workers: int = 2
+    json: bool = False
     data: DataDir = field(default_factory=DataDir)
 
 
@@ -58,9 +60,11 @@ def run_up(options: Options) -> int:
     os.chdir(ROOT)  # where .env lies
     settings = Settings.load()  # complains before anything is started
     _configure_log(settings)
-    with _signals_interrupt(), LocalRun(options.data, _tell_wait, _tell_stop) as run:
+    out = sys.stdout if options.json else None
+    aside = redirect_stdout(sys.stderr) if out else nullcontext()
+    with aside, signals_interrupt(), LocalRun(options.data, _tell_wait, _tell_stop) as run:
         try:
-            return _run(run, settings, options)
+            return _run(run, settings, options, out)
         except KeyboardInterrupt:
             return 0
         finally:
@@ -75,7 +79,7 @@ def _configure_log(settings: Settings) -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
 
 
-def _run(run: LocalRun, settings: Settings, options: Options) -> int:
+def _run(run: LocalRun, settings: Settings, options: Options, out: TextIO | None) -> int:
     port_is_given = settings.port is not None
     if "base_url" in settings.model_fields_set:
         settings.required_api_key()
@@ -91,13 +95,9 @@ def _run(run: LocalRun, settings: Settings, options: Options) -> int:
         say(f"health: {pages}/health/batch")
     with Context.open(settings) as context:
         tally = Tally(critical)
-        where = "the sandbox API (synthetic prices)" if sandbox else settings.base_url
-        asked_to_end = False
-        with choose_view(f"assetq: {where}, data in {run.data.path}", tally.critical) as view:
-            try:
-                _watch(run, Watcher(context), view, tally, options.for_s)
-            except KeyboardInterrupt:
-                asked_to_end = True
+        title = TITLE if sandbox else f"assetq: prices of {settings.base_url}"
+        with choose_view(title, tally.critical, json_to=out) as view:
+            asked_to_end = _show(run, Watcher(context), view, tally, options.for_s)
     for line in summary(tally, sandbox, _critical_prices(settings, tally.critical)):
         say(line)
     return 0 if asked_to_end or not tally.missing else 1
@@ -113,30 +113,25 @@ def _critical_prices(settings: Settings, symbols: tuple[str, ...]) -> dict[str, 
         return {}
 
 
-def _watch(run: LocalRun, watcher: Watcher, view: View, tally: Tally, for_s: float | None) -> None:
-    """Show what happens until the time is over (or a KeyboardInterrupt comes)."""
-    end_s = float("inf") if for_s is None else time.monotonic() + for_s
-    away = False
-    while time.monotonic() < end_s:
+def _show(run: LocalRun, watcher: Watcher, view: View, tally: Tally, for_s: float | None) -> bool:
+    """Show what happens until the time is over (False), or the user or a signal ends it (True)."""
+
+    def look_at_processes() -> None:
         for event in _drained(run.keeper.events):
             tally.deaths += event.event == "died"
             view.say(_event_text(event, run.data.log))
         if not run.keeper.alive:
             raise EmbeddedError(f"the keeper ended; see {run.data.log / 'keeper.log'}")
-        try:
-            for refresh in watcher.updates():
-                tally.count(refresh)
-                view.refreshed(refresh)
-            tally.fresh.update(watcher.vouched())
-            view.status(watcher.status())
-            if away:
-                view.say("Redis answers again")
-            away = False
-        except redis.RedisError as error:
-            if not away:
-                view.say(f"Redis does not answer ({type(error).__name__}); waiting for it")
-            away = True
-        time.sleep(min(_LOOK_S, max(0.0, end_s - time.monotonic())))
+
+    def count(refreshes: list[Refresh]) -> None:
+        for refresh in refreshes:
+            tally.count(refresh)
+        tally.fresh.update(watcher.vouched())
+
+    try:
+        return follow(watcher, view, for_s, each=look_at_processes, seen=count)
+    except KeyboardInterrupt:
+        return True
 
 
 def _event_text(event: Event, log_dir: Path) -> str:
@@ -165,16 +160,5 @@ def _drained(events: queue.Queue[Event]) -> Iterator[Event]:
 
 
 def _ignore_signals() -> None:
-    for number in _ENDING:
+    for number in ENDING:
         signal.signal(number, lambda *_: say("stopping already"))
-
-
-@contextmanager
-def _signals_interrupt() -> Iterator[None]:
-    """SIGTERM and SIGHUP end a run as Ctrl-C does."""
-    before = {number: signal.signal(number, signal.default_int_handler) for number in _ENDING}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

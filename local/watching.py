@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -11,11 +12,22 @@ from typing import Any
 
 import requests
 
-from queueing import Priority, QuotaStatus
+from health.report import remaining
+from health.texts import one_line
+from health.waits import Listed, delayed
+from queueing import DeadLetter, Priority, QuotaStatus, Stats
 from runtime.context import Context
+from worker.work import is_bars
 
 _AT_ONCE = 500
 _BATCHES = 5
+_PENDING = 2_000
+"""The most delayed items that are looked at."""
+_LETTERS = 20
+_SLOWLY_S = 2.0
+"""The time between two looks at single items."""
+_PRICES = [band for band in Priority if band < Priority.BARS]
+_BARS = [band for band in Priority if band >= Priority.BARS]
 
 
 @dataclass(frozen=True)
@@ -39,26 +51,53 @@ class Refresh:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """An item that failed and waits for its next attempt, or was given up."""
+
+    symbol: str
+    attempts: int
+    reason: str
+    again_at: datetime | None
+    """None: it was given up."""
+    given_up_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many items of one kind are in each state."""
+
+    queued: Mapping[Priority, int]
+    delayed: int = 0
+    leased: int = 0
+    dead: int = 0
+
+
+@dataclass(frozen=True)
 class Status:
     """One look at queue and quota."""
 
     at: datetime
-    by_priority: Mapping[Priority, int]
-    delayed: int
-    leased: int
-    dead: int
+    prices: Counts
+    """Items that bring prices: one for an asset."""
+    bars: Counts
+    """Items that bring 5-minute bars."""
     calls_left: int | None
     """None: the plan has no limit."""
     limit: int | None
     next_symbol: str | None
     why: str | None
-    """What the next asset waits for; None: nothing waits."""
+    """What the next item waits for; None: nothing waits."""
     wait_s: float | None
+    next_call_at: datetime
+    """When the next call that is not critical may go."""
     next_batch_at: datetime
+    failures: tuple[Failure, ...] = ()
+    """Those that failed last in front."""
 
     @property
-    def waiting(self) -> int:
-        return sum(self.by_priority.values()) + self.delayed
+    def held(self) -> int:
+        """How many items wait for a time of their own or are in work."""
+        return sum(kind.delayed + kind.leased for kind in (self.prices, self.bars))
 
 
 class Watcher:
@@ -72,6 +111,17 @@ class Watcher:
         self._since_ms = context.redis_now_ms() - self._interval_ms
         newest: Any = context.redis.xrevrange(context.keys.updates, count=1)
         self._last_id = newest[0][0] if newest else "0-0"
+        self._looked_s = float("-inf")
+        self._failures: tuple[Failure, ...] = ()
+
+    def earlier(self, count: int) -> list[Refresh]:
+        """The last refreshes before this watch began, oldest first."""
+        if self._last_id == "0-0":
+            return []
+        rows: Any = self._context.redis.xrevrange(
+            self._context.keys.updates, max=self._last_id, count=count
+        )
+        return _refreshes(reversed(rows))
 
     def updates(self) -> list[Refresh]:
         """Refreshes since the last call, oldest first; does not wait."""
@@ -79,25 +129,26 @@ class Watcher:
             self._context.keys.updates, min=f"({self._last_id}", count=_AT_ONCE
         )
         self._last_id = rows[-1][0] if rows else self._last_id
-        return [self._refresh(json.loads(row["event"], parse_float=Decimal)) for _, row in rows]
+        return _refreshes(rows)
 
     def status(self) -> Status:
-        """Queue and quota as they stand."""
+        """Queue and quota as they stand, and failures as they stood within two seconds."""
         stats = self._context.queue.stats()
         quota = self._context.limiter.status()
         head = self._context.queue.peek(1)
+        prices, bars = self._counts(stats)
         return Status(
             at=_instant(quota.now_ms),
-            by_priority=stats.queued,
-            delayed=stats.delayed,
-            leased=stats.leased,
-            dead=stats.dead,
-            calls_left=quota.free,
+            prices=prices,
+            bars=bars,
+            calls_left=remaining(quota),
             limit=quota.limit,
             next_symbol=head[0].symbol if head else None,
             why=stats.hint.reason,
             wait_s=None if stats.hint.wait_ms is None else stats.hint.wait_ms / 1000,
+            next_call_at=_instant(max(quota.now_ms, quota.background[0])),
             next_batch_at=_instant(_next_batch_ms(quota, self._interval_ms)),
+            failures=self._known_failures(),
         )
 
     def vouched(self) -> set[str]:
@@ -106,17 +157,62 @@ class Watcher:
         recent = (batch for batch in batches if batch.started_at_ms >= self._since_ms)
         return {symbol for batch in recent for symbol in batch.updated}
 
-    def _refresh(self, event: Mapping[str, Any]) -> Refresh:
+    def _counts(self, stats: Stats) -> tuple[Counts, Counts]:
+        """The items that bring prices, and those that bring bars."""
+        keys, pipe = self._context.keys, self._context.redis.pipeline(transaction=False)
+        for key in (keys.delayed, keys.leases, keys.dead):
+            pipe.zrange(key, 0, _PENDING)
+        bars = [sum(map(is_bars, names)) for names in pipe.execute()]
+        totals = (stats.delayed, stats.leased, stats.dead)
+        prices = [max(0, total - count) for total, count in zip(totals, bars, strict=True)]
+        return (
+            Counts({band: stats.queued[band] for band in _PRICES}, *prices),
+            Counts({band: stats.queued[band] for band in _BARS}, *bars),
+        )
+
+    def _known_failures(self) -> tuple[Failure, ...]:
+        if time.monotonic() - self._looked_s >= _SLOWLY_S:
+            queue = self._context.queue
+            pausing = [one for one in delayed(queue, _PENDING) if one.item.attempts]
+            letters = queue.dead()[-_LETTERS:]
+            self._failures = (
+                *map(_failing, sorted(pausing, key=lambda one: one.until_ms or 0, reverse=True)),
+                *map(_given_up, reversed(letters)),
+            )
+            self._looked_s = time.monotonic()
+        return self._failures
+
+
+def _failing(one: Listed) -> Failure:
+    reason = one_line(one.item.last_error or "no reason given")
+    return Failure(one.item.symbol, one.item.attempts, reason, _instant(one.until_ms or 0))
+
+
+def _given_up(letter: DeadLetter) -> Failure:
+    at, reason = _instant(letter.died_at_ms), one_line(letter.reason)
+    return Failure(letter.symbol, letter.attempts, reason, None, at)
+
+
+def _refreshes(rows: Iterable[Any]) -> list[Refresh]:
+    """The events of these rows of the stream, without those that an external writer damaged."""
+    return [refresh for _, fields in rows if (refresh := _refresh(fields.get("event")))]
+
+
+def _refresh(text: str | None) -> Refresh | None:
+    try:
+        event = json.loads(text or "null", parse_float=Decimal)
         return Refresh(
-            symbol=event["symbol"],
+            symbol=one_line(event["symbol"]),
             price=Decimal(event["last_price"]),
             as_of=datetime.fromisoformat(event["timestamp"]),
-            source=event["source"],
-            delay=event["delay"],
-            priority=event["priority"],
+            source=one_line(event["source"]),
+            delay=one_line(event["delay"]),
+            priority=int(event["priority"]),
             waited_s=event["waited_ms"] / 1000,
             at=_instant(event["observed_at_ms"]),
         )
+    except (ValueError, TypeError, KeyError, ArithmeticError):
+        return None
 
 
 def _next_batch_ms(quota: QuotaStatus, interval_ms: int) -> int:

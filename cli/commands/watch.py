@@ -13,26 +13,45 @@ from cli.session import open_context
 from cli.show.output import cell, note
 from health.texts import span
 from health.waits import band_name
+from local.following import follow
+from local.live import LiveView, in_terminal
+from local.terminal import signals_interrupt
+from local.watching import Watcher
 from runtime.context import Context
+from worker.critical import last_known
 from worker.events import CHANNEL
 
 _LOOK_S = 0.5
 
 
 @click.command()
-@click.option("--last", type=click.IntRange(0, 10_000), default=0, help="Show the last N first.")
+@click.option(
+    "--last", type=click.IntRange(0, 10_000), default=0, help="Show the last N first, as lines."
+)
 @click.option("--for", "for_s", type=click.FloatRange(0.1), help="Seconds after which to end.")
 @click.option("--json", "json_", is_flag=True, help="The events as they are: one JSON a line.")
 def watch(last: int, for_s: float | None, json_: bool) -> None:
-    """Show each refresh as it happens, until Ctrl-C.
+    """Show each refresh as it happens, until q or Ctrl-C: in a terminal as a live view, else as
+    lines.
 
     Events go to the channels asset:update:SYMBOL, and into a stream that holds the last ones.
     """
     with open_context() as context:
+        if in_terminal() and not json_ and not last:
+            _show(context, for_s)
+            return
         if not json_:
             note("waiting for refreshes; Ctrl-C ends this")
         for event in _events(context, last, for_s):
             click.echo(event if json_ else _line(event))
+
+
+def _show(context: Context, for_s: float | None) -> None:
+    """The live view, which a signal ends in order."""
+    settings = context.settings
+    pinned = last_known(context) if settings.priority_assets_enabled else ()
+    with signals_interrupt(), LiveView(f"assetq: prices of {settings.base_url}", pinned) as view:
+        follow(Watcher(context), view, for_s)
 
 
 def _events(context: Context, last: int, for_s: float | None) -> Iterator[str]:

@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from health.texts import one_line
+
 
 def print_json(document: Any) -> None:
     """One indented document; prices are numbers, instants ISO 8601 in UTC."""
@@ -60,8 +62,7 @@ def note(line: str) -> None:
 
 def cell(value: object) -> str:
     """One line of printable text: what providers and users send may hold anything."""
-    text = "" if value is None else str(value)
-    return "".join(c if c.isprintable() else " " for c in text)
+    return one_line("" if value is None else str(value))
 
 
 def _plain(value: object) -> object:
