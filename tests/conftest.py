@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import psycopg
 import pytest
 import redis
@@ -17,6 +18,10 @@ from local.servers.valkey import ValkeyServer
 
 if TYPE_CHECKING:
     from local.sandbox import SandboxServer
+
+# A busy machine is no failure: what takes too long is measured in bench/.
+hypothesis.settings.register_profile("assetq", deadline=None)
+hypothesis.settings.load_profile("assetq")
 
 
 @pytest.fixture(scope="session")
