@@ -15,7 +15,8 @@ from runtime.context import Context
 from web.access import Right
 from web.database import Away
 from web.site import Site, hms
-from worker.ticks import Ticks
+from worker import tracking
+from worker.ticks import start_drain
 from worker.work import price_request, request_again, unusable
 
 Form = Mapping[str, str]
@@ -56,6 +57,20 @@ def dead(site: Site, form: Form) -> str:
     raise Refused("do: retry or drop.")
 
 
+def pause(site: Site, form: Form) -> str:
+    """Stop asking for an asset, or ask for it again and at once."""
+    context, symbol = site.observer.context, form.get("symbol", "")
+    _asset(site, symbol, paused=True)
+    change = {"pause": tracking.pause, "resume": tracking.resume}.get(form.get("do", ""))
+    if change is None:
+        raise Refused("do: pause or resume.")
+    with site.database.connection() as connection:
+        changed = change(context, connection, [symbol])
+    if form["do"] == "pause":
+        return f"{symbol} is paused." if changed else f"{symbol} was paused before."
+    return f"{symbol} is asked for again." if changed else f"{symbol} was not paused."
+
+
 def block(site: Site, form: Form) -> str:
     """Let no call go to the provider for some minutes, or lift a block."""
     context = site.observer.context
@@ -87,14 +102,16 @@ def consume(site: Site, form: Form) -> str:
 ACTIONS: Mapping[Right, Callable[[Site, Form], str]] = {
     Right.REFRESH: refresh,
     Right.DEAD: dead,
+    Right.PAUSE: pause,
     Right.BLOCK: block,
     Right.CONSUME: consume,
 }
 
 
-def _asset(site: Site, symbol: str) -> StoredAsset:
+def _asset(site: Site, symbol: str, *, paused: bool = False) -> StoredAsset:
     with site.database.connection() as connection:
-        asset = SymbolRepository(connection).get_many([symbol[:64]]).get(symbol)
+        known = SymbolRepository(connection).get_many([symbol[:64]], paused=paused)
+    asset = known.get(symbol)
     if asset is None:
         raise Refused(f"{symbol[:64]!a} is not an asset that is refreshed.")
     if flaw := unusable(asset.symbol, asset.polygon_ticker):
@@ -112,12 +129,7 @@ def _enqueue(context: Context, wanted: list[tuple[Request, int]]) -> None:
     for request, band in wanted:
         reply = context.queue.enqueue([request], band, revive=True)
         refused += [symbol for symbol, how, _ in reply.results if how is Outcome.REFUSED]
-    if not context.queue.next_at().waiting:
-        ticks = Ticks(context.redis, context.keys)
-        try:
-            ticks.ensure_drain()
-        finally:
-            ticks.close()
+    start_drain(context)
     if refused:
         raise Refused(f"The queue is full: {names(refused)} was not added. Wait for some calls.")
 

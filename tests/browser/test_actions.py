@@ -46,6 +46,17 @@ def test_refresh_now_without_javascript_and_under_a_prefix(
         assert tab.page.locator("#assets tbody tr").count() == 1
 
 
+def test_an_asset_is_paused_and_resumed(opened: Opener) -> None:
+    with opened("freshness?q=ETHUSD&sort=symbol") as tab:
+        tab.page.click("#a-ETHUSD >> text=Pause")
+        tab.page.click("dialog >> text=Yes")
+        assert toast(tab) == "ETHUSD is paused."
+        tab.page.wait_for_selector("#a-ETHUSD .word-paused")
+        tab.page.click("#a-ETHUSD >> text=Resume")
+        tab.page.wait_for_selector("#toast >> text=ETHUSD is asked for again.")
+        tab.page.wait_for_selector("#a-ETHUSD .word-paused", state="detached")
+
+
 def test_blocking_shows_on_another_page_at_once_and_is_lifted(
     site: RunningSite, opened: Opener
 ) -> None:

@@ -5,20 +5,23 @@ from __future__ import annotations
 import pytest
 
 from tests.browser.conftest import Opener
-from tests.browser.running import DEAD
+from tests.browser.running import RunningSite
 
 PAGES = {"": "Now", "freshness": "Freshness", "health": "Health"}
-"""Address of a page → its heading."""
+"""Address of a page → its name in the navigation, and its heading."""
+OTHERS: dict[str, str] = {}
+"""Address of a page that others lead to → how its heading begins."""
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 800, 1600])
-@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("path", [*PAGES, *OTHERS])
 def test_a_page_fits_and_bars_nobody(opened: Opener, path: str, width: int, theme: str) -> None:
     with opened(path, width=width, theme=theme) as tab:
         tab.until_live()
-        assert tab.page.inner_text("h1") == PAGES[path]
-        assert tab.page.title() == f"{PAGES[path]} · assetq"
+        heading = {**PAGES, **OTHERS}[path]
+        assert tab.page.inner_text("h1").startswith(heading)
+        assert tab.page.title() == f"{heading} · assetq"
         assert tab.too_wide() == []
         assert tab.barriers() == []
 
@@ -56,9 +59,11 @@ def test_the_keyboard_reaches_the_content_first(opened: Opener) -> None:
         assert tab.page.evaluate("document.activeElement.id") == "main"
 
 
-def test_health_shows_what_was_given_up(opened: Opener) -> None:
+def test_health_shows_what_was_given_up(site: RunningSite, opened: Opener) -> None:
+    site.give_up("GONEUSD")  # no asset of this name revives it
     with opened("health") as tab:
-        assert "the provider does not know this ticker" in tab.page.inner_text(f"#x-{DEAD}")
+        assert "the provider does not know this ticker" in tab.page.inner_text("#x-GONEUSD")
+    site.context.queue.drop_dead(["GONEUSD"])
 
 
 def test_a_tab_hears_scripts_policy_and_axe_complain(opened: Opener) -> None:

@@ -24,6 +24,7 @@ from web.app import create_app
 ACTIONS: Mapping[str, dict[str, str]] = {
     "refresh": {"symbol": "EURUSD"},
     "dead": {"symbol": "ETHUSDT", "do": "retry"},
+    "pause": {"symbol": "EURUSD", "do": "pause"},
     "block": {"minutes": "15"},
     "consume": {"count": "2"},
 }
@@ -50,6 +51,8 @@ MISTAKES: tuple[tuple[str, dict[str, str], str], ...] = (
     ("refresh", {"symbol": "é" * 900}, "is not an asset"),
     ("dead", {"symbol": "ETHUSDT"}, "retry or drop"),
     ("dead", {"symbol": "ETHUSDT", "do": "eat"}, "retry or drop"),
+    ("pause", {"symbol": "EURUSD"}, "pause or resume"),
+    ("pause", {"symbol": "NOSUCH", "do": "pause"}, "is not an asset"),
     ("block", {"minutes": "0"}, "a whole number from 1 to 1440"),
     ("block", {"minutes": "-1"}, "a whole number"),
     ("block", {"minutes": "1e3"}, "a whole number"),
@@ -91,7 +94,10 @@ def state_of(system: System) -> Any:
     """Everything that an action may change."""
     context, redis = system.context, system.context.redis
     quota = context.limiter.status()
+    with connect(context.settings.database_url) as connection:
+        assets = SymbolRepository(connection).list()
     return (
+        [asset.symbol for asset in assets],
         sorted(context.queue.pending()),
         [letter.symbol for letter in context.queue.dead()],
         quota.in_use,
@@ -185,6 +191,20 @@ def test_dead_letters_are_dropped_one_by_one_and_all_retried(system: System) -> 
     every = {"symbol": "*", "do": "retry"}
     answer = system.client.post("/actions/dead", data=every, headers=as_json())
     assert "not among the dead letters" in told(answer, 409)
+
+
+def test_a_paused_asset_is_not_asked_for_until_it_is_resumed(system: System) -> None:
+    system.context.queue.enqueue([Request("EURUSD")], Priority.CRITICAL)
+    assert told(act(system.client, "pause", as_json())) == "EURUSD is paused."
+    assert told(act(system.client, "pause", as_json())) == "EURUSD was paused before."
+    assert system.context.queue.pending() == []
+    assert "is not an asset" in told(act(system.client, "refresh", as_json()), 409)
+    row = system.client.get("/freshness?q=EURUSD", headers=ADMIN).text
+    assert "word-paused" in row
+    resume = {"symbol": "EURUSD", "do": "resume"}
+    answer = system.client.post("/actions/pause", data=resume, headers=as_json())
+    assert told(answer) == "EURUSD is asked for again."
+    assert "EURUSD" in system.context.queue.pending()
 
 
 def test_a_block_is_lifted(system: System) -> None:
