@@ -22,7 +22,7 @@ _COMMANDS = {
     "migrate": ("cli.commands.migrate:migrate", "Bring the database up to date."),
     "symbols": (
         "cli.commands.symbols:symbols",
-        "The tracked assets: list, show, import, pause, resume, remove.",
+        "The tracked assets: list, show, import, validate, pause, resume, remove.",
     ),
     "coverage": ("cli.commands.coverage:coverage", "Which days of the bars are whole."),
     "bars": ("cli.commands.bars:bars", "The stored bars of an asset: table, CSV, JSON."),

@@ -7,7 +7,7 @@ they are. Calls take a while and are answered; the scheduler's slots come on tim
 import heapq
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -40,6 +40,8 @@ class Scenario:
     skip_every: int = 0
     """Every n-th slot has no worker for its batch; 0: every slot has one."""
     seed: int = 1
+    bands: Mapping[int, int] = field(default_factory=dict)
+    """Band → number of assets; empty: spread by `SHARES`."""
 
 
 @dataclass
@@ -255,6 +257,10 @@ class Simulation:
 
 def assets_of(scenario: Scenario) -> Iterator[tuple[str, Priority]]:
     """The assets and their bands."""
+    if scenario.bands:
+        for number, size in scenario.bands.items():
+            yield from ((f"{Priority(number).name}{i}", Priority(number)) for i in range(size))
+        return
     others = scenario.assets - scenario.critical
     for number in range(scenario.critical):
         yield f"CRIT{number}", Priority.CRITICAL

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +15,14 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from cli.load import load_of
 from cli.options import as_json
-from cli.show.output import print_json
+from cli.session import load_settings
+from cli.show.output import print_json, print_table
 from local.sandbox import worst_window
 from local.servers.valkey import ValkeyServer
 from local.simulation import Result, Scenario, Simulation
+from local.verdict import Load, Verdict, judge, sentence
 from market.tiers import TIERS, Tier
 from queueing import Policy, Priority, PriorityQueue, QuotaLimiter
 
@@ -38,12 +41,13 @@ class Run:
 
 
 @click.command()
-@click.option("--assets", default=300, show_default=True, type=click.IntRange(1, 20_000))
+@click.option("--assets", type=click.IntRange(1, 20_000), help="Imagine this number of them.")
 @click.option(
-    "--tier", default="free", show_default=True, type=click.Choice([t.value for t in Tier])
+    "--file", type=click.Path(path_type=Path), help="A catalogue, as `symbols import` reads it."
 )
+@click.option("--tier", type=click.Choice([t.value for t in Tier]), help="Default: POLYGON_TIER.")
 @click.option("--hours", default=24.0, show_default=True, type=click.FloatRange(0.1, 24 * 31))
-@click.option("--batch-minutes", default=5, show_default=True, type=click.IntRange(1, 1440))
+@click.option("--batch-minutes", type=click.IntRange(1, 1440), help="Default: the settings'.")
 @click.option(
     "--tolerance", default=5.0, show_default=True, help="Seconds a batch may start after its slot."
 )
@@ -52,35 +56,78 @@ class Run:
 )
 @as_json
 def simulate(
-    assets: int,
-    tier: str,
+    assets: int | None,
+    file: Path | None,
+    tier: str | None,
     hours: float,
-    batch_minutes: int,
+    batch_minutes: int | None,
     tolerance: float,
     endless: bool,
     json_: bool,
 ) -> None:
-    """Answer "when should I upgrade?": freshness by priority, for this plan and the next.
+    """Answer "when should I upgrade?" for the tracked assets, this plan and the next ones.
 
-    Runs the queue's own scripts with a simulated clock on a server of its own. A plan with a limit
-    refreshes one asset a call, one without up to 250. (On the provider's real free plan a price is
-    of the last completed day, however often it is fetched: there, read the ages as "checked".)
+    First a sentence, and what the calls of a day are used for. Then freshness by priority: the
+    queue's own scripts with a simulated clock on a server of its own. A plan with a limit refreshes
+    one asset a call there, one without up to 250. (On the provider's real free plan a price is of
+    the last completed day, however often it is fetched: read the ages as "checked".)
     """
+    if assets and file:
+        raise click.UsageError("Give --assets or --file, not both.")
+    settings = load_settings()
+    if batch_minutes:
+        settings = settings.model_copy(update={"batch_interval_minutes": batch_minutes})
+    load = load_of(settings, assets, file)
+    tiers = list(Tier)[list(Tier).index(Tier(tier or settings.polygon_tier)) :]
+    verdicts = [judge(load, one) for one in tiers]
+    if not json_:
+        _show_verdict(load, verdicts)
     scenario = Scenario(
-        assets=assets,
+        assets=len(load.tickers),
         hours=hours,
-        critical=min(3, assets),
-        batch_minutes=batch_minutes,
+        critical=load.bands.get(Priority.CRITICAL, 0),
+        bands=load.bands,
+        batch_minutes=settings.batch_interval_minutes,
         endless=endless,
     )
-    tiers = list(Tier)
-    chosen = tiers[tiers.index(Tier(tier)) : tiers.index(Tier(tier)) + 2]
     with _server() as redis:
-        runs = [_run(redis, t, scenario, int(tolerance * 1000), quiet=json_) for t in chosen]
+        runs = [_run(redis, t, scenario, int(tolerance * 1000), quiet=json_) for t in tiers[:2]]
     if json_:
-        print_json([_as_json(run) for run in runs])
+        print_json(
+            {
+                "assets": load.source,
+                "verdict": sentence(load, verdicts[0], verdicts[1:]),
+                "plans": [verdict.as_dict() for verdict in verdicts],
+                "simulated": [_as_json(run, load) for run in runs],
+            }
+        )
     else:
-        _show(runs)
+        _show(runs, load)
+
+
+def _show_verdict(load: Load, verdicts: Sequence[Verdict]) -> None:
+    click.echo(f"{load.source}: {sentence(load, verdicts[0], verdicts[1:])}\n")
+    print_table(
+        ["plan", "prices", ">calls a day", ">for prices", ">for bars", ">spare", ">history"],
+        [
+            (
+                one.tier.value,
+                "of yesterday" if one.end_of_day else "live",
+                _number(one.possible),
+                f"{one.prices:,}",
+                f"{one.bars:,}",
+                _number(one.spare),
+                "never" if one.history_h is None else _duration(one.history_h * 3600),
+            )
+            for one in verdicts
+        ],
+        empty="",
+    )
+    click.echo()
+
+
+def _number(calls: int | None) -> str:
+    return "no limit" if calls is None else f"{calls:,}"
 
 
 @contextmanager
@@ -112,7 +159,7 @@ def _run(redis: Redis, tier: Tier, scenario: Scenario, tolerance_ms: int, *, qui
     return Run(title, policy, result)
 
 
-def _show(runs: list[Run]) -> None:
+def _show(runs: list[Run], load: Load) -> None:
     console = Console()
     for run in runs:
         result = run.result
@@ -120,7 +167,7 @@ def _show(runs: list[Run]) -> None:
             title=f"{run.title}; {result.scenario.assets} assets, {result.scenario.hours:g} h",
             title_justify="left",
         )
-        for name in ("priority", "assets", "refreshes", "mean age", "worst age", "longest wait"):
+        for name in ("priority", "assets", "target", "mean age", "worst age", "longest wait"):
             table.add_column(name, justify="left" if name == "priority" else "right")
         width = 48 if console.width >= _WIDE else 8
         table.add_column("mean age over the time" if width > 8 else "its run")
@@ -130,7 +177,7 @@ def _show(runs: list[Run]) -> None:
                 table.add_row(
                     priority.name,
                     str(band.assets),
-                    str(band.refreshes),
+                    _duration(load.targets_s.get(priority, 0)),
                     _duration(result.mean_age_s(priority)),
                     _duration(band.worst_age_s),
                     _duration(band.longest_wait_s),
@@ -145,7 +192,7 @@ def _summary(run: Run) -> str:
     starts = result.critical_starts_ms
     lines = [
         f"{result.calls} calls; batches began {max(starts, default=0) / 1000:.1f} s "
-        f"after their slot at the latest (mean {_mean(starts) / 1000:.1f} s)."
+        f"after their slot at the latest (mean {sum(starts) / max(1, len(starts)) / 1000:.1f} s)."
     ]
     if result.utilisation is not None and result.idle_slot_share is not None:
         lines.append(
@@ -156,7 +203,7 @@ def _summary(run: Run) -> str:
     return "\n".join(lines)
 
 
-def _as_json(run: Run) -> dict[str, Any]:
+def _as_json(run: Run, load: Load) -> dict[str, Any]:
     result = run.result
     return {
         "plan": run.title,
@@ -170,13 +217,14 @@ def _as_json(run: Run) -> dict[str, Any]:
         "by_priority": {
             priority.name: {
                 "assets": band.assets,
+                "target_s": load.targets_s.get(priority),
                 "refreshes": band.refreshes,
                 "mean_age_s": round(result.mean_age_s(priority), 1),
                 "worst_age_s": round(band.worst_age_s, 1),
                 "longest_wait_s": round(band.longest_wait_s, 1),
             }
             for priority, band in result.bands.items()
-            if priority in Priority
+            if band.assets
         },
     }
 
@@ -197,7 +245,3 @@ def _duration(seconds: float) -> str:
     if seconds < 90 * 60:
         return f"{seconds / 60:.1f} min"
     return f"{seconds / 3600:.1f} h"
-
-
-def _mean(values: list[int]) -> float:
-    return sum(values) / len(values) if values else 0.0

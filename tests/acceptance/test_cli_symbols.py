@@ -204,3 +204,36 @@ def test_a_list_that_is_refused_imports_nothing(cli: Cli, queue: PriorityQueue) 
     assert "refuses the API key (401" in cli.here("limiter", "status").out
     cli.here("symbols", "import", "x.csv", "--market", "fx").failed(2, "not both")
     cli.here("symbols", "import", "--quote", "USD").failed(2, "need --market")
+
+
+def test_the_verdict_is_about_the_tracked_assets_and_the_plan(
+    cli: Cli, queue: PriorityQueue, migrated_url: str
+) -> None:
+    words = ("simulate", "--hours", "0.1", "--json")
+    done = cli.here(*words, HISTORY_DAYS="730", POLYGON_TIER="free")
+    assert done.json["assets"] == "4 tracked assets"
+    assert done.json["verdict"].startswith("Free gives prices of yesterday; history whole in ")
+    free = done.json["plans"][0]
+    assert free["history_calls"] == 2 * 16 + 2 * 22
+    assert [plan["tier"] for plan in done.json["plans"]][:2] == ["free", "starter"]
+    bands = done.json["simulated"][0]["by_priority"]
+    assert {name: band["assets"] for name, band in bands.items()} == {
+        "CRITICAL": 1,
+        "HIGH": 1,
+        "MEDIUM": 1,
+        "LOW": 1,
+    }
+    cli.here("symbols", "pause", "SOLUSD")
+    run(
+        migrated_url,
+        """INSERT INTO market_data.coverage_days
+               (symbol_id, timeframe, day, asked_at, whole, bars, refused, expected)
+           SELECT id, '5m', day::date, now(), true, 288, 0, 288 FROM trading.symbols,
+               generate_series(current_date - 730, current_date, interval '1 day') AS day
+           WHERE symbol = 'ETHUSDT'""",
+    )
+    done = cli.here(*words, HISTORY_DAYS="730", POLYGON_TIER="starter")
+    assert done.json["verdict"].startswith("Starter keeps 3 assets live with 1 call per round")
+    assert done.json["plans"][0]["history_calls"] == 2 * 16
+    without = cli.here(*words, "--file", "assets.csv", DATABASE_URL="postgresql://127.0.0.1:1/x")
+    assert without.json["assets"] == "4 assets of assets.csv"
