@@ -12,7 +12,6 @@ import pytest
 import yaml
 
 ALERTS = Path(__file__).parents[2] / "ops" / "prometheus" / "alerts.yml"
-_MINUTES = 60
 
 
 def promtool(*arguments: str, text: bytes = b"") -> str:
@@ -31,11 +30,13 @@ def rules() -> list[dict[str, Any]]:
     return list(yaml.safe_load(ALERTS.read_text("utf-8"))["groups"][0]["rules"])
 
 
-def firing(
-    tmp_path: Path, series: Mapping[str, str], looks: Iterable[tuple[int, Iterable[str]]]
-) -> None:
-    """Let Prometheus evaluate the rules on these series, one value a minute, and assert at each
-    look (minute, alerts) that exactly these fire."""
+Looks = Iterable[tuple[int, Iterable[str]]]
+"""Minute → the alerts that fire then, and no others."""
+
+
+def firing(tmp_path: Path, *cases: tuple[Mapping[str, str], Looks]) -> None:
+    """Let Prometheus evaluate the rules on the series of each case, one value a minute, and assert
+    what fires at each look."""
     tests = {
         "rule_files": [str(ALERTS)],
         "evaluation_interval": "1m",
@@ -55,6 +56,7 @@ def firing(
                     for minute, alerts in looks
                 ],
             }
+            for series, looks in cases
         ],
     }
     path = tmp_path / "tests.yml"
@@ -62,6 +64,6 @@ def firing(
     promtool("test", "rules", str(path))
 
 
-def constant(samples: Mapping[str, float]) -> dict[str, str]:
-    """Series that keep these values for an hour."""
-    return {name: f"{value:g}x{_MINUTES}" for name, value in samples.items()}
+def constant(samples: Mapping[str, float], minutes: int = 20) -> dict[str, str]:
+    """Series that keep these values, for longer than most alerts wait."""
+    return {name: f"{value:g}x{minutes}" for name, value in samples.items()}
