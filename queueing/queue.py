@@ -1,6 +1,5 @@
 """The priority queue: dedup, leases, retries and dead letters, under one quota."""
 
-import json
 import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
@@ -8,7 +7,7 @@ from typing import Any
 
 from redis import Redis
 
-from queueing.errors import InvalidRequest, LeaseLost
+from queueing.errors import InvalidRequest
 from queueing.keys import Keys
 from queueing.models import (
     Again,
@@ -34,13 +33,13 @@ from queueing.wire import (
     checked_priority,
     checked_span,
     checked_symbol,
+    claimed_of,
     in_steps,
-    items_of,
     outcomes,
     payload_text,
-    rows_of,
     text_of,
     verdict_args,
+    whole,
 )
 
 ITEM_VERSION = 1
@@ -188,19 +187,9 @@ class PriorityQueue(QueueView):
             idle_mark=idle_mark,
             newest_call=newest_call and {"token": newest_call[0], "at_ms": newest_call[1]},
         )
-        if not isinstance(reply, list):
-            return NotNow(Hint.from_reply(reply), reply.get("held_by"))
-        head, *rows = reply
-        reply = json.loads(head)
-        hint = Hint.from_reply(reply)
-        return Claimed(
-            token=token,
-            items=tuple(items_of(rows, reply["ahead"])),
-            granted_at_ms=reply["now_ms"],
-            send_by_ms=reply["send_by_ms"],
-            lease_until_ms=reply["lease_until_ms"],
-            hint=hint,
-        )
+        if isinstance(reply, list):
+            return claimed_of(token, reply)
+        return NotNow(Hint.from_reply(reply), reply.get("held_by"))
 
     def end(
         self,
@@ -219,10 +208,10 @@ class PriorityQueue(QueueView):
         `answered`: an HTTP response came, so the call's permit ends one window from now at most.
         `sent`: the request may have left this machine; without an answer its permit then lasts
         one window from now at least. `failed`: True if the call failed for reasons that are not
-        its items', False if it showed that calls work (as `Done` and `Again` do), None if it shows
-        nothing. Failures of different items, with no success in between, open the circuit
-        breaker; calls under way then end with their items unchanged, where they would be retried
-        or buried as transient. `took_ms`: how long the request took, for the histogram.
+        its items', False if it showed that calls work (as `Done` and `Again` do), None: unknown.
+        Failures of different items, with no success in between, open the circuit breaker; calls
+        under way then end with their items unchanged, where they would be retried or buried as
+        transient. `took_ms`: how long the request took, for the histogram.
         Raises LeaseLost with the symbols that are no longer this claim's; the others are ended.
         """
         if failed is None and any(isinstance(verdict, Done | Again) for verdict in verdicts):
@@ -241,9 +230,7 @@ class PriorityQueue(QueueView):
             max_wait_ms=max_wait_ms,
             stream_max=self.stream_max,
         )
-        if lost := rows_of(reply["lost"]):
-            raise LeaseLost(lost)
-        return Hint.from_reply(reply)
+        return Hint.from_reply(whole(reply))
 
     def cancel(self, symbols: Iterable[str]) -> int:
         """Takes requests back unless they are being worked on; returns how many were."""
@@ -256,9 +243,7 @@ class PriorityQueue(QueueView):
         reply = self._run(
             "extend", token=claimed.token, symbols=symbols, lease_ms=lease_ms or self.lease_ms
         )
-        if lost := rows_of(reply["lost"]):
-            raise LeaseLost(lost)
-        return int(reply["lease_until_ms"])
+        return int(whole(reply)["lease_until_ms"])
 
     def reap(self) -> Hint:
         """Takes back expired leases and due items (a hundred of each at most)."""

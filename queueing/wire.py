@@ -5,15 +5,17 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from queueing.errors import InvalidRequest
+from queueing.errors import InvalidRequest, LeaseLost
 from queueing.models import (
     Again,
     Batch,
     Bury,
+    Claimed,
     DeadLetter,
     Death,
     Done,
     GiveBack,
+    Hint,
     Item,
     Outcome,
     Priority,
@@ -65,6 +67,13 @@ def rows_of(value: Any) -> list[Any]:
     return list(value) if value else []
 
 
+def whole(reply: dict[str, Any]) -> dict[str, Any]:
+    """The reply; LeaseLost if it names items that are no longer the caller's."""
+    if lost := rows_of(reply["lost"]):
+        raise LeaseLost(lost)
+    return reply
+
+
 def text_of(value: Any) -> str:
     """A text, whether the client decodes or not."""
     return value.decode() if isinstance(value, bytes) else str(value)
@@ -83,6 +92,20 @@ def outcomes(
     return tuple(
         (symbol, _OUTCOMES[letter], text_of(next(told)) if letter in _REASONED else None)
         for symbol, letter in zip(symbols, letters, strict=True)
+    )
+
+
+def claimed_of(token: str, reply: Sequence[Any]) -> Claimed:
+    """A granted call, from its JSON and symbols and texts of items in turn."""
+    head, *rows = reply
+    raw = json.loads(head)
+    return Claimed(
+        token=token,
+        items=tuple(items_of(rows, raw["ahead"])),
+        granted_at_ms=raw["now_ms"],
+        send_by_ms=raw["send_by_ms"],
+        lease_until_ms=raw["lease_until_ms"],
+        hint=Hint.from_reply(raw),
     )
 
 

@@ -6,7 +6,8 @@
 local slots = args.slot and { args.slot } or redis.call('ZREVRANGE', BATCHES, 0, args.count - 1)
 local reply = {}
 for _, slot in ipairs(slots) do
-  local fields = redis.call('HMGET', BATCH_RECORDS, slot, slot .. ':calls', slot .. ':first_call_at_ms', slot .. ':finished_at_ms')
+  local fields = redis.call('HMGET', BATCH_RECORDS, slot, slot .. ':calls', slot .. ':first_call_at_ms',
+    slot .. ':finished_at_ms')
   reply[#reply + 1] = slot
   for i = 1, 4 do reply[#reply + 1] = fields[i] end
 end

@@ -3,8 +3,9 @@
 -- Reads: quota, window, waits.
 -- Returns JSON: permits = [call id, until ms, ...] of those that end first, in_use, free (-1: no limit), now_ms,
 -- epoch_known, hold_until_ms, blocked_until_ms, blocked_reason, batch_at_ms, batch_calls, urgent / background = {at ms,
--- reason} of the next call, waits_last_hour, urgent_run, answer_ms, policy (that
--- is stored), policy_until_ms (the caller's is another one until then at least), clock_ahead_ms, breaker = {failures, since_ms (0: closed), probe_at_ms, probing, reason}.
+-- reason} of the next call, waits_last_hour, urgent_run, answer_ms, policy (that is stored), policy_until_ms (the
+-- caller's is another one until then at least), clock_ahead_ms, breaker = {failures, since_ms (0: closed),
+-- probe_at_ms, probing, reason}.
 local HOUR_MS = 3600000
 local q = quota_state()
 local in_use = permits_in_use()
@@ -21,7 +22,8 @@ return answer({
   batch_calls = q.batch_calls, batch_interval_ms = q.batch_interval, urgent = { told(urgent_at), urgent_reason },
   background = { told(background_at), background_reason },
   waits_last_hour = redis.call('ZCOUNT', WAITS, ms(now - HOUR_MS), '+inf'),
-  urgent_run = q.urgent_run, answer_ms = q.answer_ms, policy = q.policy or nil, policy_until_ms = told(q.policy_until), clock_ahead_ms = ahead,
+  urgent_run = q.urgent_run, answer_ms = q.answer_ms, policy = q.policy or nil,
+  policy_until_ms = told(q.policy_until), clock_ahead_ms = ahead,
   breaker = { failures = #q.failed, since_ms = open and told(tonumber(texts[2] or now)) or 0,
     probe_at_ms = open and told(math.max(q.open_until, q.probe_until)) or 0, probing = q.probe_until > now,
     reason = texts[3] or nil } })

@@ -1,4 +1,4 @@
--- The records of batches, in one hash. BATCHES lists the slots by planned time; the fields of one slot in BATCH_RECORDS:
+-- The records of batches. BATCHES lists the slots by planned time; the fields of one slot in BATCH_RECORDS:
 --   <slot>                    JSON: planned_at_ms, started_at_ms, assets
 --   <slot>:enqueued_at_ms     all its assets were asked for
 --   <slot>:open               assets without a final outcome

@@ -5,11 +5,11 @@ local function read_clock()
   return time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
--- Redis' clock may step, back or forward. `now` goes on as if it had not: everything that waits keeps its length, and no
--- rule ever sees a time fall or leap. `ahead` is by how much `now` is ahead of Redis' clock since (behind: negative); all
--- scores and fields of quota are in the time of `now`, all that is told to people or other programs is in Redis' own
--- (`wall`). A step forward is what passed on Redis' clock since the last script, and not on the caller's machine; a
--- request may take STEP_MS, which counts as no step.
+-- Redis' clock may step, back or forward. `now` goes on as if it had not: everything that waits keeps its length, and
+-- no rule ever sees a time fall or leap. `ahead` is by how much `now` is ahead of Redis' clock since (behind:
+-- negative); all scores and fields of quota are in the time of `now`, all that is told to people or other programs is
+-- in Redis' own (`wall`). A step forward is what passed on Redis' clock since the last script, and not on the caller's
+-- machine; a request may take STEP_MS, which counts as no step.
 local STEP_MS = 2000
 local machine = args.machine and 'clock_machine:' .. args.machine -- kept: when it started, in the time of `now`
 local wall, ahead = read_clock(), 0

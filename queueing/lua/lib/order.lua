@@ -52,7 +52,8 @@ local function head_of(band)
   local symbol = band.symbols[band.at]
   if symbol and not band.head then
     local item = read_item(band.raw[band.at]) or { broken = true, enqueued_at_ms = 0 }
-    band.head = { symbol = symbol, item = item, priority = band.priority, score = band.scores[band.at], raw = band.raw[band.at] }
+    band.head = { symbol = symbol, item = item, priority = band.priority, score = band.scores[band.at],
+      raw = band.raw[band.at] }
     band.urgency, band.since = urgency(item, band.priority)
   end
   return band.head
@@ -72,36 +73,4 @@ local function in_order(bands, n)
     best.at, best.head = best.at + 1, nil
   end
   return heads
-end
-
--- The first n of the queue, without those that cannot be read, which are discarded (bounded).
-local function sound_heads(n, most, least)
-  for _ = 1, 20 do
-    local heads, sound = in_order(bands_with_work(n, most or CRITICAL, least or LOWEST), n), true
-    for _, head in ipairs(heads) do
-      if head.item.broken then
-        discard(head.symbol)
-        sound = false
-      end
-    end
-    if sound then return heads end
-  end
-  return {}
-end
-
--- The same without items of a newer version than the worker knows, which are left to others (bounded).
--- Also returns whether there are such items. A worker that tells no version takes all.
-local LOOK_AHEAD = 100
-local function known_heads(n, version, most, least)
-  local function known(heads)
-    local mine = {}
-    for _, head in ipairs(heads) do
-      if #mine < n and (tonumber(head.item.version) or 1) <= (version or math.huge) then mine[#mine + 1] = head end
-    end
-    return mine
-  end
-  local heads = sound_heads(n, most, least)
-  local mine = known(heads)
-  if #mine == #heads then return mine, false end
-  return known(sound_heads(n + LOOK_AHEAD, most, least)), true
 end

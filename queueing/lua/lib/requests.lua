@@ -1,37 +1,5 @@
 -- What a request for an item does. `wish` is what all requests of one call share: priority, max_size, version,
 -- revive, rest, slot? (of the batch that asks).
-local function queue_now(symbol, item)
-  redis.call('ZREM', DELAYED, symbol)
-  put_in_queue(symbol, item, now)
-end
-
--- A pending item keeps the more urgent of both requests.
-local function raise(symbol, item, wish)
-  local priority = wish.priority
-  item.batch = wish.slot or item.batch
-  local leased = redis.call('ZSCORE', LEASES, symbol)
-  local delayed = redis.call('ZSCORE', DELAYED, symbol)
-  local queued = redis.call('ZSCORE', QUEUE, symbol)
-  -- Nowhere, although pending: its key was evicted or deleted. It takes its old place.
-  if not (leased or delayed or queued) then
-    put_in_queue(symbol, item, now)
-    queued = true
-  end
-  if priority >= (leased and item.wanted_priority or item.priority) then
-    if wish.slot then save_item(symbol, item) end
-    -- Urgent requests do not wait for a retry's delay, even at the same priority.
-    if priority == CRITICAL and delayed then queue_now(symbol, item) end
-    return 'pending'
-  end
-  if leased then
-    item.wanted_priority, item.wanted_score = priority, next_score(priority)
-  else
-    item.priority, item.score = priority, next_score(priority)
-  end
-  save_item(symbol, item)
-  if queued or (delayed and priority == CRITICAL) then queue_now(symbol, item) end
-  return 'raised'
-end
 
 -- What one call asks for that is not pending yet; it is queued all at once.
 local function nothing_new()
@@ -52,7 +20,8 @@ local function ask(symbol, payload, solo, wish, new)
   new.scores[2 * at - 1], new.scores[2 * at] = score, symbol
   new.items[2 * at - 1], new.items[2 * at] = symbol, cjson.encode({
     payload = payload, priority = wish.priority, enqueued_at_ms = now, solo = solo or dead.solo,
-    deaths = not wish.revive and dead.deaths or nil, version = wish.version > 1 and wish.version or nil, batch = wish.slot })
+    deaths = not wish.revive and dead.deaths or nil, version = wish.version > 1 and wish.version or nil,
+    batch = wish.slot })
   return 'enqueued'
 end
 

@@ -1,0 +1,43 @@
+-- The places in the queue: how an item gets one, and how the bands lie.
+local BAND = 1e13 -- score = priority * BAND + ms
+
+-- A score of its own: strictly rising by 1/128 ms, so that order of arrival holds within one millisecond.
+-- It may run ahead of the clock; ages come from enqueued_at_ms. A script that gives scores remembers the last one.
+local last_score
+local function next_score(priority)
+  local last = last_score or tonumber(redis.call('HGET', QUOTA, 'last_score_ms') or 0)
+  last_score = math.max(now, last + 1 / 128)
+  return exact(priority * BAND + last_score)
+end
+
+local function remember_score()
+  if last_score then redis.call('HSET', QUOTA, 'last_score_ms', exact(last_score)) end
+end
+
+local function note_ready(ready_at) redis.call('HSETNX', QUOTA, 'ready_since', ms(ready_at)) end
+
+-- An item that was raised or retried stands behind younger requests: OVERTAKEN remembers its age.
+local YOUNGER_MS = 1000
+local function put_in_queue(symbol, item, ready_at)
+  local score = item.score or exact(item.priority * BAND + item.enqueued_at_ms) -- QUEUE was lost, and its scores
+  redis.call('ZADD', QUEUE, score, symbol)
+  if score - item.priority * BAND > item.enqueued_at_ms + YOUNGER_MS then
+    redis.call('ZADD', OVERTAKEN, ms(item.enqueued_at_ms), symbol)
+  end
+  note_ready(ready_at)
+end
+
+local function leave_queue(symbols)
+  call_many('ZREM', QUEUE, symbols)
+  call_many('ZREM', OVERTAKEN, symbols)
+end
+
+-- The scores of the bands from `first` to `last`, as ZCOUNT and ZRANGEBYSCORE want them.
+local function band_scores(first, last) return ms(first * BAND), '(' .. ms((last + 1) * BAND) end
+
+local function queued_in(first, last) return redis.call('ZCOUNT', QUEUE, band_scores(first, last)) end
+
+-- Idle time is counted from when work was there: with an empty queue there is none.
+local function note_empty_queue()
+  if queued_in(CRITICAL, LOWEST) == 0 then redis.call('HDEL', QUOTA, 'ready_since') end
+end
