@@ -15,8 +15,8 @@ local function check_policy(q)
   redis.call('HSET', QUOTA, 'policy', q.policy, 'policy_horizon', ms(horizon_ms()))
 end
 
--- A call that counts is known elsewhere and not here: this server's memory is an older one, as after a restored snapshot.
--- Its own permit would still be here, unless the calls were forgotten by order.
+-- A call that counts is known elsewhere and not here: this server's memory is an older one, as after a restored
+-- snapshot. Its own permit would still be here, unless the calls were forgotten by order.
 local function forgot(q, call)
   return call and wall - call.at_ms < policy.window_ms and call.at_ms + ahead > q.reset_at
     and not redis.call('ZSCORE', WINDOW, call.token)
