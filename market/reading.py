@@ -160,13 +160,13 @@ def price_of(bars: Sequence[Bar], source: str, delay: Delay) -> Price:
         daily_low=min(bar.low for bar in day),
         daily_close=last.close,
         basis=Basis.BAR,
-        supported=any(_overlap(last, bar) for bar in bars[:-1]),
+        supported=any(_reaches(bar, last.close) for bar in bars[:-1]),
     )
 
 
-def _overlap(one: Bar, other: Bar) -> bool:
-    """Two bars tell of the same market: their ranges, widened by half, meet."""
-    return one.low <= other.high * Decimal("1.5") and other.low <= one.high * Decimal("1.5")
+def _reaches(bar: Bar, price: Decimal) -> bool:
+    """The range of a bar, widened by half, holds the price."""
+    return bar.low <= price * Decimal("1.5") and price <= bar.high * Decimal("1.5")
 
 
 def only_ticker(tickers: Sequence[str]) -> str:

@@ -17,12 +17,11 @@ import sys
 import tempfile
 import time
 import traceback
-import urllib.request
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from random import Random
@@ -31,45 +30,31 @@ from typing import Any, Self
 import structlog
 
 from db.migrate import migrate
-from db.symbols import Asset
-from local.sandbox import SandboxServer
 from local.servers.postgres import PostgresServer
 from local.servers.valkey import ValkeyServer
-from market.aggregates import Aggregates
-from market.feeds import Feed
 from market.quotes import Delay
-from market.snapshots import Snapshot, SnapshotV3
 from market.transport import SendDeadline
 from queueing import Claimed
 from runtime.context import Context
+from tests.chaos.fuzz_shapes import ASSETS, Shape, shapes
 from tests.chaos.mutation import Reply, damaged
-from tests.chaos.stated import Stored, StoredBar, contents, wrong_bar, wrong_price
+from tests.chaos.stated import (
+    Stored,
+    StoredBar,
+    contents,
+    is_cut,
+    starts,
+    supported,
+    wrong_bar,
+    wrong_price,
+)
 from tests.kit.market_server import Peer, RawServer
 from tests.kit.worker import Site, settings_for
 from worker.call import Call
 from worker.refresh import Refresher
 from worker.work import bars_request, is_bars, price_request
 
-ASSETS = (
-    Asset("EURUSD", "C:EURUSD", "forex"),
-    Asset("XAUUSD", "C:XAUUSD", "forex"),
-    Asset("GBPUSD", "C:GBPUSD", "forex"),
-    Asset("BTCUSD", "X:BTCUSD", "crypto"),
-    Asset("ETHUSD", "X:ETHUSD", "crypto"),
-)
-BARS_SHOWN = 12
-"""Bars of an answer that is served; the real one has some hundred, and no other shape."""
 SHOWN_PROBLEMS = 20
-
-
-@dataclass(frozen=True)
-class Shape:
-    """A good answer, and who asks for it."""
-
-    feed: Feed
-    symbols: tuple[str, ...]
-    body: bytes
-    bars: bool = False
 
 
 @dataclass
@@ -83,6 +68,8 @@ class Findings:
     """The audited outcome of each call."""
     prices: int = 0
     bars: int = 0
+    days: int = 0
+    suspect: int = 0
     problems: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -93,40 +80,9 @@ class Findings:
         return (
             f"{self.cases} answers: {len(self.problems)} problems\n"
             f"items: {ended}\ncalls: {calls}\n"
-            f"compared with the answer: {self.prices} prices, {self.bars} bars"
+            f"compared with the answer: {self.prices} prices ({self.suspect} suspect), "
+            f"{self.bars} bars, {self.days} days of coverage"
         )
-
-
-def shapes(now: datetime) -> list[Shape]:
-    """The provider's answers as they are, from the sandbox."""
-    v3, single, day, today = SnapshotV3(), Snapshot(), Aggregates(), Aggregates(end_of_day=False)
-    tickers = {asset.symbol: asset.polygon_ticker for asset in ASSETS}
-    found = []
-    with SandboxServer(plan="starter", limit=0) as sandbox:
-
-        def ask(path: str) -> Any:
-            request = urllib.request.Request(sandbox.url + path)
-            request.add_header("Authorization", "Bearer any")
-            with urllib.request.urlopen(request) as answer:
-                return json.load(answer)
-
-        for symbols in (tuple(tickers), ("EURUSD",), ("BTCUSD", "XAUUSD")):
-            names = ",".join([*(tickers[symbol] for symbol in symbols), "C:ZZZZZZ"])
-            body = ask(f"/v3/snapshot?ticker.any_of={names}&limit=250")
-            found.append(Shape(v3, symbols, json.dumps(body).encode()))
-        for symbol in ("EURUSD", "BTCUSD"):
-            ticker = tickers[symbol]
-            market = "crypto" if ticker.startswith("X") else "forex"
-            body = ask(f"/v2/snapshot/locale/global/markets/{market}/tickers/{ticker}")
-            found.append(Shape(single, (symbol,), json.dumps(body).encode()))
-            for feed in (day, today):
-                last = feed.newest_day(ticker, now)
-                first = last - timedelta(days=4)
-                body = ask(f"/v2/aggs/ticker/{ticker}/range/5/minute/{first}/{last}?sort=desc")
-                body["results"] = body["results"][:BARS_SHOWN]
-                raw = json.dumps(body).encode()
-                found += [Shape(feed, (symbol,), raw), Shape(feed, (symbol,), raw, bars=True)]
-    return found
 
 
 class Fuzz:
@@ -176,7 +132,9 @@ class Fuzz:
         found = self.findings
         found.cases += 1
         try:
-            for why in self._refresh(shape, reply, random.choice(self._refreshers)):
+            refresher, factor = random.choice(self._refreshers), random.choice((None, 1, 3))
+            known = {s: price * factor for s, price in shape.known.items()} if factor else {}
+            for why in self._refresh(shape, reply, refresher, known):
                 told = ", ".join(reply.told) or "nothing damaged"
                 found.problems.append(f"case {number} ({shape.feed.name}; {told}): {why}")
         except Exception:  # noqa: BLE001 - whatever it is, it is what is looked for
@@ -190,7 +148,9 @@ class Fuzz:
             if not peer.send(reply.wire()) or reply.closes:
                 return
 
-    def _refresh(self, shape: Shape, reply: Reply, refresher: Refresher) -> Iterator[str]:
+    def _refresh(
+        self, shape: Shape, reply: Reply, refresher: Refresher, known: Mapping[str, Decimal]
+    ) -> Iterator[str]:
         site, self._reply = self._site, reply
         site.context.redis.flushdb()
         site.connection.execute(
@@ -198,6 +158,7 @@ class Fuzz:
             "DELETE FROM market_data.ohlcv_5m; DELETE FROM market_data.coverage_days;"
             "DELETE FROM data_sources.api_calls"
         )
+        self._know(known)
         request = bars_request if shape.bars else price_request
         site.context.queue.enqueue([request(site.asset(s)) for s in shape.symbols], 3)
         deadline = SendDeadline.after(5)
@@ -209,7 +170,55 @@ class Fuzz:
         now = datetime.fromtimestamp(claimed.granted_at_ms / 1000, UTC)
         tree = contents(reply)
         done = yield from self._check_items(claimed)
-        yield from self._check_rows(shape, tree, done, now)
+        suspects = "SELECT 1 FROM trading.symbols WHERE metadata ? 'suspect_update'"
+        self.findings.suspect += len(site.connection.execute(suspects).fetchall())
+        yield from self._check_rows(shape, tree, done, now, known)
+        yield from self._check_coverage(tree)
+
+    def _know(self, known: Mapping[str, Decimal]) -> None:
+        """A price of long ago stands in the table."""
+        as_of = "2020-01-01T00:00:00.000000+00:00"
+        for symbol, price in known.items():
+            update = {"last_price": float(price), "as_of": as_of, "timestamp": as_of}
+            self._site.connection.execute(
+                "UPDATE trading.symbols SET metadata = %s::jsonb WHERE symbol = %s",
+                [json.dumps({"last_update": update | {"observed_at_ms": 1}}), symbol],
+            )
+
+    def _check_jump(
+        self, shape: Shape, tree: Any, symbol: str, price: Decimal, known: Decimal | None
+    ) -> Iterator[str]:
+        """A price far from the one that stood there is one that the answer supports."""
+        ticker = next(asset.polygon_ticker for asset in ASSETS if asset.symbol == symbol)
+        if known is None or max(price, known) <= min(price, known) * Decimal("1.26"):
+            return
+        if not supported(tree, shape.feed.name, ticker, price):
+            yield f"{symbol}: {price} after {known} is supported by nothing"
+
+    def _check_coverage(self, tree: Any) -> Iterator[str]:
+        """No day says more than the answer and the table do."""
+        tickers = {asset.symbol: asset.polygon_ticker for asset in ASSETS}
+        rows = self._site.connection.execute(
+            """SELECT c.symbol::text, c.day, c.status, c.bars, c.expected,
+                      (SELECT count(*) FROM market_data.ohlcv_5m AS b
+                       JOIN trading.symbols AS s ON s.id = b.symbol_id
+                       WHERE s.symbol = c.symbol
+                             AND (b.ts AT TIME ZONE 'UTC')::date = c.day)
+               FROM market_data.coverage AS c WHERE c.timeframe = '5m' AND c.asked_at IS NOT NULL"""
+        ).fetchall()
+        for symbol, day, status, bars, expected, there in rows:
+            self.findings.days += 1
+            told = f"{symbol} {day}: {status} with {bars} of {expected} bars, {there} in the table"
+            if tree is None:
+                yield f"{told}, from an answer that states nothing"
+            elif bars != there:
+                yield told
+            elif status == "complete":
+                stated = starts(tree, tickers[symbol])
+                of_day = sum(at.date() == day for at in stated)
+                later = any(at.date() > day for at in stated)
+                if min(there, of_day) < 0.9 * expected or (is_cut(tree) and not later):
+                    yield f"{told}, {of_day} stated"
 
     def _check_items(self, claimed: Claimed) -> Generator[str, None, list[str]]:
         """Where each item is now; returns the assets of those that are done."""
@@ -247,7 +256,14 @@ class Fuzz:
         self.findings.ended[what] += 1
         return goes_on
 
-    def _check_rows(self, shape: Shape, tree: Any, done: list[str], now: datetime) -> Iterator[str]:
+    def _check_rows(
+        self,
+        shape: Shape,
+        tree: Any,
+        done: list[str],
+        now: datetime,
+        known: Mapping[str, Decimal],
+    ) -> Iterator[str]:
         site = self._site
         tickers = {asset.symbol: asset.polygon_ticker for asset in ASSETS}
         rows = site.connection.execute(
@@ -257,12 +273,14 @@ class Fuzz:
         entries: Any = site.context.redis.xrange(site.context.keys.updates)
         told = [json.loads(entry["event"], parse_float=Decimal) for _, entry in entries]
         events = {event["symbol"]: event for event in told}
-        stored = {symbol: _stored(text) for symbol, text in rows}
+        stored = {symbol: _stored(text) for symbol, text in rows if '"bid"' in text}
         # An item for bars leaves the price as it is, but on a plan whose prices are those of bars;
         # it is done as well where no bar came.
         bars_only = shape.bars and shape.feed.delay is not Delay.END_OF_DAY
         priced = set() if bars_only else set(done)
         for symbol in {*(() if shape.bars else priced), *stored, *events}:
+            if symbol in known and symbol not in {*stored, *events}:
+                continue  # what came is older than what stands there, or is not believed
             if not (symbol in priced and symbol in stored and symbol in events):
                 yield (
                     f"{symbol}: done {symbol in done}, stored {symbol in stored}, "
@@ -271,6 +289,7 @@ class Fuzz:
                 continue
             self.findings.prices += 1
             price = stored[symbol]
+            yield from self._check_jump(shape, tree, symbol, price.last, known.get(symbol))
             if why := wrong_price(tree, shape.feed.name, tickers[symbol], price, now):
                 yield f"{symbol}: {why}"
             if float(events[symbol]["last_price"]) != float(price.last):

@@ -132,22 +132,73 @@ def wrong_price(tree: Any, feed: str, ticker: str, stored: Stored, now: datetime
     """Why a stored price is not what the answer states; None if it is."""
     if feed == "aggregates":
         return _wrong_aggregate(tree, ticker, stored)
-    if feed == "snapshot_v3":
-        rows = [row for rows in values(tree, "results") if isinstance(rows, list) for row in rows]
-        names = ("last_quote", "last_trade", "last_minute", "session")
-    else:
-        rows = list(values(tree, "ticker"))
-        names = ("lastQuote|last_quote", "lastTrade|last_trade", "min|minute", "day")
-    items = [row for row in rows if ticker in list(values(row, "ticker"))]
+    items, names = _items(tree, feed, ticker)
     if not items:
         return f"the answer does not mention {ticker}"
     whys = [_wrong_item(item, names, stored, now) for item in items]
     return None if None in whys else whys[0]
 
 
-def _wrong_item(
-    item: Any, names: tuple[str, str, str, str], stored: Stored, now: datetime
-) -> str | None:
+_Names = tuple[str, str, str, str]
+
+
+def _items(tree: Any, feed: str, ticker: str) -> tuple[list[Any], _Names]:
+    """What a snapshot says about a ticker, and the names of quote, trade, minute and day in it."""
+    if feed == "snapshot_v3":
+        rows = _listed(tree, "results")
+        names = ("last_quote", "last_trade", "last_minute", "session")
+    else:
+        rows = [*values(tree, "ticker"), *_listed(tree, "tickers")]
+        names = ("lastQuote|last_quote", "lastTrade|last_trade", "min|minute", "day")
+    return [row for row in rows if ticker in list(values(row, "ticker"))], names
+
+
+def _listed(tree: Any, name: str) -> list[Any]:
+    return [row for rows in values(tree, name) if isinstance(rows, list) for row in rows]
+
+
+def supported(tree: Any, feed: str, ticker: str, price: Decimal) -> bool:
+    """Whether a second figure of the answer, or a range in it, is anywhere near the price."""
+    reach = Decimal("1.55") if feed == "aggregates" else Decimal("1.31")
+    if feed == "aggregates":
+        groups = [numbers(row, "h|high") + numbers(row, "l|low") for row in _bar_rows(tree, ticker)]
+        return sum(any(_apart(n, price) <= reach for n in group) for group in groups) > 1
+    items, (quote, trade, minute, day) = _items(tree, feed, ticker)
+    for item in items:
+        figures = [
+            _mids(item, quote),
+            numbers(item, trade, "p|price"),
+            numbers(item, minute, "c|close"),
+            numbers(item, day, "price|c|close"),
+        ]
+        near = sum(any(_apart(n, price) <= reach for n in group) for group in figures)
+        ranges = any(
+            low <= price * reach and price <= high * reach
+            for part in (day, minute)
+            for low in numbers(item, part, "l|low")
+            for high in numbers(item, part, "h|high")
+        )
+        if near + ranges > 1:
+            return True
+    return False
+
+
+def _apart(one: Decimal, other: Decimal) -> Decimal:
+    return max(one, other) / min(one, other)
+
+
+def starts(tree: Any, ticker: str) -> set[datetime]:
+    """When the bars begin that the answer states."""
+    return {at for row in _bar_rows(tree, ticker) for at in instants(row, "t|start")}
+
+
+def is_cut(tree: Any) -> bool:
+    """Whether the answer says that there is more, or is as long as one can be."""
+    more = any(isinstance(url, str) and url for url in values(tree, "next_url"))
+    return more or any(number >= 50_000 for number in numbers(tree, "queryCount"))
+
+
+def _wrong_item(item: Any, names: _Names, stored: Stored, now: datetime) -> str | None:
     quote, trade, minute, day = names
     ends = [min(at + _MINUTE, now) for at in instants(item, minute, "t|start")]
     traded = "t|at|participant_timestamp|sip_timestamp|last_updated|timestamp"
@@ -191,7 +242,7 @@ def _bar_rows(tree: Any, ticker: str) -> list[Any]:
     tickers = [t for t in values(tree, "ticker") if t is not None]
     if tickers and ticker not in tickers:
         return []
-    return [row for rows in values(tree, "results") if isinstance(rows, list) for row in rows]
+    return _listed(tree, "results")
 
 
 def _wrong_aggregate(tree: Any, ticker: str, stored: Stored) -> str | None:
