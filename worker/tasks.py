@@ -23,8 +23,10 @@ from worker.batch import begin, slot_of
 from worker.capabilities import Capabilities
 from worker.drain import SLICE_S, Drain, Drained
 from worker.follow import EVERY_MS, SETTLES_MS, enqueue_new_bars
+from worker.history import tell_new_history
 from worker.refresh import Refresher
 from worker.secondary import enqueue_secondary
+from worker.selection import utc_from_ms
 from worker.ticks import Ticks
 
 log = structlog.get_logger(__name__)
@@ -161,6 +163,9 @@ def secondary(planned: str = "") -> None:
         interval_ms = context.settings.secondary_interval_minutes * 60_000
         # The present slot's: the tick may have waited for a worker since an earlier one.
         slot = slot_of(context.redis_now_ms(), interval_ms) // 1000
+        if session.capabilities.gives_bars():
+            now = utc_from_ms(context.redis_now_ms())
+            tell_new_history(session.connection, context.settings, now)
         enqueue_secondary(context, session.connection, session.capabilities)
         reached(Point.SECONDARY_ENQUEUED)
         context.redis.set(context.keys.secondary, str(slot), px=24 * 3600 * 1000)

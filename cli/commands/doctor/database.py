@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 
 from cli.commands.doctor.capacity import capacity
 from cli.commands.doctor.finding import Finding, fail, ok, warn
@@ -17,6 +18,7 @@ from queueing import Priority
 from runtime.context import Context
 from settings import Settings
 from worker.critical import critical_symbols
+from worker.history import history_size
 from worker.work import unusable
 
 _SHOWN = 5
@@ -84,6 +86,17 @@ def _malformed(assets: Sequence[StoredAsset]) -> Iterator[Finding]:
         )
 
 
+def _history(settings: Settings, assets: Sequence[StoredAsset]) -> Finding:
+    """How much the bars will be once they are whole."""
+    tickers = [a.polygon_ticker for a in assets if not unusable(a.symbol, a.polygon_ticker)]
+    size = history_size(tickers, settings, datetime.now(UTC))
+    return ok(
+        "history",
+        f"{size.bars:,} 5-minute bars at most, about {size.megabytes:,} MB, once {size.days} days "
+        f"of {size.series} assets are whole",
+    )
+
+
 def _symbols(settings: Settings, assets: Sequence[StoredAsset]) -> Iterator[Finding]:
     if not assets:
         yield fail("symbols", "no assets are tracked", "Run `assetq symbols import`.")
@@ -91,6 +104,7 @@ def _symbols(settings: Settings, assets: Sequence[StoredAsset]) -> Iterator[Find
     never = sum(asset.as_of is None for asset in assets)
     yield ok("symbols", f"{len(assets)} tracked, {never} of them never refreshed")
     yield from _malformed(assets)
+    yield _history(settings, assets)
     yield _critical(settings, assets)
 
 
