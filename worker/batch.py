@@ -14,6 +14,7 @@ from runtime.context import Context
 from runtime.failpoints import Point, reached
 from worker.capabilities import Capabilities
 from worker.critical import batch_assets
+from worker.secondary import enqueue_secondary
 from worker.selection import ask_for_series, calls_for, utc_from_ms
 from worker.series import SeriesNeed, pairs_of, series_needs
 from worker.work import price_request, unusable, usable
@@ -67,8 +68,17 @@ def begin(
     result = context.queue.enqueue(requests, Priority.CRITICAL, batch=batch)
     reached(Point.BATCH_BEFORE_BARS)
     ask_for_series(context.queue, found, needs, NEWEST_CRITICAL)
+    if requests and shares_a_day(capabilities, found, now):
+        enqueue_secondary(context, connection, capabilities)
     _log(slot, planned_ms, now_ms, result, outcomes)
     return slot
+
+
+def shares_a_day(capabilities: Capabilities, found: Sequence[StoredAsset], now: datetime) -> bool:
+    """True if a call that brings the new day of a critical asset brings that of all others: they
+    are asked for along with it, not half an hour later by a call of their own."""
+    feeds = {capabilities.price_feed_for(asset.polygon_ticker, now) for asset in found}
+    return any(feed.delay is Delay.END_OF_DAY and feed.max_tickers > 1 for feed in feeds)
 
 
 def plan_changed(context: Context, connection: Connection, capabilities: Capabilities) -> None:

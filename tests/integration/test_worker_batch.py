@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from db.symbols import Asset, SymbolRepository
 from local.sandbox import SandboxServer
@@ -16,6 +17,7 @@ from tests.kit import worker as worker_kit
 from tests.kit.worker import CRITICAL, OTHERS, Site, assert_no_key_stays, settings_for
 from worker.batch import begin
 from worker.critical import last_known
+from worker.history import tell_new_history
 from worker.secondary import Round, enqueue_secondary
 
 OPEN = Callable[..., Site]
@@ -365,3 +367,29 @@ def test_dead_ones_are_told(opened: OPEN) -> None:
     )
     told = round_(site)
     assert told.dead == ("SOLUSD",)
+
+
+# --- history
+
+
+def test_the_size_of_history_is_told_while_a_series_is_new(opened: OPEN) -> None:
+    site = opened(history_days=6)
+    saturday = datetime(2026, 11, 28, 12, tzinfo=UTC)
+
+    def told() -> list[dict[str, Any]]:
+        with capture_logs() as logs:
+            tell_new_history(site.connection, site.context.settings, saturday)
+        return [dict(line) for line in logs if line["event"] == "history.begins"]
+
+    [line] = told()
+    assert (line["new_series"], line["series"], line["days"]) == (7, 7, 7)
+    forex, gold, coin = 24 + 4 * 288 + 264, 12 + 4 * 276 + 264, 7 * 288  # Sunday to Saturday
+    assert line["bars"] == 3 * forex + gold + 3 * coin
+    assert line["megabytes"] == line["bars"] * 170 // 1_000_000
+    cover = """INSERT INTO market_data.coverage_days
+        (symbol_id, timeframe, day, asked_at, whole, bars, refused, expected)
+        SELECT id, '5m', '2026-11-26', now(), true, 1, 0, 1 FROM trading.symbols
+        WHERE symbol = %s"""
+    for count, asset in enumerate((*CRITICAL, *OTHERS), 1):
+        site.connection.execute(cover.encode(), (asset.symbol,))
+        assert [line["new_series"] for line in told()] == [7 - count][: count < 7]

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from db.symbols import Asset
 from local.sandbox import SandboxServer
+from market.grouped import Grouped
 from queueing import Priority
 from tests.kit import worker as worker_kit
-from tests.kit.worker import Site, settings_for
+from tests.kit.worker import CRITICAL, Site, settings_for
+from worker.batch import begin
 
 # Assets may share a ticker, which makes the sandbox quick.
 FOREX = [Asset(f"F{n:03}USD", f"C:F{n % 9:03}USD", "forex") for n in range(330)]
@@ -77,3 +80,24 @@ def test_a_key_that_may_not_ask_for_markets_takes_them_by_250(
     site.drain(slice_s=30).run()
     assert len(site.events()) == len(MIXED)
     assert paths(provider) == {"/v3/snapshot": 3}
+
+
+def test_a_new_day_of_500_assets_takes_two_calls(
+    redis_url: str, migrated_url: str, tmp_path: Path
+) -> None:
+    now = datetime.now(UTC)  # on Mondays forex had no day of its own
+    wanted = [a for a in (*CRITICAL, *MIXED) if Grouped().serves(a.polygon_ticker, now)]
+    assets = wanted[:500]
+    listed = tmp_path / "tickers.txt"
+    listed.write_text("\n".join({asset.polygon_ticker for asset in assets}))
+    with worker_kit.sandbox("free", tickers=[listed]) as provider:
+        given = settings_for(redis_url, migrated_url, provider.url, polygon_tier="free")
+        with Site.open(given, assets) as site:
+            for feed in ("snapshot_v3", "snapshot", "aggregates"):
+                site.capabilities.refuse(feed, "only prices of a day, please")
+            begin(site.context, site.connection, site.capabilities)
+            site.drain(slice_s=30).run()
+            assert sorted(site.events()) == sorted(asset.symbol for asset in assets)
+            assert len(provider.arrivals()) <= 3, "two markets, and at most one refusal"
+            begin(site.context, site.connection, site.capabilities, by_hand=True)
+            assert site.context.queue.size == 0, "nothing newer can exist"
