@@ -92,7 +92,8 @@ class Board:
 
     def forget(self) -> None:
         """Make the next view from nothing: something was changed by hand."""
-        self._prices_at = self._made_at = float("-inf")
+        with self._making:  # one that is being made may have read what was before
+            self._prices_at = self._made_at = float("-inf")
 
     def _make_soon(self, facts: Facts) -> None:
         if not self._making.acquire(blocking=False):

@@ -175,6 +175,7 @@ class Live:
         for key in (keys.queue, keys.window, keys.leases, keys.delayed, keys.dead):
             pipe.zcard(key)
         pipe.get(keys.outage)
+        pipe.lindex(keys.actions, 0)
         return json.dumps(pipe.execute())
 
     def _tell(self, events: list[Event]) -> None:
