@@ -9,7 +9,7 @@ import structlog
 from db.connection import Connection
 from db.symbols import StoredAsset
 from market.quotes import Delay
-from queueing import Batch, BatchOutcome, Enqueued, Priority
+from queueing import Batch, BatchOutcome, Enqueued, Priority, PriorityQueue
 from runtime.context import Context
 from runtime.failpoints import Point, reached
 from worker.capabilities import Capabilities
@@ -53,12 +53,14 @@ def begin(
     if capabilities.gives_bars():
         needs = series_needs(pairs_of(found), connection, settings, capabilities, now)
     outcomes = _unaskable(wanted, known) | _current(found, capabilities, now, needs)
+    resting = _resting(context.queue, planned_ms + interval_ms)
+    next_ones = [asset for asset in found if asset.symbol not in resting]
     batch = Batch(
         slot=slot,
         planned_at_ms=planned_ms if not by_hand else now_ms,
         next_at_ms=planned_ms + interval_ms,
         interval_ms=interval_ms,
-        next_calls=_next_calls(found, outcomes, capabilities, then, needs),
+        next_calls=_next_calls(next_ones, outcomes, capabilities, then, needs),
         assets=wanted,
         outcomes=outcomes,
     )
@@ -123,6 +125,12 @@ def _next_calls(
         # After this batch only a new day brings anything.
         found = [asset for asset in found if asset.symbol in outcomes]
     return calls_for(found, capabilities, then, needs)
+
+
+def _resting(queue: PriorityQueue, then_ms: int) -> set[str]:
+    """What was given up and will still be at rest then: the next batch makes no call for it."""
+    until = {letter.symbol: queue.rests_until_ms(letter) for letter in queue.dead()}
+    return {symbol for symbol, ms in until.items() if ms is None or ms > then_ms}
 
 
 def _as_reserved(context: Context, batch: Batch) -> Batch:

@@ -219,6 +219,22 @@ def test_the_next_batch_keeps_as_many_calls_free_as_it_will_make(
     assert status.batch_calls == calls
 
 
+@pytest.mark.parametrize(
+    ("kind", "calls"),
+    [(Death.POISON, 2), (Death.INVALID, 2), (Death.TRANSIENT, 3)],  # that one is asked for again
+)
+def test_no_call_is_kept_for_an_asset_that_was_given_up(
+    opened: OPEN, kind: Death, calls: int
+) -> None:
+    site = opened()
+    site.capabilities.refuse("snapshot_v3", "one asset per call, please")
+    site.ask("EURUSD")
+    call = site.claim()
+    site.context.queue.end(call.claimed, [Bury("EURUSD", kind, "its reason")], answered=True)
+    start_batch(site)
+    assert site.context.limiter.status().batch_calls == calls
+
+
 def test_a_batch_by_hand_leaves_the_slots_record_alone(opened: OPEN) -> None:
     site = opened()
     scheduled = start_batch(site)
