@@ -25,6 +25,9 @@ COMPLETE_SHARE = 0.9
 bar. The view market_data.coverage has the same figure."""
 SETTLED = timedelta(days=3)
 """The vendor repairs a day until so long after its end: then it is looked at for the last time."""
+ALONG = timedelta(hours=36)
+"""So much longer the last look waits for a call that takes it along: an end-of-day plan has one for
+each new day of a market, hours after midnight, and over a weekend none for a day."""
 FRESH = timedelta(days=1)
 """So long after its end a day with gaps may be half published, and is looked at again soon."""
 SOON = timedelta(hours=4)
@@ -69,8 +72,9 @@ class CoveredDay(NamedTuple):
 class Hole:
     """What a series lacks within a range of days.
 
-    `newest` is the day to ask for next and `oldest` the oldest one that is to be asked for within
-    `span_days` of it, so that one call brings them all; `days` is their number in the whole range.
+    `newest` is the day to ask for next and `oldest` the oldest one that is to be asked for, or that
+    may be looked at for the last time, within `span_days` of it, so that one call brings them all;
+    `days` is the number of those to be asked for in the whole range.
     `again`: nothing is missing, and this is a second look for late repairs. `asked_at`: when the
     newest day was last asked for; None: never.
     """
@@ -131,15 +135,16 @@ def look_again_at(
 ) -> datetime | None:
     """When a day that was asked for as a whole is to be asked for once more; None: never.
 
-    Every day once, when the vendor's repairs are over; one that is empty or stops early sooner, as
-    long as it may be half published. So a day costs two calls, or some eight where it stays empty.
+    Every day once, when the vendor's repairs are over: for `ALONG` the look waits for a call that
+    takes the day along, so that it seldom costs one of its own. A day that is empty or stops early
+    is looked at sooner, as long as it may be half published: some six calls where it stays so.
     `thin`: it has gaps throughout, as a quiet market has, and none of the calls would fill them.
     """
     if expected == 0 or asked_at >= day_end + SETTLED:
         return None
     if bars < COMPLETE_SHARE * expected and not thin and asked_at < day_end + FRESH:
         return asked_at + SOON
-    return day_end + SETTLED
+    return day_end + SETTLED + ALONG
 
 
 class CoverageRepository:
@@ -170,6 +175,7 @@ class CoverageRepository:
             "first": first,
             "last": last,
             "now": now,
+            "settled": (now - SETTLED).astimezone(UTC).date() - timedelta(days=1),
             "span_days": span_days,
         }
         with (

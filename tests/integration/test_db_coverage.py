@@ -11,6 +11,7 @@ import pytest
 
 from db.connection import Connection, connect
 from db.coverage import (
+    ALONG,
     DAILY,
     SETTLED,
     SOON,
@@ -24,7 +25,10 @@ from db.migrate import migrate
 from db.refresh import RefreshWriter
 from db.rows import SymbolRefresh
 from db.symbols import SymbolRepository
+from market.coverage import bars_of_day, days_between
+from market.freshness import newest_allowed_day
 from market.quotes import Bar
+from market.tickers import AssetKind
 from tests.kit.db_data import CRITICAL, INTEGER_IDS, call, one, refresh, rows, run
 
 MONDAY = datetime(2026, 1, 5, tzinfo=UTC)
@@ -163,7 +167,7 @@ def test_late_repairs_arrive_by_one_second_look(
 ) -> None:
     day, at = MONDAY.date(), MONDAY + DAY + timedelta(minutes=10)
     store(connection, at, MONDAY, MONDAY + DAY, bars(MONDAY, 280))
-    settled = MONDAY + 4 * DAY
+    settled = MONDAY + DAY + SETTLED + ALONG
     assert holes(coverage, settled - timedelta(minutes=1), day, day) is None
     assert holes(coverage, settled, day, day).again
     store(connection, settled, MONDAY, MONDAY + DAY, bars(MONDAY, 288))
@@ -284,6 +288,36 @@ def test_bars_without_a_record_are_unknown(
     assert holes(coverage, MONDAY + DAY, MONDAY.date(), MONDAY.date()).days == 1
 
 
+def test_the_last_look_at_a_day_is_taken_along(
+    connection: Connection, coverage: CoverageRepository
+) -> None:
+    """An end-of-day plan: three weeks in which one call for each published day is all."""
+    first, calls = MONDAY.date(), 0
+    for hours in range(6, 21 * 24, 6):
+        now = MONDAY + timedelta(hours=hours)
+        published = now - DAY if now.hour >= 6 else now - 2 * DAY
+        newest = newest_allowed_day(published + DAY, AssetKind.FOREX)
+        if newest < first or not (hole := holes(coverage, now, first, newest)):
+            continue
+        assert (hole.newest, hole.again, now.hour) == (newest, False, 6)
+        calls += 1
+        start, end = (
+            datetime(day.year, day.month, day.day, tzinfo=UTC)
+            for day in (hole.oldest, hole.newest + DAY)
+        )
+        days = list(days_between(hole.oldest, hole.newest))
+        expected = {day: bars_of_day(AssetKind.FOREX, day) for day in days}
+        came = [
+            bar
+            for day, count in expected.items()
+            for bar in bars(datetime(day.year, day.month, day.day, tzinfo=UTC), count)
+        ]
+        store(connection, now, start, end, came, expected=expected)
+    assert calls == 17, "twenty days but three Saturdays"
+    unsettled = "SELECT count(*) FROM market_data.coverage_days WHERE look_again_at IS NOT NULL"
+    assert one(connection, unsettled) <= 4, "all but the newest days had their last look"
+
+
 def test_days_of_one_series(connection: Connection, coverage: CoverageRepository) -> None:
     store(connection, MONDAY + 9 * DAY, MONDAY, MONDAY + DAY, bars(MONDAY, 288))
     found = coverage.days("BTCUSD", MONDAY.date(), (MONDAY + 2 * DAY).date())
@@ -337,10 +371,10 @@ def test_2000_symbols_of_one_answer(connection: Connection) -> None:
 @pytest.mark.parametrize(
     ("asked_after", "bars_of_288", "again"),
     [
-        (timedelta(0), 288, timedelta(days=3)),
+        (timedelta(0), 288, SETTLED + ALONG),
         (timedelta(0), 0, timedelta(hours=4)),
         (timedelta(hours=23), 100, timedelta(hours=27)),
-        (timedelta(hours=25), 100, timedelta(days=3)),
+        (timedelta(hours=25), 100, SETTLED + ALONG),
         (timedelta(days=3), 100, None),
         (timedelta(days=300), 0, None),
     ],
@@ -374,4 +408,4 @@ def test_a_day_that_stops_early_is_looked_at_soon_and_a_quiet_one_is_not(
     asked_at = MONDAY + DAY + timedelta(hours=1)
     (day,) = covered_days(Asked(MONDAY, MONDAY + DAY), starts, (), asked_at)
     again = day.look_again_at
-    assert again == (asked_at + SOON if soon else MONDAY + DAY + SETTLED)
+    assert again == (asked_at + SOON if soon else MONDAY + DAY + SETTLED + ALONG)
