@@ -4,8 +4,8 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup run test-fast test test-browser screenshots lint fix peers bench history soak fuzz chaos \
-  chaos-long outages lock clean
+.PHONY: help setup run test-fast test test-browser screenshots lint fix peers bench history days \
+  soak fuzz chaos chaos-long outages lock clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -122,6 +122,10 @@ bench: peers ## measure, beside floors and peers, and write docs/benchmarks.md (
 
 history: $(STAMP) ## fetch two years of 95 assets and compare every value (half an hour; ARGS=)
 	@exec $(BIN)/python -m bench.history $(ARGS)
+
+days: ASSETS ?= 5
+days: $(STAMP) ## live through outages, restarts, holidays and repairs on a moved clock (ASSETS=)
+	@exec $(BIN)/python -m tests.proofs --assets $(ASSETS) $(ARGS)
 
 outages: $(STAMP) ## take servers away from all processes, and fail over by Redis Sentinel
 	@OUTAGES=1 exec $(BIN)/python -m pytest -s tests/acceptance/test_outages.py \
