@@ -24,7 +24,7 @@ from market.freshness import newest_allowed_day
 from market.quotes import Answer
 from market.tickers import AssetKind
 from market.transport import SendDeadline
-from queueing import Death, Priority
+from queueing import Death, Outcome, Priority
 from runtime.context import fingerprint
 from runtime.stopping import StopFlag
 from tests.kit import worker as worker_kit
@@ -32,7 +32,7 @@ from tests.kit.worker import CRITICAL, KEY, OTHERS, Site, settings_for
 from worker.capabilities import Capabilities
 from worker.provider_facts import UNAUTHORIZED_BLOCK_MS
 from worker.retry_policy import PUBLISHED_LATER_MS
-from worker.work import bars_request
+from worker.work import bars_request, price_request
 
 OPEN = Callable[..., Site]
 NOPE = Asset("NOPEUSD", "X:NOPEUSD", "crypto")
@@ -99,6 +99,21 @@ def test_one_call_for_all(opened: OPEN, provider: SandboxServer) -> None:
     site.refresh(*symbols)
     assert len(provider.arrivals()) == 1
     assert sorted(site.events()) == sorted(symbols)
+
+
+@pytest.mark.parametrize("item", ["NOPEUSD", "NOPEUSD/5m"])
+def test_an_unknown_ticker_that_is_asked_for_alone_rests_for_a_day(opened: OPEN, item: str) -> None:
+    site = opened("starter", retry_max_attempts=0)
+    site.capabilities.refuse("snapshot_v3", "one asset per call, please")
+    request = bars_request if item.endswith("/5m") else price_request
+    site.context.queue.enqueue([request(site.asset("NOPEUSD"))], Priority.HIGH)
+    site.refresher.refresh(site.claim())
+    assert site.outcomes() == ["NotFound"]
+    assert site.one("SELECT status FROM data_sources.api_calls") == 404
+    [letter] = site.context.queue.dead()
+    assert (letter.symbol, letter.kind) == (item, Death.INVALID)
+    again = site.context.queue.enqueue([request(site.asset("NOPEUSD"))], Priority.HIGH)
+    assert [outcome for _, outcome, _ in again.results] == [Outcome.DEAD]
 
 
 def test_two_assets_with_one_ticker_are_both_refreshed(opened: OPEN) -> None:
