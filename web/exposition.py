@@ -16,6 +16,7 @@ from health.causes import Level
 from health.facts import Facts, State
 from health.freshness import FreshnessRow
 from health.metrics import LATENCY, QUEUE_SIZE, RATE_LIMIT_WAITS, SUCCESS_RATE
+from health.next_call import next_call, next_refresh, notes
 from health.report import remaining, servers
 from health.rules import judge
 from queueing import Priority
@@ -87,7 +88,7 @@ class StateCollector(Collector):
         present = gauge("cause", "1 for each present cause of trouble.", ["cause", "level"])
         for cause in judge(self._facts):
             present.add_metric([cause.key, cause.level.status], 1)
-        yield from (status, up, present)
+        yield from (status, up, present, *_waits(self._facts))
         if state := self._facts.state:
             yield from _queue(state)
             yield from _quota(state)
@@ -110,6 +111,24 @@ def exposition(
     registry.register(StateCollector(facts, level, rows))
     encode, content_type = choose_encoder(accept)
     return encode(registry), content_type
+
+
+def _waits(facts: Facts) -> Iterator[Metric]:
+    """The same causes as those of `next_call` and `next_refresh` in `/health/batch`."""
+    text = "1 for what the next critical call, other call or refresh of pending work waits for."
+    waits = gauge("wait_cause", text, ["next", "cause"])
+    held = {
+        "critical_call": next_call(facts, urgent=True),
+        "other_call": next_call(facts, urgent=False),
+        "refresh": next_refresh(facts),
+    }
+    for name, cause in held.items():
+        if cause:
+            waits.add_metric([name, cause.key], 1)
+    quiet = gauge("quiet_cause", "1 for each cause of quiet that is no trouble.", ["cause"])
+    for cause in notes(facts.state) if facts.state else ():
+        quiet.add_metric([cause.key], 1)
+    yield from (family for family in (waits, quiet) if family.samples)
 
 
 def _queue(state: State) -> Iterator[Metric]:

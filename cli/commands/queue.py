@@ -9,8 +9,9 @@ import click
 from cli.names import resolve
 from cli.options import as_json
 from cli.session import open_context
-from cli.show.causes import Wait, look
+from cli.show.causes import Wait, look, told
 from cli.show.output import cell, print_facts, print_json, print_table
+from health.next_call import notes
 from health.pending import Pending
 from health.texts import span
 from health.waits import Listed, band_name, waited_s
@@ -33,10 +34,13 @@ def stats(json_: bool) -> None:
     with open_context() as context:
         now = context.queue.stats()
         head = context.queue.peek(1)
-        wait = Wait.of_refresh(look(context))
+        facts = look(context)
+    wait = Wait.of_refresh(facts)
+    quiet = [told(note, facts) for note in notes(facts.state)] if facts.state else []
     following = head[0].symbol if head else None
     if json_:
-        print_json(_stats_document(now, following, context.settings.queue_max_size, wait))
+        size = context.settings.queue_max_size
+        print_json(_stats_document(now, following, size, wait) | {"notes": quiet})
         return
     print_facts(
         [
@@ -50,6 +54,7 @@ def stats(json_: bool) -> None:
             ("next", following),
             ("waits", wait.text()),
             ("to do", wait.cause and wait.cause.remedy),
+            *(("note", note) for note in quiet),
         ]
     )
 

@@ -1,19 +1,23 @@
-"""A cause of waiting is told in the same words by health, doctor, `queue stats` and `limiter`."""
+"""A cause of waiting is told in the same words, and with the same numbers, by the pages, commands,
+`/health/batch` and `/metrics`."""
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 import redis
+from flask.testing import FlaskClient
 from rq.suspension import resume, suspend
 
-from health.observe import Observer
-from health.report import report
 from queueing import (
     Claimed,
     Keys,
@@ -24,10 +28,13 @@ from queueing import (
     Request,
     Retry,
 )
+from runtime.context import Context
 from runtime.heartbeat import beat
 from settings import Settings
 from tests.kit.cli_runs import Cli
 from tests.kit.waiting import eventually
+from web.app import create_app
+from worker.capabilities import Capabilities
 
 KEYS = Keys()
 WORKER, SCHEDULER = "worker@here-1-abcd", "scheduler@here-2-abcd"
@@ -44,21 +51,64 @@ class System:
         beat(r, KEYS, WORKER)
         beat(r, KEYS, SCHEDULER)
 
+    @cached_property
+    def site(self) -> FlaskClient:
+        """The web process beside it, begun when it is first asked."""
+        return create_app(Settings.load(self.cli.env, env_file=None)).test_client()
+
     def health(self) -> list[dict[str, Any]]:
         """The causes of the page, and what it says of the next call."""
-        _, facts, body = report(Observer(Settings.load(self.cli.env, env_file=None)))
-        calls = body["quota"]["next_call"].values() if facts.state else ()
+        body = self.site.get("/health/batch").get_json()
+        calls = body["quota"]["next_call"].values() if body["quota"] else ()
         calls = [*calls, body["next_refresh"]]
         return [*body["causes"], *({"text": c["text"], "cause": c["why"]} for c in calls)]
 
     def words(self) -> dict[str, str]:
         """Everything that each place says."""
-        commands = {
+        site = self.site
+        told = {
             "queue stats": self.cli.here("queue", "stats").out,
             "limiter status": self.cli.here("limiter", "status").out,
             "doctor": self.cli.here("doctor").out,
+            "pages": shown(site.get("/").text + site.get("/health").text),
         }
-        return {name: text.lower() for name, text in commands.items()}
+        return {name: text.lower() for name, text in told.items()}
+
+    def same_numbers(self, stats: dict[str, Any], limiter: dict[str, Any]) -> None:
+        """Each number is the same wherever it is told; given is what two commands told."""
+        site = self.site
+        metrics, body = site.get("/metrics").text, site.get("/health/batch").get_json()
+        page = " ".join(shown(site.get("/").text).split())
+        queue = body["queue"]
+        assert queue == {name: stats[name] for name in queue} | {
+            "oldest_item_age_seconds": queue["oldest_item_age_seconds"]
+        }
+        for band, count in queue["by_priority"].items():
+            assert f'assetq_queued_items{{priority="{band.lower()}"}} {count}.0' in metrics
+        for state in ("delayed", "leased", "dead"):
+            assert f"assetq_{state}_items {queue[state]}.0" in metrics
+        assert f"Waiting {queue['total_items']}" in page
+        free, limit = body["quota"]["free"], body["quota"]["limit"]
+        assert (limiter["free"], limiter["limit"]) == (free, limit)
+        assert f"assetq_quota_free_calls {free}.0" in metrics
+        assert f"assetq_quota_limit_calls {limit}.0" in metrics
+        assert f"assetq_quota_remaining_calls {body['api_calls_remaining']}.0" in metrics
+        assert f"Calls free now {free} of {limit} in" in page
+
+    def metric(self, key: str, what: str = "refresh") -> bool:
+        """Do the metrics tell this cause of what comes next?"""
+        named = f'assetq_wait_cause{{cause="{key}",next="{what}"}} 1.0'
+        return named in self.site.get("/metrics").text
+
+    def listed(self, state: str = "queued") -> dict[str, Any]:
+        """What `queue list` tells of the first item in this state."""
+        rows = self.cli.here("queue", "list", "--json").json
+        return next(row for row in rows if row["state"] == state)
+
+
+def shown(page: str) -> str:
+    """The text of a page."""
+    return html.unescape(re.sub(r"<[^>]*>", " ", page))
 
 
 @pytest.fixture
@@ -274,7 +324,11 @@ def test_each_wait_of_the_queue_has_one_wording(
         words = system.words()
         stats = system.cli.here("queue", "stats", "--json").json
         limiter = system.cli.here("limiter", "status", "--json").json
+        item = system.listed("queued" if key == "version" else key)
+        system.same_numbers(stats, limiter)
+        assert system.metric(key)
     assert cause["text"] == told
+    assert (item["waits_for"], item["why"]) == (key, told)
     for place, text in words.items():
         assert told.lower() in text, (place, text)
     assert stats["waits_for"] == limiter["next_refresh"]["waits_for"] == key
@@ -309,8 +363,15 @@ def test_each_cause_of_waiting_has_one_wording(
         (cause, *_) = [c for c in system.health() if c["cause"] == key]
         words = system.words()
         stats = system.cli.here("queue", "stats", "--json").json
-        call = system.cli.here("limiter", "status", "--json").json["next_critical"]
+        limiter = system.cli.here("limiter", "status", "--json").json
+        call = limiter["next_critical"]
+        item = system.listed()
+        system.same_numbers(stats, limiter)
+        assert system.metric(key)
+        assert system.metric(key, "critical_call")
     assert cause["text"].startswith(told)
+    assert item["waits_for"] == key
+    assert item["why"].startswith(cause["text"])
     for place, text in words.items():
         assert cause["text"].lower() in text, (place, text)
     assert (stats["waits_for"], call["waits_for"]) == (key, key)
@@ -325,7 +386,12 @@ def test_calls_that_are_kept_for_the_batch_have_one_wording(system: System) -> N
         (cause, *_) = [c for c in system.health() if c["cause"] == "reserved"]
         words = system.words()
         stats = system.cli.here("queue", "stats", "--json").json
-        call = system.cli.here("limiter", "status", "--json").json["next_background"]
+        limiter = system.cli.here("limiter", "status", "--json").json
+        call = limiter["next_background"]
+        item = system.listed()
+        system.same_numbers(stats, limiter)
+        assert system.metric("reserved", "other_call")
+    assert (item["waits_for"], item["why"]) == ("reserved", cause["text"])
     assert cause["text"] == "Calls are kept free for the next batch"
     for place, text in words.items():
         assert cause["text"].lower() in text, (place, text)
@@ -343,9 +409,9 @@ def test_a_batch_that_cannot_fit_is_told_in_the_same_words(system: System) -> No
 
 def test_a_worker_that_was_killed_is_told_with_its_last_heartbeat(system: System) -> None:
     with no_worker(system):
-        for text in system.words().values():
-            assert "no worker is alive, since" in text
-            assert "(3 min" in text
+        for place, text in system.words().items():
+            assert "no worker is alive" + (", since" if place != "pages" else "") in text
+            assert re.search(r"\(\s*3 min", text)
 
 
 def test_nothing_holds_a_call_where_nothing_is_wrong(system: System) -> None:
@@ -362,3 +428,40 @@ def test_a_redis_that_is_away_is_told_in_the_same_words(system: System) -> None:
         assert cause["text"] in done.err or command.startswith("enqueue"), done
         assert done.code in (4, 6)
     assert cause["text"] in system.cli.here("doctor").out
+
+
+@contextmanager
+def not_published(s: System) -> Iterator[None]:
+    with Context.open(Settings.load(s.cli.env, env_file=None)) as context:
+        capabilities = Capabilities(context)
+        capabilities.not_published("C:EURUSD", datetime.now(UTC))
+        yield
+        context.redis.delete(capabilities.key)
+
+
+@contextmanager
+def forex_is_closed(s: System) -> Iterator[None]:
+    """As on a Saturday."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("health.observe.is_open", lambda ticker, at: False)
+        yield
+
+
+@pytest.mark.parametrize(
+    ("begin", "key", "told"),
+    [
+        (not_published, "unpublished.forex", "The newest day of forex is not published yet"),
+        (forex_is_closed, "closed.forex", "The forex market is closed: its prices do not change"),
+    ],
+)
+def test_a_quiet_market_is_told_in_the_same_words(
+    system: System, begin: Callable[[System], Any], key: str, told: str
+) -> None:
+    with begin(system):
+        words, site = system.words(), system.site
+        [note] = site.get("/health/batch").get_json()["notes"]
+        metrics = site.get("/metrics").text
+    assert note.startswith(told)
+    for place in ("queue stats", "doctor", "pages"):
+        assert words[place].count(note.lower()) == (2 if place == "pages" else 1), words[place]
+    assert f'assetq_quiet_cause{{cause="{key}"}} 1.0' in metrics

@@ -108,7 +108,7 @@ def test_postgresql_takes_a_right_away(
         system.make_healthy()
         system.becomes("healthy")
         verb, _, table = right.partition(" ON ")
-        columns = " (metadata, updated_at)" if verb == "UPDATE" else ""
+        columns = " (metadata, is_active, updated_at)" if verb == "UPDATE" else ""
         run(migrated_url, f"REVOKE {verb}{columns} ON {table} FROM assetq_worker")
         system.becomes("unhealthy", f"the database user lacks {right}")
         assert ROLE not in str(system.health())

@@ -9,7 +9,7 @@ from health.batches import SettledBatch, by_hand
 from health.facts import Facts, State
 from health.forecast import forecast
 from health.freshness import Freshness
-from health.next_call import next_call, notes
+from health.next_call import next_call, next_refresh, notes
 from health.outlook import Outlook
 from health.waits import listing
 from health.window import SHOWN, held_permits
@@ -62,6 +62,7 @@ def _values(facts: Facts, state: State) -> dict[str, object]:
         "bands": [(band.name.lower(), state.stats.queued[band]) for band in Priority],
         "urgent": next_call(facts, urgent=True),
         "other": next_call(facts, urgent=False),
+        "refresh": next_refresh(facts),
         "batches": [_batch(batch) for batch in state.batches[:SHOWN_BATCHES]],
         "notes": list(notes(state)),
         "fresh": _fresh(facts),

@@ -10,7 +10,7 @@ from cli.session import redis_at
 from cli.show.causes import told
 from health.causes import Cause, Level
 from health.facts import Facts, State
-from health.next_call import next_permit, next_refresh
+from health.next_call import next_permit, next_refresh, notes
 from health.rules import judge
 from health.texts import names
 from queueing import Death
@@ -101,6 +101,8 @@ def _well(facts: Facts, state: State, checks: set[str]) -> Iterator[Finding]:
     held = next_refresh(facts)
     if held and held.key in _OF_THE_QUEUE:
         yield ok("queue", f"{state.stats.pending} pending. {told(held, facts)}")
+    for note in notes(state):
+        yield ok("markets", told(note, facts))
     if "assets" not in checks and not state.dead:
         yield _retried(state)
 
