@@ -19,6 +19,7 @@ from worker.batch import begin
 from worker.critical import last_known
 from worker.history import tell_new_history
 from worker.secondary import Round, enqueue_secondary
+from worker.tracking import pause
 
 OPEN = Callable[..., Site]
 HOUR_MS = 3_600_000
@@ -146,6 +147,18 @@ def test_the_batch_is_what_is_critical_and_not_paused(opened: OPEN) -> None:
     round_(site)
     others = {"GBPUSD", "USDJPY", "ETHUSDT", "DOGEUSD"}
     assert {s for s in order(site) if "/" not in s} == {*batch, *others}
+
+
+def test_a_batch_does_not_wait_for_an_asset_that_is_paused(opened: OPEN) -> None:
+    site = opened()
+    slot = start_batch(site)
+    pause(site.context, site.connection, NAMES)
+    record = site.context.queue.batch_record(slot)
+    assert record is not None
+    assert {s: o.error for s, o in record.outcomes.items()} == dict.fromkeys(
+        NAMES, "its request was taken back"
+    )
+    assert record.finished_at_ms is not None
 
 
 def test_a_batch_without_critical_assets_is_empty_and_done(opened: OPEN) -> None:
