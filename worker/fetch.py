@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -53,12 +53,10 @@ class Fetcher:
         if not call.work:
             raise InvalidTicker("no item of this call can be asked for")
         progress, first = call.progress, call.work[0]
-        hole = None
-        if first.kind is Kind.BARS:
-            hole = self._need(call).lacks
-            if hole is None:  # nothing is lacking any more, and nothing need be sent
-                done: dict[str, Verdict] = {first.item.symbol: Done(first.item.symbol)}
-                return Outcome(call.not_asked() | done, answered=False, sent=False, failed=None)
+        hole = self._need(call).lacks if first.kind is Kind.BARS else None
+        done = self._done_already(call, hole)
+        if len(done) == len(call.work):  # nothing need be sent
+            return Outcome(call.not_asked() | done, answered=False, sent=False, failed=None)
         if (at_hand := self._spares.answer(call)) is not None:
             self._learn(call, at_hand)
             found = outcome_of_answer(call, at_hand, self._rules, self._settings.jumps)
@@ -84,9 +82,22 @@ class Fetcher:
             rows = feed.fetch_rows(self._client, ticker, deadline=call.deadline)
             self._spares.keep(rows, call.claimed)
             return rows.read(call.tickers, now)
-        seen_at = self._capabilities.seen_at(ticker, feed, now)
+        seen_at = self._seen_at(call)
         call.progress.day_before = seen_at < now
         return feed.fetch(self._client, call.tickers, now=seen_at, deadline=call.deadline)
+
+    def _seen_at(self, call: Call) -> datetime:
+        """The instant whose prices are asked for; before the grant: they are the day before's."""
+        ticker = call.work[0].ticker
+        return self._capabilities.seen_at(ticker, call.feed, call.granted_at)
+
+    def _done_already(self, call: Call, hole: Hole | None) -> dict[str, Verdict]:
+        """The items that a call would bring nothing for: a series that lacks nothing, and stored
+        prices of the day before while the newest day is to come."""
+        first = call.work[0]
+        if first.kind is Kind.BARS:
+            return {} if hole else {first.item.symbol: Done(first.item.symbol)}
+        return self.current(call) if self._seen_at(call) < call.granted_at else {}
 
     def _need(self, call: Call) -> SeriesNeed:
         """What the series of a call for bars lacks. Raises DatabaseError."""

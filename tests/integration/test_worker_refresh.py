@@ -359,6 +359,20 @@ def test_the_day_before_is_not_asked_for_again_where_its_prices_are_stored(
     assert site.where("BTCUSD") == site.where("SOLUSD") == "nowhere"
 
 
+def test_no_call_is_made_for_a_stored_price_while_the_newest_day_is_to_come(
+    at_night: tuple[Site, SandboxServer],
+) -> None:
+    """Of two queued assets one finds out; the other's call would bring what is stored."""
+    site, sandbox = at_night
+    site.refresh("BTCUSD")
+    site.drain(slice_s=10).run()
+    before = len(sandbox.arrivals())
+    site.ask("BTCUSD")
+    site.drain(slice_s=10).run()
+    assert len(sandbox.arrivals()) == before
+    assert site.where("BTCUSD") == "nowhere"
+
+
 def test_a_day_before_that_is_not_there_either_waits_without_an_attempt(
     at_night: tuple[Site, SandboxServer],
 ) -> None:
