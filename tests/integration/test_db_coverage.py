@@ -209,8 +209,10 @@ def test_expected_bars_are_those_of_the_market(connection: Connection) -> None:
     assert statuses(connection) == {"01-09": ("complete", 264), "01-10": ("closed", 0)}
 
 
-def daily(symbol: str, open_: int, high: int, low: int, close: int) -> SymbolRefresh:
-    bar = Bar(MONDAY, Decimal(open_), Decimal(high), Decimal(low), Decimal(close), D1)
+def daily(
+    symbol: str, open_: int, high: int, low: int, close: int, volume: int = 1
+) -> SymbolRefresh:
+    bar = Bar(MONDAY, Decimal(open_), Decimal(high), Decimal(low), Decimal(close), Decimal(volume))
     asked = Asked(MONDAY, MONDAY + DAY, timeframe=DAILY)
     return SymbolRefresh(symbol, None, daily=[bar], asked=asked, source="grouped")
 
@@ -234,6 +236,16 @@ def test_the_daily_bar_is_the_checksum_of_its_parts(
     store(connection, later, MONDAY, MONDAY + DAY, bars(MONDAY, 288))
     assert statuses(connection) == {"01-05": ("complete", 288)}
     assert holes(coverage, later + DAY, MONDAY.date(), MONDAY.date()) is None
+
+
+def test_a_gap_between_extremes_is_told_by_the_volume(connection: Connection) -> None:
+    """Six hours lack, and open, high, low and close are those of the day all the same."""
+    at = MONDAY + 5 * DAY
+    came = bars(MONDAY, 288)
+    whole = daily("BTCUSD", 10, 299, 9, 298, volume=int(sum(bar.volume for bar in came)))
+    store(connection, at, MONDAY, MONDAY + DAY, came[:96] + came[168:])
+    RefreshWriter(connection).write(ms(at), call("a"), [whole])
+    assert statuses(connection) == {"01-05": ("sparse", 216)}
 
 
 def test_few_bars_that_add_up_are_complete(connection: Connection) -> None:
