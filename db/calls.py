@@ -87,6 +87,22 @@ def calls_by_id(connection: Connection, call_ids: Sequence[str]) -> dict[str, St
     return {call.call_id: call for call in found}
 
 
+def calls_of_ticker(
+    connection: Connection, ticker: str, since: datetime, *, limit: int
+) -> list[StoredCall]:
+    """Return the newest calls that asked for a ticker, newest first."""
+    parameters = {"ticker": ticker, "since": since, "limit": limit}
+    return _stored(connection, "calls_of_ticker", parameters)
+
+
+def answered_at(connection: Connection, ticker: str, since: datetime) -> list[datetime]:
+    """When good calls asked for a ticker, oldest first. Reads all calls since then: at 5 a minute
+    50,000 a week."""
+    with unit_of_work(connection):
+        rows = connection.execute(sql("answered_calls"), {"ticker": ticker, "since": since})
+        return [at for (at,) in rows]
+
+
 def _stored(connection: Connection, name: str, parameters: dict[str, Any]) -> list[StoredCall]:
     with (
         unit_of_work(connection),

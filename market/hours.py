@@ -60,6 +60,25 @@ def sessions_on(kind: AssetKind, day: date) -> tuple[tuple[datetime, datetime], 
     return tuple(sorted({(o, c) for o, c in overlaps if o < c}))
 
 
+def sessions_between(
+    kind: AssetKind, start: datetime, end: datetime
+) -> list[tuple[datetime, datetime]]:
+    """When the market trades between two instants: openings and closings, in order. A session that
+    goes on at midnight is one."""
+    found: list[tuple[datetime, datetime]] = []
+    day = start.astimezone(UTC).date()
+    while datetime.combine(day, time.min, UTC) < end:
+        for opens, closes in sessions_on(kind, day):
+            opens, closes = max(opens, start), min(closes, end)
+            if opens >= closes:
+                continue
+            if found and found[-1][1] == opens:
+                opens = found.pop()[0]
+            found.append((opens, closes))
+        day += timedelta(days=1)
+    return found
+
+
 def last_trading_day(kind: AssetKind, before: date) -> date:
     """The newest UTC day before that one on which the market trades."""
     day = before - timedelta(days=1)

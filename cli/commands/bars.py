@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -18,11 +16,10 @@ from cli.session import load_settings, open_database
 from cli.show.output import note, print_json_rows, print_table
 from db.connection import Connection
 from db.coverage import FIVE_MINUTES, CoverageRepository
+from db.export import bar_columns, csv_lines, exact
 from db.reading import TIMEFRAMES, StoredBar, read_bars, stored_range
 
 _SHOWN = 50
-_COLUMNS = ("ts", "open", "high", "low", "close", "volume", "trades")
-_MADE = ("parts", "complete")
 
 
 @click.command()
@@ -60,9 +57,10 @@ def bars(
         start, end = _range(since, until, stored)
         limit = None if csv_ or json_ else _SHOWN + 1
         rows = read_bars(connection, asset.symbol, timeframe, start, end, limit=limit)
-        columns = _COLUMNS if timeframe == FIVE_MINUTES else (*_COLUMNS, *_MADE)
+        columns = bar_columns(timeframe)
         if csv_:
-            _print_csv(asset.symbol, columns, rows)
+            for line in csv_lines(asset.symbol, timeframe, rows):
+                click.echo(line, nl=False)
         elif json_:
             head = {"symbol": asset.symbol, "timeframe": timeframe, "from": start, "to": end}
             print_json_rows(head, "bars", (_as_dict(columns, row) for row in rows))
@@ -90,26 +88,10 @@ def _as_dict(columns: Iterable[str], bar: StoredBar) -> dict[str, Any]:
     return {name: getattr(bar, name) for name in columns}
 
 
-def _print_csv(symbol: str, columns: tuple[str, ...], rows: Iterator[StoredBar]) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["symbol", *columns])
-    for bar in rows:
-        writer.writerow([symbol, *(_exact(getattr(bar, name)) for name in columns)])
-
-
-def _exact(value: object) -> str:
-    """A value as programs read it back, without an exponent."""
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat()
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "" if value is None else f"{value:f}" if hasattr(value, "adjusted") else str(value)
-
-
 def _print_table(columns: tuple[str, ...], rows: list[StoredBar], nothing: str) -> None:
     def cells(bar: StoredBar) -> list[str]:
         day = bar.ts.astimezone(UTC)
-        return [f"{day:%Y-%m-%d %H:%M}", *(_exact(getattr(bar, name)) for name in columns[1:])]
+        return [f"{day:%Y-%m-%d %H:%M}", *(exact(getattr(bar, name)) for name in columns[1:])]
 
     heads = ["time (UTC)", *(f">{name}" for name in columns[1:])]
     print_table(heads, map(cells, islice(rows, _SHOWN)), empty=nothing)

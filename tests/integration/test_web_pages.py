@@ -19,7 +19,7 @@ from tests.kit.db_data import CRITICAL
 from tests.kit.health import System
 from web.app import create_app
 
-PAGES = ("/", "/freshness", "/health")
+PAGES = ("/", "/freshness", "/asset?symbol=XAUUSD", "/health")
 ASSETS = (*CRITICAL, *(Asset(f"T{n:03}USD", f"X:T{n:03}USD", "crypto", None, 4) for n in range(97)))
 
 

@@ -2,12 +2,13 @@
 
 from flask import Blueprint, Flask
 
-from web.pages import act, freshness, health, live, now
+from web.pages import act, asset, download, freshness, health, live, now
 from web.site import site
 
 ROUTES = (
     ("/", now.show),
     ("/freshness", freshness.show),
+    ("/asset", asset.show),
     ("/health", health.show),
     ("/live", live.show),
 )
@@ -18,6 +19,7 @@ def mount(app: Flask) -> None:
     pages = Blueprint("pages", __name__)
     for address, view in ROUTES:
         pages.add_url_rule(address, view.__module__.rpartition(".")[2], view)
+    pages.add_url_rule("/bars.csv", "bars", download.show)
     pages.add_url_rule("/actions/<name>", "act", act.show, methods=["POST"])
     pages.before_request(lambda: site().door.refusal())
     app.register_blueprint(pages)
