@@ -103,6 +103,26 @@ def answered_at(connection: Connection, ticker: str, since: datetime) -> list[da
         return [at for (at,) in rows]
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """The calls that failed in one way."""
+
+    outcome: str
+    calls: int
+    newest_at: datetime
+    error: str | None
+    """What the newest of them was told."""
+
+
+def refusals(connection: Connection, since: datetime) -> list[Refusal]:
+    """Return how calls failed since then, the most frequent first."""
+    with (
+        unit_of_work(connection),
+        connection.cursor(row_factory=class_row(Refusal)) as cursor,
+    ):
+        return list(cursor.execute(sql("refused_calls"), {"since": since}))
+
+
 def _stored(connection: Connection, name: str, parameters: dict[str, Any]) -> list[StoredCall]:
     with (
         unit_of_work(connection),

@@ -32,6 +32,7 @@ POLICY = (
 PAGES = (
     ("now", "Now"),
     ("freshness", "Freshness"),
+    ("quota", "Quota"),
     ("health", "Health"),
 )
 """Address and name of each page in the navigation. All lie in one folder, so that every link is

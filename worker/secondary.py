@@ -1,14 +1,18 @@
 """The secondary round: everything else, the stalest first, into the queue."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
+from math import ceil
 
 import structlog
 
 from db.connection import Connection
+from db.hours import RoundFigures
 from db.symbols import StoredAsset, SymbolRepository
+from market.coverage import days_per_call
+from market.tickers import asset_kind
 from queueing import Outcome, Priority
 from runtime.context import Context
 from worker.capabilities import Capabilities
@@ -32,6 +36,7 @@ class Round:
     current: int
     refused: tuple[str, ...]
     dead: tuple[str, ...]
+    figures: RoundFigures
 
 
 def enqueue_secondary(
@@ -60,7 +65,8 @@ def enqueue_secondary(
             results += context.queue.enqueue(map(price_request, assets), band).results
     for asked in ask_for_series(context.queue, others, needs):
         results += asked.results
-    round_ = _round_of(results, current=len(others) - len(due))
+    figures = RoundFigures(len(others), len(due), _lacking(others, needs))
+    round_ = _round_of(results, current=len(others) - len(due), figures=figures)
     log.info(
         "secondary.enqueued",
         enqueued=round_.enqueued,
@@ -72,7 +78,19 @@ def enqueue_secondary(
     return round_
 
 
-def _round_of(results: list[tuple[str, Outcome, str | None]], *, current: int) -> Round:
+def _lacking(assets: Sequence[StoredAsset], needs: Mapping[str, SeriesNeed]) -> int:
+    """How many calls the series of the assets lack until they are whole."""
+    calls = 0
+    for asset in assets:
+        need = needs.get(asset.symbol)
+        if need and need.lacks and not need.lacks.again:
+            calls += ceil(need.lacks.days / days_per_call(asset_kind(asset.polygon_ticker)))
+    return calls
+
+
+def _round_of(
+    results: list[tuple[str, Outcome, str | None]], *, current: int, figures: RoundFigures
+) -> Round:
     named = {outcome: [s for s, o, _ in results if o is outcome] for outcome in Outcome}
     return Round(
         enqueued=len(named[Outcome.ENQUEUED]),
@@ -80,6 +98,7 @@ def _round_of(results: list[tuple[str, Outcome, str | None]], *, current: int) -
         current=current,
         refused=tuple(named[Outcome.REFUSED]),
         dead=tuple(named[Outcome.DEAD]),
+        figures=figures,
     )
 
 

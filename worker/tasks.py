@@ -24,6 +24,7 @@ from worker.capabilities import Capabilities
 from worker.drain import SLICE_S, Drain, Drained
 from worker.follow import EVERY_MS, SETTLES_MS, enqueue_new_bars
 from worker.history import tell_new_history
+from worker.hours import note_hour
 from worker.refresh import Refresher
 from worker.secondary import enqueue_secondary
 from worker.selection import utc_from_ms
@@ -122,6 +123,7 @@ def _work(settings: Settings, work: Callable[[TickSession], None]) -> None:
     try:
         with open_session(settings) as session:
             work(session)
+            note_hour(session.context, session.connection)
     except DatabaseError as error:
         # No failure of the tick: the next one finds the same queue.
         with Context.open(settings) as context:
@@ -166,7 +168,8 @@ def secondary(planned: str = "") -> None:
         if session.capabilities.gives_bars():
             now = utc_from_ms(context.redis_now_ms())
             tell_new_history(session.connection, context.settings, now)
-        enqueue_secondary(context, session.connection, session.capabilities)
+        found = enqueue_secondary(context, session.connection, session.capabilities)
+        note_hour(context, session.connection, found.figures)
         reached(Point.SECONDARY_ENQUEUED)
         context.redis.set(context.keys.secondary, str(slot), px=24 * 3600 * 1000)
         reached(Point.SECONDARY_NOTED)

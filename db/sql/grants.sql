@@ -30,6 +30,7 @@ GRANT SELECT, UPDATE (last_active_at) ON data_sources.api_providers TO assetq_wo
 GRANT SELECT, INSERT, UPDATE ON data_sources.data_sync_status TO assetq_worker;
 GRANT SELECT, INSERT, DELETE ON data_sources.api_calls TO assetq_worker;
 GRANT SELECT ON assetq.migrations TO assetq_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON assetq.hours TO assetq_worker;
 
 -- Only for tables of your own whose ids come from a sequence.
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA market_data, data_sources TO assetq_worker;

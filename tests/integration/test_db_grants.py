@@ -15,6 +15,7 @@ from db.calls import CallLog
 from db.connection import Connection, connect
 from db.coverage import Asked, CoverageRepository
 from db.errors import PermissionMissing
+from db.hours import HourLog, Reading
 from db.migrate import migrate, pending_on
 from db.probe import can_store
 from db.providers import ProviderRepository
@@ -55,6 +56,9 @@ def test_it_does_the_daily_work(worker: Connection) -> None:
     assert CallLog(worker).prune(0) == 1
     assert symbols.set_active(["EURUSD"], active=False) == ("EURUSD",)
     assert symbols.set_active(["EURUSD", "BTCUSD"], active=True) == ("EURUSD",)
+    for minutes in (0, 5):
+        assert HourLog(worker, "p").note(Reading(NOON + timedelta(minutes=minutes)))
+    assert HourLog(worker, "p").causes(NOON) == {}
     coverage = CoverageRepository(worker)
     later = NOON + timedelta(days=1)
     assert coverage.newest_holes(["XAUUSD"], NOON.date(), NOON.date(), now=later)

@@ -26,6 +26,7 @@ ALL = [
     "0004-daily-bars",
     "0005-coverage",
     "0007-views",
+    "0008-hours",
 ]
 
 

@@ -2,13 +2,14 @@
 
 from flask import Blueprint, Flask
 
-from web.pages import act, asset, download, freshness, health, live, now
+from web.pages import act, asset, download, freshness, health, live, now, quota
 from web.site import site
 
 ROUTES = (
     ("/", now.show),
     ("/freshness", freshness.show),
     ("/asset", asset.show),
+    ("/quota", quota.show),
     ("/health", health.show),
     ("/live", live.show),
 )
