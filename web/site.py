@@ -24,6 +24,8 @@ from web.board import Board
 from web.database import Database
 from web.files import StaticFiles
 from web.live import Live
+from web.pending import PendingView
+from worker.work import asset_of
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -49,6 +51,7 @@ class Site:
     door: Door
     database: Database
     board: Board
+    pending: PendingView
     live: Live
     files: StaticFiles
     told: OrderedDict[str, str] = field(default_factory=OrderedDict)
@@ -60,7 +63,9 @@ class Site:
         database = Database(settings.database_url)
         board = Board(observer, database)
         live = Live(observer.context, board.changed)
-        return cls(settings, observer, Door(settings), database, board, live, StaticFiles())
+        pending = PendingView(observer)
+        door, files = Door(settings), StaticFiles()
+        return cls(settings, observer, door, database, board, pending, live, files)
 
     @property
     def synthetic(self) -> bool:
@@ -140,6 +145,7 @@ def equip(app: Flask) -> None:
         "percent": percent,
         "ticked": ticked,
         "band": band_name,
+        "asset_of": asset_of,
     }
 
 

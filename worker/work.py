@@ -77,6 +77,16 @@ def is_bars(name: str) -> bool:
     return name.endswith(_BARS)
 
 
+def bars_name(symbol: str) -> str:
+    """The queue's name of an asset's bars."""
+    return f"{symbol}{_BARS}"
+
+
+def asset_of(name: str) -> str:
+    """The symbol of the asset that the queue's name of an item is about."""
+    return name.removesuffix(_BARS)
+
+
 def parse(item: Item) -> Work | Malformed:
     """What a claimed item asks for."""
     payload = item.payload

@@ -34,6 +34,7 @@ def show(name: str) -> AnyResponse:
         told, code = str(error), 409
     record(context, visitor.name, address, name, told, done=code == 200)
     here.board.forget()
+    here.pending.forget()
     if request.accept_mimetypes.best_match(["text/html", "application/json"]) == "application/json":
         answer = jsonify(told=told, done=code == 200)
         answer.status_code = code

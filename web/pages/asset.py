@@ -19,7 +19,6 @@ from db.latest import LatestPrice, latest_prices
 from db.reading import StoredBar, read_bars, stored_range
 from health.facts import Facts
 from health.freshness import FreshnessRow
-from health.pending import Pending
 from health.staleness import Staleness, staleness
 from market.coverage import days_between
 from market.hours import sessions_between, trades_on
@@ -30,6 +29,7 @@ from web.pages.candles import Chart, Span, draw
 from web.pages.ranges import RANGES, address, query_of, range_name, span_of
 from web.pages.upcoming import upcoming
 from web.site import render, site
+from worker.work import bars_name
 
 STRIP_DAYS = 91
 SHOWN_CALLS = 12
@@ -149,8 +149,8 @@ def _values(facts: Facts, row: FreshnessRow, details: Details) -> dict[str, obje
     here = site()
     context, symbol = here.observer.context, row.symbol
     following = upcoming(context, facts, [row]).get(symbol)
-    pending = Pending.look(context, facts) if facts.state else None
-    bars_item = f"{symbol}/5m"
+    pending = here.pending.look(facts) if facts.state else None
+    bars_item = bars_name(symbol)
     name = range_name()
     span, length = details.span, RANGES[name][1]
     now = datetime.fromtimestamp(facts.now_ms / 1000, UTC)

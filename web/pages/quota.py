@@ -11,7 +11,6 @@ from flask import Response
 from db.calls import Refusal, refusals
 from db.hours import KEEP_DAYS, HourFigures, HourLog
 from health.facts import Facts, State
-from health.pending import SEEN_AHEAD, Pending
 from health.usage import DAY, HOUR, Usage, capacity, history_whole_at
 from web.database import Away
 from web.site import render, site
@@ -152,8 +151,8 @@ def _pieces(figures: HourFigures, scale: float) -> tuple[tuple[str, float, float
 def _outlook(
     facts: Facts, state: State, hours: Sequence[HourFigures], usage: Usage, now: datetime
 ) -> Outlook:
-    context = site().observer.context
-    pending = Pending.look(context, facts, SEEN_AHEAD)
+    here = site()
+    pending = here.pending.look(facts)
     expected = list(pending.expected.values())
     unknown = next((one for one in expected if one.at_ms is None and one.rank is not None), None)
     last_ms = max((one.at_ms for one in expected if one.at_ms), default=facts.now_ms)
@@ -161,7 +160,7 @@ def _outlook(
         last_ms += round((last_ms - facts.now_ms) * (state.stats.pending / len(expected) - 1))
     known = next((one for one in reversed(hours) if one.lacking is not None), None)
     lacking = known.lacking if known else None
-    limit, window_ms = state.quota.limit, context.queue.policy.window_ms
+    limit, window_ms = state.quota.limit, here.observer.context.queue.policy.window_ms
     whole = None
     if lacking is not None:
         whole = history_whole_at(lacking, usage, limit, window_ms, now)
