@@ -132,6 +132,8 @@ def test_the_page_shows_calls_failures_and_what_comes(
     counted = Reading(log, prices=30, bars=10, history=20, idle_ms=90_000, waits=waits)
     notes.note(counted, RoundFigures(3, 0, 40))
     system.context.queue.enqueue([Request("XAUUSD")], Priority.HIGH)
+    assert system.client.get("/quota").status_code == 200
+    system.app.extensions["assetq-site"].pending.forget()
     text = system.client.get("/quota").text
     check_markup(text)
     for told in (

@@ -156,7 +156,7 @@ def _outlook(
     expected = list(pending.expected.values())
     unknown = next((one for one in expected if one.at_ms is None and one.rank is not None), None)
     last_ms = max((one.at_ms for one in expected if one.at_ms), default=facts.now_ms)
-    if len(expected) < state.stats.pending:  # more wait than were read: they go on as these do
+    if 0 < len(expected) < state.stats.pending:  # more wait than were read: they go on as these do
         last_ms += round((last_ms - facts.now_ms) * (state.stats.pending / len(expected) - 1))
     known = next((one for one in reversed(hours) if one.lacking is not None), None)
     lacking = known.lacking if known else None
@@ -167,7 +167,7 @@ def _outlook(
     assets = known.assets if known else None
     empty = datetime.fromtimestamp(last_ms / 1000, UTC)
     return Outlook(
-        None if unknown else last_ms,
+        None if unknown or not expected else last_ms,
         unknown.why() if unknown else None,
         lacking,
         int(whole.timestamp() * 1000) if whole else None,
