@@ -10,7 +10,7 @@ from bisect import insort
 from collections.abc import Sequence
 from heapq import heappop, heappush
 
-from health import causes
+from health import holds
 from health.causes import Cause
 from health.expected import BATCH, Expected, PermitEnd
 from health.order import Bands, Queued
@@ -31,13 +31,13 @@ _HELD = ("policy", "blocked", "spacing", "breaker", "hold")
 def forecast(listed: Sequence[Listed], outlook: Outlook) -> dict[str, Expected]:
     """Return symbol → what is expected of it."""
     found = {
-        one.item.symbol: Expected(None, None, causes.wait("leased", one.until_ms))
+        one.item.symbol: Expected(None, None, holds.wait("leased", one.until_ms))
         for one in listed
         if one.state == "leased"
     }
     rest = [one for one in listed if one.item.symbol not in found]
     waiting = [one for one in rest if one.item.version <= PriorityQueue.item_version]
-    newer = Expected(None, None, causes.wait("version", None))
+    newer = Expected(None, None, holds.wait("version", None))
     found |= {one.item.symbol: newer for one in rest}
     taken = _Calls(waiting, _flying(listed, outlook), outlook).run()
     for one in waiting:
@@ -165,14 +165,14 @@ class _Calls:
             case "free":
                 return None
             case "blocked":
-                return causes.blocked(self._quota, None)
+                return holds.blocked(self._quota, None)
             case "breaker":
-                return causes.breaker(self._quota)
+                return holds.breaker(self._quota)
             case "hold":
-                return causes.hold(self._quota)
+                return holds.hold(self._quota)
             case "policy" if self._quota.mismatch:
-                return causes.policy(self._quota.mismatch)
-        return causes.wait(reason, until_ms)
+                return holds.policy(self._quota.mismatch)
+        return holds.wait(reason, until_ms)
 
     def _last_end(self, number: int) -> int:
         """When the `number`-th last of the permits ends; 0: there are fewer."""
@@ -222,9 +222,9 @@ class _Calls:
     def _expected(self, one: Queued, held: Cause | None, replaced: PermitEnd | None) -> Expected:
         rank = len(self._found) + 1
         if one.due_ms is not None and held is None:
-            return Expected(rank, self._now_ms, causes.wait("delayed", one.due_ms))
+            return Expected(rank, self._now_ms, holds.wait("delayed", one.due_ms))
         if held is None and replaced:
-            held = causes.wait("window", replaced.until_ms)
+            held = holds.wait("window", replaced.until_ms)
         freed_by = replaced if held and held.key == "window" else None
         return Expected(rank, self._now_ms, held, freed_by)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from health import causes
+from health import holds
 from health.causes import Cause
 from health.facts import Facts, State
 from health.rules import judge
@@ -34,14 +34,14 @@ def next_permit(state: State, *, urgent: bool) -> Cause | None:
         return None
     match reason:
         case "blocked":
-            return causes.blocked(quota, state.blocked_since_ms)
+            return holds.blocked(quota, state.blocked_since_ms)
         case "breaker":
-            return causes.breaker(quota)
+            return holds.breaker(quota)
         case "hold":
-            return causes.hold(quota)
+            return holds.hold(quota)
         case "policy" if quota.mismatch:
-            return causes.policy(quota.mismatch)
-    return causes.wait(reason, at_ms)
+            return holds.policy(quota.mismatch)
+    return holds.wait(reason, at_ms)
 
 
 def next_refresh(facts: Facts) -> Cause | None:
@@ -50,7 +50,7 @@ def next_refresh(facts: Facts) -> Cause | None:
         return next_call(facts, urgent=False)
     stats = facts.state.stats
     if facts.state.newer:
-        return stopping(facts) or causes.wait("version", None)
+        return stopping(facts) or holds.wait("version", None)
     if any(stats.queued.values()):
         return next_call(facts, urgent=stats.queued[Priority.CRITICAL] > 0)
     if not stats.pending:
@@ -58,12 +58,12 @@ def next_refresh(facts: Facts) -> Cause | None:
     stopped = stopping(facts)
     if stopped or not stats.hint.wait_ms:
         return stopped
-    return causes.wait(stats.hint.reason or "delayed", stats.hint.next_at_ms)
+    return holds.wait(stats.hint.reason or "delayed", stats.hint.next_at_ms)
 
 
 def notes(state: State) -> Iterator[Cause]:
     """Yield what explains a quiet system and is no trouble."""
     for market, until_ms in state.unpublished.items():
-        yield causes.unpublished(market, until_ms)
+        yield holds.unpublished(market, until_ms)
     for market in state.closed_markets:
-        yield causes.closed_market(market)
+        yield holds.closed_market(market)

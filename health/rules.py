@@ -27,7 +27,7 @@ healthy: none of these. Batches do not matter where priority assets are switched
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from health import causes
+from health import causes, holds
 from health.causes import Cause, Level
 from health.facts import Facts, State
 from health.metrics import secondary_size
@@ -147,13 +147,13 @@ def calls(facts: Facts, state: State) -> Iterator[Cause]:
     """The provider may be called."""
     quota = state.quota
     if quota.blocked_until_ms > quota.now_ms:
-        yield causes.blocked(quota, state.blocked_since_ms)
+        yield holds.blocked(quota, state.blocked_since_ms)
     if quota.breaker.open:
-        yield causes.breaker(quota)
+        yield holds.breaker(quota)
     if quota.limit is not None and quota.hold_until_ms > quota.now_ms:
-        yield causes.hold(quota)
+        yield holds.hold(quota)
     if quota.mismatch:
-        yield causes.policy(quota.mismatch)
+        yield holds.policy(quota.mismatch)
 
 
 def capacity(facts: Facts, state: State) -> Iterator[Cause]:
@@ -163,9 +163,9 @@ def capacity(facts: Facts, state: State) -> Iterator[Cause]:
         return
     load = (quota.batch_calls, possible, quota.batch_interval_ms)
     if not quota.batch_fits:
-        yield causes.batch_too_large(*load)
+        yield holds.batch_too_large(*load)
     elif quota.batch_calls > possible - 1 and secondary_size(state.stats):
-        yield causes.nothing_left(*load)
+        yield holds.nothing_left(*load)
 
 
 def metrics(facts: Facts, state: State) -> Iterator[Cause]:

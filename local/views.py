@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Self, TextIO
 
-from health.causes import WAITS
+from health.holds import WAITS
 from health.texts import span
 from health.waits import band_name
 from local.watching import Counts, Failure, Refresh, Status

@@ -10,7 +10,7 @@ import pytest
 from pydantic import AliasChoices
 
 from bench.pictures import PICTURES
-from health.causes import WAITS
+from health.holds import WAITS
 from queueing import Keys
 from runtime.redis_outage import _KNOWN as REFUSALS
 from settings import Settings

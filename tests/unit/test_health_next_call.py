@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from health.causes import WAITS, Level
+from health.causes import Level
 from health.facts import Facts
+from health.holds import WAITS
 from health.next_call import next_call, next_refresh, notes
 from health.rules import judge
 from queueing import Hint, Policy, PolicyMismatch, Priority, Stats

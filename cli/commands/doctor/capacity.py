@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cli.commands.doctor.finding import Finding, fail, ok, warn
-from health import causes
+from health import holds
 from health.texts import span
 from market.quotes import Delay
 from runtime.context import Context
@@ -59,13 +59,13 @@ def load_of(settings: Settings, tracked: int, critical: int, tickers_per_call: i
 def judge(load: Load) -> Finding:
     """One line: what a batch takes, and what is left for the other assets."""
     share = (load.batch_calls, load.calls_per_interval, load.interval_s * 1000)
-    text = causes.batch_share(*share)
+    text = holds.batch_share(*share)
     if load.batch_calls > load.calls_per_interval:
-        return fail("capacity", causes.batch_too_large(*share).text, causes.LARGE_BATCH)
+        return fail("capacity", holds.batch_too_large(*share).text, holds.LARGE_BATCH)
     if not load.others:
         return ok("capacity", text)
     if load.round_s is None:
-        return warn("capacity", causes.nothing_left(*share).text, causes.LARGE_BATCH)
+        return warn("capacity", holds.nothing_left(*share).text, holds.LARGE_BATCH)
     text += f"; the other {load.others} assets are refreshed every {span(load.round_s)} at best"
     slow = load.round_s > _SLOW_S
-    return warn("capacity", text, causes.LARGE_BATCH) if slow else ok("capacity", text)
+    return warn("capacity", text, holds.LARGE_BATCH) if slow else ok("capacity", text)
