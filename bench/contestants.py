@@ -100,14 +100,17 @@ class LuaFloor:
         return next(self.names), 3e13 + time.time_ns() // 1_000_000, json.dumps({"asked": asked})
 
     def one(self, asked: int) -> None:
+        """Put one item."""
         self._call(self.put, *self._args(asked))
 
     def bulk(self, asked: list[int]) -> None:
+        """Put items, 250 a command."""
         for start in range(0, len(asked), 250):
             part = asked[start : start + 250]
             self._call(self.put, *(arg for at in part for arg in self._args(at)))
 
     def work(self) -> None:
+        """Take and end items, for ever."""
         while True:
             if got := self._call(self.take):
                 began(json.loads(got[1])["asked"])
@@ -128,14 +131,17 @@ class Assetq:
         self.names = iter(names())
 
     def one(self, asked: int) -> None:
+        """Ask for one item."""
         self.bulk([asked])
 
     def bulk(self, asked: list[int]) -> None:
+        """Ask for all in one command."""
         from queueing import Request
 
         self.queue.enqueue([Request(next(self.names), {"asked": at}) for at in asked])
 
     def work(self) -> None:
+        """Claim and end items, for ever."""
         from queueing import Claimed, Done, GiveBack, Request
 
         drain, keeper = f"bench-{os.getpid()}", "KEEPS-ONE-DRAIN-WAITING"
@@ -168,13 +174,16 @@ class RqFork:
         self.queue = Queue("bench", connection=Redis.from_url(redis_url()), serializer="json")
 
     def one(self, asked: int) -> None:
+        """Enqueue one job."""
         self.queue.enqueue("bench.contestants.began", asked)
 
     def bulk(self, asked: list[int]) -> None:
+        """Enqueue jobs."""
         prepare = self.queue.prepare_data
         self.queue.enqueue_many([prepare("bench.contestants.began", (at,)) for at in asked])
 
     def work(self) -> None:
+        """Run a worker that forks for each job."""
         command = ["rq", "worker", "-q", "-S", "json", "-u", redis_url(), "-w", self.worker_class]
         os.execv(Path(sys.executable).parent / "rq", [*command, "bench"])
 
@@ -192,13 +201,16 @@ class Huey:
         self.app, self.task = huey_parts()
 
     def one(self, asked: int) -> None:
+        """Enqueue one task."""
         self.app.enqueue(self.task.s(asked, priority=asked % 3))
 
     def bulk(self, asked: list[int]) -> None:
+        """Enqueue tasks one by one."""
         for at in asked:
             self.one(at)
 
     def work(self) -> None:
+        """Run a consumer."""
         command = ["huey_consumer", "bench.contestants.huey_app", "-w", "1", "-k", "thread", "-q"]
         os.execv(Path(sys.executable).parent / command[0], [*command, "-n"])
 

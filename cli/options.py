@@ -23,9 +23,11 @@ class PriorityType(click.ParamType[int]):
     name = "priority"
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """What the help shows."""
         return _ALLOWED
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number of the band. Fails with the bands that there are."""
         text = str(value).strip().upper()
         if text not in _BANDS:
             self.fail(f"{value!r} is not a priority: use {', '.join(_BANDS)}", param, ctx)
@@ -54,11 +56,13 @@ class MomentType(click.ParamType[Moment]):
     name = "moment"
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """What the help shows."""
         return "DAY|INSTANT"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> Moment:
+        """The day or instant. Fails with the forms that are understood."""
         text = str(value).strip()
         form = _MOMENT.fullmatch(text)
         try:

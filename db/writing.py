@@ -56,6 +56,7 @@ class Write:
         refreshed: Mapping[str, SymbolRefresh],
         failed: Mapping[str, str],
     ) -> WriteResult:
+        """Write the prices and bars, the failures and the call; returns what became of each."""
         known = self._lock({*refreshed, *failed})
         for symbol in {**refreshed, **failed}:
             if symbol not in known:

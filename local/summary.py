@@ -30,6 +30,7 @@ class Tally:
 
     @property
     def missing(self) -> list[str]:
+        """Critical assets that nothing has vouched for yet."""
         return [symbol for symbol in self.critical if symbol not in self.fresh]
 
 

@@ -34,6 +34,7 @@ class SendDeadline:
         return cls((boottime_s() if start_s is None else start_s) + seconds)
 
     def remaining_s(self) -> float:
+        """The seconds until the deadline; negative when it has passed."""
         return self.at_s - boottime_s()
 
 

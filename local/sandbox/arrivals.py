@@ -52,6 +52,7 @@ class Arrival:
 
     @property
     def mono_s(self) -> float:
+        """`mono_ns` in seconds."""
         return self.mono_ns / 1e9
 
     def as_json(self) -> dict[str, object]:

@@ -40,6 +40,7 @@ class Call:
 
     @property
     def today(self) -> int:
+        """The UTC day of the call, counted from 1970."""
         return day_of(self.now_ms)
 
     @property

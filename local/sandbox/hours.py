@@ -26,10 +26,12 @@ def day_of(at_ms: int) -> int:
 
 
 def date_of(day: int) -> date:
+    """The date of a day counted from 1970."""
     return _EPOCH + timedelta(days=day)
 
 
 def day_number(of: date) -> int:
+    """A date as a day counted from 1970."""
     return (of - _EPOCH).days
 
 
@@ -56,6 +58,7 @@ def open_spans(kind: AssetKind, day: int) -> tuple[Span, ...]:
 
 
 def is_open(kind: AssetKind, at_ms: int) -> bool:
+    """True if the market trades at this instant."""
     return any(start <= at_ms < end for start, end in open_spans(kind, day_of(at_ms)))
 
 

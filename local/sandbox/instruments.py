@@ -39,6 +39,7 @@ class Instrument:
 
     @property
     def level(self) -> float:
+        """The price around which the series moves."""
         return self.base.usd_value / self.quote.usd_value
 
     @property

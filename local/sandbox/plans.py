@@ -21,6 +21,7 @@ class SandboxPlan:
 
     @property
     def aggregates_status(self) -> str:
+        """The word that answers with bars carry."""
         return "DELAYED" if self.end_of_day else "OK"
 
 

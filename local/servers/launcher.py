@@ -46,6 +46,7 @@ class Kept:
         self.code: int | None = None
 
     def exit_code(self) -> int | None:
+        """Return its exit code; None while it runs."""
         return self.code
 
 
@@ -73,10 +74,12 @@ class KeeperClient:
 
     @property
     def alive(self) -> bool:
+        """True while the keeper runs."""
         return self._popen.poll() is None
 
     @property
     def pid(self) -> int:
+        """The process of the keeper."""
         return self._popen.pid
 
     def spawn(self, command: Command) -> Kept:

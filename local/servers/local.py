@@ -57,6 +57,7 @@ class LocalRun:
         self.orderly = self.keeper.stop(self._on_stop)
 
     def start_valkey(self) -> str:
+        """Start it on its last port, if that is free; returns its URL. Raises StartFailed."""
         server = ValkeyServer(
             self.data.valkey, prefer_port=self._last_port("REDIS_URL"), log=self._log("valkey")
         )
@@ -65,6 +66,7 @@ class LocalRun:
         return self._tell("REDIS_URL", server.url)
 
     def start_postgres(self) -> str:
+        """Start it on its last port, if that is free; returns its URL. Raises StartFailed."""
         server = PostgresServer(
             self.data.path,
             prefer_port=self._last_port("DATABASE_URL"),

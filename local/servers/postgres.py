@@ -79,11 +79,13 @@ class PostgresServer(Server):
         return f"postgresql://{USER}:{quote(self._password())}@127.0.0.1:{self.port}/{database}"
 
     def prepare(self) -> None:
+        """Make the cluster, if there is none yet."""
         if not (self.cluster / "PG_VERSION").exists():
             self._initdb()
         self._clear_stale_pid()
 
     def command(self) -> Command:
+        """The postgres process on its data directory."""
         settings = {
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": "",

@@ -72,12 +72,15 @@ class Child:
 
     @property
     def pid(self) -> int:
+        """Its process id."""
         return self._popen.pid
 
     def exit_code(self) -> int | None:
+        """Return its exit code; None while it runs."""
         return self._popen.poll()
 
     def signal(self, number: int) -> None:
+        """Send a signal, if it still runs."""
         if self._popen.poll() is None:
             self._popen.send_signal(number)
 
@@ -87,9 +90,11 @@ class Child:
         return self.wait_or_kill(self.command.stop_timeout_s if timeout_s is None else timeout_s)
 
     def wait(self) -> int:
+        """Wait for its end; returns the exit code."""
         return self._popen.wait()
 
     def wait_or_kill(self, timeout_s: float) -> bool:
+        """Wait so long, then kill what is left of its session. True if it ended by itself."""
         with suppress(subprocess.TimeoutExpired):  # the answer is told by the exit code below
             self._popen.wait(timeout_s)
         ended = self._popen.poll() is not None
@@ -126,6 +131,7 @@ def _rotate(log: Path) -> None:
 
 
 def all_pids() -> Iterator[int]:
+    """Yield the ids of all processes of this machine."""
     proc = Path("/proc/self")
     if proc.exists():
         yield from (int(name) for name in os.listdir("/proc") if name.isdigit())

@@ -88,9 +88,11 @@ class SandboxProcess(Server):
 
     @property
     def url(self) -> str:
+        """Where it answers."""
         return f"http://127.0.0.1:{self.port}"
 
     def command(self) -> Command:
+        """The sandbox as a process of its own."""
         module = (sys.executable, "-m", "local.sandbox", "--port", str(self.port))
         return Command(
             name=self.name,
@@ -103,6 +105,7 @@ class SandboxProcess(Server):
         )
 
     def answers(self, pid: int) -> bool:
+        """True once it tells of itself."""
         try:
             with requests.Session() as session:
                 session.trust_env = False  # a proxy knows nothing of our loopback

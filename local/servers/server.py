@@ -41,10 +41,12 @@ class Server(ABC):
 
     @property
     def is_running(self) -> bool:
+        """True while its process runs."""
         return self._running is not None and self._running.exit_code() is None
 
     @property
     def pid(self) -> int | None:
+        """Its process id; None while it does not run."""
         return self._running.pid if self._running is not None and self.is_running else None
 
     def start(self, spawn: Spawn = Child) -> None:
@@ -90,6 +92,7 @@ class Server(ABC):
 
 
 def free_port() -> int:
+    """Return a port of this machine that nothing uses now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

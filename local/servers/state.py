@@ -33,6 +33,7 @@ class DataDir:
         self.environment = self.run / "environment"
 
     def create(self) -> None:
+        """Make the directories; what is in them is for this user alone."""
         self.path.mkdir(parents=True, exist_ok=True)
         self.run.mkdir(exist_ok=True, mode=0o700)
         self.log.mkdir(exist_ok=True, mode=0o700)
@@ -59,6 +60,7 @@ class DataDir:
         return descriptor
 
     def write_environment(self, values: Mapping[str, str]) -> None:
+        """Store what commands beside this run need to find it; replaces the file as a whole."""
         fresh = self.environment.with_suffix(".new")
         handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(handle, "w") as file:
@@ -74,6 +76,7 @@ class DataDir:
         return {str(key): str(value) for key, value in values.items()}
 
     def is_running(self) -> bool:
+        """True while a run holds the lock."""
         try:
             descriptor = os.open(self.run / "lock", os.O_RDWR)
         except (FileNotFoundError, PermissionError):

@@ -58,6 +58,7 @@ class ValkeyServer(Server):
 
     @property
     def url(self) -> str:
+        """Where it answers."""
         return f"redis://127.0.0.1:{self.port}/0"
 
     def ended_in_order(self) -> str | None:
@@ -73,6 +74,7 @@ class ValkeyServer(Server):
             stop_orphan(int(self._pid_file.read_text()), str(self.data_dir), signal.SIGTERM)
 
     def command(self) -> Command:
+        """The server on its data directory."""
         options = {
             "--port": str(self.port),
             "--bind": "127.0.0.1",
