@@ -25,7 +25,7 @@ from tests.kit.waiting import eventually
 from worker.work import price_request
 
 ROOT = Path(__file__).resolve().parents[2]
-PATHS = ("", "freshness", "health")
+PATHS = ("", "freshness", "asset?symbol=EURUSD", "quota", "health")
 TALLEST = 2400
 
 
@@ -55,7 +55,8 @@ def every() -> Iterator[Shot]:
     for path in PATHS:
         for width in (360, 800, 1600):
             for theme in themes:
-                yield Shot(f"{path or 'now'}-{width}-{theme}", path, width, None, theme)
+                name = path.partition("?")[0] or "now"
+                yield Shot(f"{name}-{width}-{theme}", path, width, None, theme)
 
 
 def take(browser: Browser, site: RunningSite, shot: Shot, folder: Path) -> None:

@@ -7,9 +7,9 @@ import pytest
 from tests.browser.conftest import Opener
 from tests.browser.running import RunningSite
 
-PAGES = {"": "Now", "freshness": "Freshness", "health": "Health"}
+PAGES = {"": "Now", "freshness": "Freshness", "quota": "Quota", "health": "Health"}
 """Address of a page → its name in the navigation, and its heading."""
-OTHERS: dict[str, str] = {}
+OTHERS = {"asset?symbol=BTCUSD": "BTCUSD"}
 """Address of a page that others lead to → how its heading begins."""
 
 
