@@ -68,7 +68,7 @@ def test_from_nothing_to_fresh_critical_assets_and_again(start: Start, data: Pat
     assert second.wait() == 0, second.output
     assert "migrations: nothing to do" in second.output
     assert "new" not in second.output
-    assert "queue: " in second.output
+    assert " assets: " in second.output
     assert "unknown how many calls" not in second.output, "its Valkey ended in order"
     assert (data / "run" / "environment").read_text().count(url[0]) == 1  # the same ports
 
