@@ -1,5 +1,5 @@
 -- The items: how one is kept, leased and forgotten.
--- What is usual is left out of the text: no attempts, no crashes, version 1; and the score of a queued item, which
+-- The text may leave out what is usual: no attempts, no crashes, version 1; and the score of a queued item, which
 -- stands in QUEUE. nil: there is none, or it is not as the scripts write it (an external writer changed it).
 local function read_item(raw)
   local read, item = pcall(cjson.decode, raw or '')
@@ -39,12 +39,11 @@ end
 -- The text of an item that leaves the queue for a lease: what was kept, its score and the lease.
 local function with_lease(head, token, size)
   local item, kept = head.item, head.raw
-  if item.token or item.score or string.sub(kept, -1) ~= '}' then
+  if item.token or not item.score or string.sub(kept, -1) ~= '}' then
     item.score, item.token, item.lease_size = head.score, token, size
     return cjson.encode(item)
   end
-  return string.format('%s,"score":"%s","token":%s,"lease_size":%d}', string.sub(kept, 1, -2), head.score,
-    cjson.encode(token), size)
+  return string.format('%s,"token":%s,"lease_size":%d}', string.sub(kept, 1, -2), cjson.encode(token), size)
 end
 
 local function end_lease(symbol, item)

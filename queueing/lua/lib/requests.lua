@@ -20,6 +20,7 @@ local function ask(symbol, payload, solo, wish, new)
   new.scores[2 * at - 1], new.scores[2 * at] = score, symbol
   new.items[2 * at - 1], new.items[2 * at] = symbol, cjson.encode({
     payload = payload, priority = wish.priority, enqueued_at_ms = now, solo = solo or dead.solo,
+    attempts = 0, crashes = 0, score = score, -- workers of older versions bury an item without these
     deaths = not wish.revive and dead.deaths or nil, version = wish.version > 1 and wish.version or nil,
     batch = wish.slot })
   return 'enqueued'
