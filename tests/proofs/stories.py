@@ -89,8 +89,8 @@ def half_published(days: Days) -> date:
         begins, ends = at("2026-11-03 05:00"), at("2026-11-04 00:00")
         mended = at("2026-11-04 09:00")
         days.vendor.holes.append(Hole(asset.polygon_ticker, begins, ends, mended))
-    days.run_until(at("2026-11-08 12:00"))
-    return date(2026, 11, 7)
+    days.run_until(at("2026-11-07 12:00"))
+    return date(2026, 11, 6)
 
 
 def autumn(days: Days) -> date:
