@@ -7,25 +7,16 @@ and RQ's own. The queue never runs dry; no batch, so that every call is backgrou
 """
 
 import argparse
-import os
-import signal
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 from collections import Counter
 from hashlib import sha1
-from pathlib import Path
 from typing import Any
 
 from redis import Redis
 
-from db.connection import connect
-from db.migrate import migrate
-from db.symbols import Asset, SymbolRepository
-from local.servers.postgres import PostgresServer
-from local.servers.valkey import ValkeyServer
+from bench.servers import processes, stand
+from db.symbols import Asset
 from queueing import Keys
 from queueing.scripts import source
 from tests.chaos.fleet import ROOT, procfile
@@ -51,47 +42,18 @@ def classify(command: str, scripts: dict[str, str], keys: Keys) -> str:
     return "plan and books" if "assetq:{" in command else "RQ and connections"
 
 
-def measure(workers: int, window_s: float, seconds: float, urls: tuple[str, str]) -> str:
+def measure(workers: int, window_s: float, seconds: float) -> str:
     """One line of the table."""
-    redis_url, database_url = urls
-    keys = Keys()
-    scripts = {
-        sha1(source(path.stem).encode()).hexdigest(): path.stem
-        for path in (ROOT / "queueing" / "lua").glob("*.lua")
-    }
-    with Redis.from_url(redis_url, decode_responses=True) as redis:
-        redis.flushall()
-    sandbox = subprocess.Popen(
-        [sys.executable, *f"-m local.sandbox --port 0 --plan spec --window-s {window_s}".split()],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert sandbox.stdout is not None
-    env = os.environ | {
-        "REDIS_URL": redis_url,
-        "DATABASE_URL": database_url,
-        "POLYGON_BASE_URL": sandbox.stdout.readline().split()[1],
-        "MASSIVE_API_KEY": "bench",
+    assets = [Asset(f"T{n:05}", "C:EURUSD", "forex", priority=3) for n in range(ASSETS)]
+    settings = {
         "RATE_WINDOW_SECONDS": str(window_s),
         "PRIORITY_ASSETS_ENABLED": "false",
         "QUEUE_MAX_SIZE": "10000",
     }
-    commands = [procfile("worker")] * workers + [procfile("scheduler")]
-    null = subprocess.DEVNULL
-    fleet = [
-        subprocess.Popen(command, env=env, cwd=ROOT, stdout=null, stderr=null)
-        for command in commands
-    ]
-    try:
-        counts, grants = watch(redis_url, scripts, keys, seconds, settle_s=15 + workers / 2)
-    finally:
-        for process in fleet:
-            process.send_signal(signal.SIGTERM)
-        for process in fleet:
-            process.wait(60)
-        sandbox.terminate()
-        sandbox.wait(10)
+    with stand(assets, f"--plan spec --window-s {window_s}", **settings) as there:
+        commands = [procfile("worker")] * workers + [procfile("scheduler")]
+        with processes(commands, there.env, settle_s=15 + workers / 2):
+            counts, grants = watch(there.redis_url, seconds)
     per = {kind: number / max(1, grants) for kind, number in counts.items()}
     shown = " | ".join(
         f"{per.get(kind, 0):.2f}" for kind in ("queue and quota", "plan and books", "scheduler")
@@ -100,12 +62,13 @@ def measure(workers: int, window_s: float, seconds: float, urls: tuple[str, str]
     return f"| {workers} | {window_s:g} s | {grants} | {shown} | {rq:.1f} |"
 
 
-def watch(
-    redis_url: str, scripts: dict[str, str], keys: Keys, seconds: float, *, settle_s: float
-) -> tuple[Counter[str], int]:
-    """Counts for some seconds, after the workers have come up."""
-    time.sleep(settle_s)
-    counts: Counter[str] = Counter()
+def watch(redis_url: str, seconds: float) -> tuple[Counter[str], int]:
+    """Commands by their kind, and the calls that were granted, in that time."""
+    keys, counts = Keys(), Counter[str]()
+    scripts = {
+        sha1(source(path.stem).encode()).hexdigest(): path.stem
+        for path in (ROOT / "queueing" / "lua").glob("*.lua")
+    }
 
     def granted(redis: Redis) -> int:
         values: Any = redis.hgetall(keys.counters)
@@ -133,26 +96,11 @@ def main() -> None:
     parser.add_argument("--window", type=float, nargs="+", default=[2.0])
     parser.add_argument("--seconds", type=float, default=30)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="assetq-bench-") as folder:
-        os.chmod(folder, 0o755)
-        valkey, postgres = ValkeyServer(Path(folder) / "v"), PostgresServer(Path(folder) / "p")
-        valkey.start()
-        postgres.start()
-        url = postgres.ensure_database()
-        migrate(url)
-        with connect(url) as connection:
-            names = [f"T{number:05}" for number in range(ASSETS)]
-            SymbolRepository(connection).upsert_many(
-                Asset(name, "C:EURUSD", "forex", priority=3) for name in names
-            )
-        print("| workers | window | grants | queue and quota | plan, books | scheduler | RQ |")
-        print("|---|---|---|---|---|---|---|")
-        for window_s in arguments.window:
-            for workers in arguments.workers:
-                row = measure(workers, window_s, arguments.seconds, (valkey.url, url))
-                print(row, flush=True)
-        postgres.stop()
-        valkey.stop()
+    print("| workers | window | grants | queue and quota | plan, books | scheduler | RQ |")
+    print("|---|---|---|---|---|---|---|")
+    for window_s in arguments.window:
+        for workers in arguments.workers:
+            print(measure(workers, window_s, arguments.seconds), flush=True)
 
 
 if __name__ == "__main__":

@@ -12,21 +12,27 @@ import argparse
 import itertools
 import json
 import os
-import shlex
 import string
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from redis import Redis
 
-from bench.servers import ROOT, server
+from bench.servers import processes, stand
+from db.connection import Connection, connect
+from db.symbols import Asset
 
-SAMPLE = {"rq worker": 300, "rq SimpleWorker": 1_000}
+SAMPLE = {"rq worker": 100, "rq SimpleWorker": 500}
+ANSWER = "delay,min_s=0.02,max_s=0.02"
+SETTINGS = {
+    "POLYGON_TIER": "starter",
+    "PRIORITY_ASSETS_ENABLED": "false",
+    "SECONDARY_INTERVAL_MINUTES": "1440",
+    "QUEUE_MAX_SIZE": "100000",
+}
 PRICED = "SELECT count(*) FROM trading.symbols WHERE metadata ? 'last_update'"
 
 
@@ -56,42 +62,11 @@ def coins(count: int) -> list[str]:
 
 
 class Site:
-    """Servers, sandbox and an imported catalogue; `env` is what processes read."""
+    """What is measured: `env` is what processes read."""
 
-    def __init__(self, redis_url: str, names: list[str], stack: ExitStack) -> None:
-        from db.connection import connect
-        from db.migrate import migrate
-        from db.symbols import Asset, SymbolRepository
-        from local.servers.postgres import PostgresServer
-
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="assetq-bench-")))
-        folder.chmod(0o755)
-        tickers = folder / "tickers"
-        tickers.write_text("\n".join(f"X:{name}USD" for name in names))
-        postgres = PostgresServer(folder / "p")
-        postgres.start()
-        stack.callback(postgres.stop)
-        url = postgres.ensure_database()
-        migrate(url)
-        self.connection = stack.enter_context(connect(url))
-        assets = [Asset(name, f"X:{name}USD", "crypto", priority=3) for name in names]
-        SymbolRepository(self.connection).upsert_many(assets)
-        options = (
-            f"--plan starter --limit 0 --tickers {tickers} --fault delay,min_s=0.02,max_s=0.02"
-        )
-        sandbox = subprocess.Popen(
-            [sys.executable, "-m", "local.sandbox", *shlex.split(options)],
-            cwd=ROOT, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        stack.callback(sandbox.wait, 10)
-        stack.callback(sandbox.terminate)
-        assert sandbox.stdout is not None
-        self.env = os.environ | {
-            "REDIS_URL": redis_url, "DATABASE_URL": url, "MASSIVE_API_KEY": "bench",
-            "POLYGON_BASE_URL": sandbox.stdout.readline().split()[1], "POLYGON_TIER": "starter",
-            "PRIORITY_ASSETS_ENABLED": "false", "SECONDARY_INTERVAL_MINUTES": "1440",
-            "QUEUE_MAX_SIZE": "100000", "PYTHONPATH": str(ROOT),
-        }  # fmt: skip
+    def __init__(self, connection: Connection, env: Mapping[str, str]) -> None:
+        self.connection = connection
+        self.env = env
 
     def priced(self) -> int:
         """How many assets have a price."""
@@ -100,32 +75,14 @@ class Site:
         return int(row[0])
 
     def rate(self, ask: Callable[[], object], count: int) -> float:
-        """Assets a second, from the request to the last row that changes; two minutes at most."""
+        """Assets a second, from the request to the last row that changes; one minute at most."""
         self.connection.execute("UPDATE trading.symbols SET metadata = '{}'")
         start = time.perf_counter()
         ask()
-        ends = start + 120
+        ends = start + 60
         while (done := self.priced()) < count and time.perf_counter() < ends:
             time.sleep(0.02)
         return done / (time.perf_counter() - start)
-
-
-@contextmanager
-def processes(commands: list[list[str]], env: dict[str, str]) -> Iterator[None]:
-    """Those processes, given time to come up."""
-    null = subprocess.DEVNULL
-    started = [
-        subprocess.Popen(command, env=env, cwd=ROOT, stdout=null, stderr=null)
-        for command in commands
-    ]
-    time.sleep(6)
-    try:
-        yield
-    finally:
-        for process in started:
-            process.terminate()
-        for process in started:
-            process.wait(40)
 
 
 def assetq(site: Site, redis: Redis, names: list[str]) -> float:
@@ -134,7 +91,8 @@ def assetq(site: Site, redis: Redis, names: list[str]) -> float:
     from tests.chaos.fleet import procfile
 
     queue = PriorityQueue(redis, Policy(limit=None, spacing_ms=20), max_size=100_000)
-    with processes([procfile("worker"), procfile("worker"), procfile("scheduler")], site.env):
+    commands = [procfile("worker"), procfile("worker"), procfile("scheduler")]
+    with processes(commands, site.env, settle_s=6):
         return site.rate(lambda: queue.enqueue([Request(name) for name in names]), len(names))
 
 
@@ -152,7 +110,7 @@ def rq(worker_class: str) -> Callable[[Site, Redis, list[str]], float]:
         program = str(Path(sys.executable).parent / "rq")
         kind = f"rq.{worker_class.split()[1].replace('worker', 'Worker')}"
         command = [program, "worker", "-q", "-S", "json", "-u", site.env["REDIS_URL"], "-w", kind]
-        with processes([[*command, "bench"]] * 2, site.env):
+        with processes([[*command, "bench"]] * 2, site.env, settle_s=6):
             return site.rate(lambda: queue.enqueue_many(jobs), len(chosen))
 
     return run
@@ -171,14 +129,20 @@ def main() -> None:
     parser.add_argument("--assets", type=int, default=5_000)
     names = coins(parser.parse_args().assets)
     print("| program | assets/s, queued until stored | of the plain RQ worker |\n|---|---|---|")
-    with ExitStack() as stack:
-        url = stack.enter_context(server())
-        site = Site(url, names, stack)
-        found = {}
-        for name, run in BY_NAME.items():
-            with Redis.from_url(url) as redis:
+    assets = [Asset(name, f"X:{name}USD", "crypto", priority=3) for name in names]
+    found = {}
+    with tempfile.TemporaryDirectory(prefix="assetq-bench-") as folder:
+        tickers = Path(folder) / "tickers"
+        tickers.write_text("\n".join(asset.polygon_ticker for asset in assets))
+        sandbox = f"--plan starter --limit 0 --tickers {tickers} --fault {ANSWER}"
+        with (
+            stand(assets, sandbox, **SETTINGS) as there,
+            connect(there.database_url) as connection,
+            Redis.from_url(there.redis_url) as redis,
+        ):
+            for name, run in BY_NAME.items():
                 redis.flushall()
-                found[name] = run(site, redis, names)
+                found[name] = run(Site(connection, there.env), redis, names)
     for name, rate in found.items():
         print(f"| {name} | {rate:,.0f} | {rate / found['rq worker']:.1f} |")
 

@@ -10,24 +10,19 @@ Each number of assets has a database, a queue and a process of its own.
 
 import argparse
 import contextlib
-import os
 import resource
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.servers import ROOT, server
+from bench.servers import ROOT, database, server
 from db.connection import connect
-from db.migrate import migrate
 from db.refresh import RefreshWriter
 from db.rows import CallAudit, SymbolRefresh
-from local.servers.postgres import PostgresServer
 from queueing import Claimed
 from runtime.context import Context
 from settings import Settings
@@ -90,22 +85,20 @@ def measure(assets: int, redis_url: str, database_url: str) -> list[str]:
         "POLYGON_TIER": "developer", "PRIORITY_ASSETS_ENABLED": "false",
     }  # fmt: skip
     settings = Settings.load(given, env_file=None)
-    with contextlib.redirect_stdout(sys.stderr):
-        migrate(database_url)
-        with connect(database_url, statement_timeout_s=600) as connection:
-            connection.execute(FILL, (assets,))
-            connection.execute("ANALYZE")
-            with Context.open(settings) as context:
-                round_s = ms_of(
-                    lambda: enqueue_secondary(context, connection, Capabilities(context))
-                )
-                peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-                info: Any = context.redis.info("memory")
-                claim_us(context)  # loads the script
-                claims = [claim_us(context) for _ in range(ROUNDS)]
-                stores = [
-                    store_ms(connection, take) for take in range(min(ROUNDS, assets // BATCH))
-                ]
+    with (
+        contextlib.redirect_stdout(sys.stderr),
+        connect(database_url, statement_timeout_s=600) as connection,
+        Context.open(settings) as context,
+    ):
+        connection.execute(FILL, (assets,))
+        connection.execute("ANALYZE")
+        capabilities = Capabilities(context)
+        round_s = ms_of(lambda: enqueue_secondary(context, connection, capabilities))
+        peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        info: Any = context.redis.info("memory")
+        claim_us(context)  # loads the script
+        claims = [claim_us(context) for _ in range(ROUNDS)]
+        stores = [store_ms(connection, take) for take in range(min(ROUNDS, assets // BATCH))]
     return [
         f"{assets:,}", f"{round_s / 1000:.1f} s", f"{peak_mb:,.0f} MB",
         f"{info['used_memory'] / 2**20:,.0f} MB", f"{statistics.median(claims):.0f} µs",
@@ -126,13 +119,9 @@ def main() -> None:
     print("| assets | round | memory of its process | of Redis | claim | store 250 prices |")
     print("|---|---|---|---|---|---|", flush=True)
     for count in arguments.assets:
-        with server() as url, tempfile.TemporaryDirectory(prefix="assetq-bench-") as folder:
-            os.chmod(folder, 0o755)
-            postgres = PostgresServer(Path(folder) / "p")
-            postgres.start()
-            words = ["--one", str(count), url, postgres.ensure_database()]
+        with server() as redis_url, database() as url:
+            words = ["--one", str(count), redis_url, url]
             subprocess.run([sys.executable, "-m", "bench.scale", *words], cwd=ROOT, check=True)
-            postgres.stop()
 
 
 if __name__ == "__main__":

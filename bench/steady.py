@@ -10,60 +10,50 @@ queue that never runs dry.
 import argparse
 import json
 import os
-import subprocess
-import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
 
 from redis import Redis
 
-from db.connection import connect
-from db.migrate import migrate
-from db.symbols import SymbolRepository
-from local.servers.postgres import PostgresServer
-from local.servers.valkey import ValkeyServer
+from bench.servers import stand
 from queueing import Keys, Policy, PriorityQueue
+from queueing.models import BatchRecord
 from settings.catalogue import read_assets
 from tests.chaos.fleet import Fleet
-from tests.chaos.soak import fetch, judge, start_sandbox
+from tests.chaos.soak import fetch, judge
 
 
-def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, object]:
-    """One run; what it found."""
-    valkey, postgres = ValkeyServer(folder / "valkey"), PostgresServer(folder / "postgres")
-    valkey.start()
-    postgres.start()
-    url = postgres.ensure_database()
-    migrate(url)
-    with connect(url) as connection:
-        assets = [replace(asset, update_frequency_seconds=None) for asset in read_assets()]
-        SymbolRepository(connection).upsert_many(assets)
-    sandbox: subprocess.Popen[str] = start_sandbox(arguments)
-    assert sandbox.stdout is not None
-    provider = sandbox.stdout.readline().split()[1]
-    env = os.environ | {
-        "REDIS_URL": valkey.url,
-        "DATABASE_URL": url,
-        "POLYGON_BASE_URL": provider,
-        "MASSIVE_API_KEY": "bench",
+def run(arguments: argparse.Namespace) -> tuple[list[float], dict[str, str], list[BatchRecord]]:
+    """Arrivals in seconds, Redis' counters and the batches of one run."""
+    assets = [replace(asset, update_frequency_seconds=None) for asset in read_assets()]
+    sandbox = (
+        f"--no-count-refused --plan spec --seed {arguments.seed} --limit {arguments.limit} "
+        f"--window-s {arguments.window} --fault server_error,probability={arguments.errors}"
+    )
+    settings = {
         "RATE_WINDOW_SECONDS": str(arguments.window),
         "PRIORITY_ASSETS_ENABLED": str(arguments.batch).lower(),
     }
-    fleet = Fleet(env, arguments.workers, Path(os.devnull), seed=arguments.seed)
-    with Redis.from_url(valkey.url, decode_responses=True) as redis:
+    with (
+        stand(assets, sandbox, **settings) as there,
+        Redis.from_url(there.redis_url, decode_responses=True) as redis,
+    ):
+        fleet = Fleet(there.env, arguments.workers, Path(os.devnull), seed=arguments.seed)
         while not redis.zcard(Keys().window):  # the first call
             time.sleep(0.05)
         time.sleep(arguments.seconds)
         fleet.stop()
-        counters = redis.hgetall(Keys().counters)
+        counters: dict[str, str] = redis.hgetall(Keys().counters)
         batches = PriorityQueue(redis, Policy()).batches(100)
-    times = sorted(row["mono_ns"] / 1e9 for row in fetch(f"{provider}/_sandbox/arrivals"))
-    sandbox.terminate()
-    sandbox.wait(10)
-    postgres.stop()
-    valkey.stop()
-    times = [t for t in times if t <= times[0] + arguments.seconds]
+        arrivals = fetch(f"{there.provider}/_sandbox/arrivals")
+    times = sorted(row["mono_ns"] / 1e9 for row in arrivals)
+    return [t for t in times if t <= times[0] + arguments.seconds], counters, batches
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, object]:
+    """One run, judged."""
+    times, counters, batches = run(arguments)
     if arguments.arrivals:
         arguments.arrivals.write_text(json.dumps(times))
     policy = Policy(limit=arguments.limit, window_ms=int(arguments.window * 1000))
@@ -95,9 +85,7 @@ def main() -> None:
     parser.add_argument("--batch", action="store_true")
     parser.add_argument("--arrivals", type=Path)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="assetq-bench-") as folder:
-        os.chmod(folder, 0o755)
-        print(json.dumps(measure(arguments, Path(folder)), indent=2))
+    print(json.dumps(measure(arguments), indent=2))
 
 
 if __name__ == "__main__":

@@ -9,26 +9,20 @@ and could neither replace a bar nor look whether it is newer.
 """
 
 import argparse
-import contextlib
 import itertools
-import os
 import statistics
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import LiteralString, NamedTuple
 
+from bench.servers import database
 from db.connection import connect
 from db.coverage import Asked
-from db.migrate import migrate
 from db.refresh import RefreshWriter
 from db.rows import CallAudit, SymbolRefresh
 from db.symbols import Asset, SymbolRepository
-from local.servers.postgres import PostgresServer
 
 SIZES = (300, 50_000)
 SYMBOL = "EURUSD"
@@ -73,8 +67,6 @@ class Site:
     """A database with one symbol and no bars."""
 
     def __init__(self, url: str) -> None:
-        with contextlib.redirect_stdout(sys.stderr):  # the table alone goes to stdout
-            migrate(url)
         self.connection = connect(url)
         SymbolRepository(self.connection).upsert_many([Asset(SYMBOL, "C:EURUSD", "forex")])
         row = self.connection.execute("SELECT id FROM trading.symbols").fetchone()
@@ -163,16 +155,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="assetq-bench-") as folder:
-        os.chmod(folder, 0o755)
-        postgres = PostgresServer(Path(folder) / "p")
-        postgres.start()
-        print(
-            "| bars in a batch | assetq | COPY + upsert | COPY | speed, in COPY + upsert's "
-            "| time, in COPY's |\n|---|---|---|---|---|---|"
-        )
-        rows(Site(postgres.ensure_database()), arguments.rounds)
-        postgres.stop()
+    print(
+        "| bars in a batch | assetq | COPY + upsert | COPY | speed, in COPY + upsert's "
+        "| time, in COPY's |\n|---|---|---|---|---|---|"
+    )
+    with database() as url:
+        rows(Site(url), arguments.rounds)
 
 
 if __name__ == "__main__":
