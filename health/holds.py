@@ -68,7 +68,7 @@ def policy(mismatch: PolicyMismatch) -> Cause:
     return Cause("policy", Level.DEGRADED, text, until_ms=mismatch.until_ms, remedy=remedy)
 
 
-LARGE_BATCH = "Raise BATCH_INTERVAL_MINUTES, shorten PRIORITY_ASSETS, or take a larger plan."
+LARGE_BATCH = "Raise BATCH_INTERVAL_MINUTES, make fewer assets CRITICAL, or take a larger plan."
 
 
 def batch_share(calls: int, possible: float, interval_ms: float) -> str:

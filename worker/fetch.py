@@ -13,7 +13,8 @@ from market.client import MarketClient
 from market.errors import InvalidTicker
 from market.feeds import Aggregates, WholeMarket
 from market.quotes import Answer, Delay
-from queueing import Again, Done, Verdict
+from market.tickers import market_of
+from queueing import Again, Done, GiveBack, Verdict
 from runtime.failpoints import Point, reached
 from settings import Settings
 from worker.call import Call, Outcome
@@ -55,8 +56,11 @@ class Fetcher:
         progress, first = call.progress, call.work[0]
         hole = self._need(call).lacks if first.kind is Kind.BARS else None
         done = self._done_already(call, hole)
-        if len(done) == len(call.work):  # nothing need be sent
-            return Outcome(call.not_asked() | done, answered=False, sent=False, failed=None)
+        market = market_of(first.ticker)
+        asked_first = {w.item.symbol for w in call.work if market_of(w.ticker) == market}
+        if asked_first <= done.keys():  # nothing need be sent; another market is a call of its own
+            rest = {w.item.symbol: GiveBack(w.item.symbol) for w in call.work}
+            return Outcome(rest | call.not_asked() | done, answered=False, sent=False, failed=None)
         if (at_hand := self._spares.answer(call)) is not None:
             self._learn(call, at_hand)
             found = outcome_of_answer(call, at_hand, self._rules, self._settings.jumps)

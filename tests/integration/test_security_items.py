@@ -6,6 +6,7 @@ import json
 import pickle
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from tests.kit import worker as worker_kit
 from tests.kit.cli_runs import Cli
 from tests.kit.worker import CRITICAL, OTHERS, Site, settings_for
 from worker.batch import begin, plan_changed
+from worker.critical import batch_assets
 from worker.secondary import enqueue_secondary
 from worker.work import unusable
 
@@ -281,8 +283,17 @@ def test_foreign_entries_in_our_schedule_are_cleared_and_stock_ones_left(
     assert len(ticks) == 3
 
 
-def test_critical_assets_come_first_whatever_the_table_says(site: Site) -> None:
-    """A band beyond 1 to 4 is the nearest one; only settings make an asset critical."""
+def test_a_band_that_is_none_is_the_nearest_one(site: Site) -> None:
+    """Below 1 that is CRITICAL: the batch takes the asset, and no round beside it."""
     site.connection.execute(b"UPDATE trading.symbols SET priority = -7 WHERE symbol = 'USDJPY'")
+    assert "USDJPY" in batch_assets(site.context.settings, site.connection)[0]
     enqueue_secondary(site.context, site.connection, site.capabilities)
+    assert site.where("USDJPY") == "nowhere"
+
+
+def test_named_assets_alone_are_critical_whatever_the_table_says(site: Site) -> None:
+    """With PRIORITY_ASSETS a round asks for the others at HIGH at most."""
+    site.connection.execute(b"UPDATE trading.symbols SET priority = -7 WHERE symbol = 'USDJPY'")
+    named = site.context.settings.model_copy(update={"priority_assets": ("EURUSD",)})
+    enqueue_secondary(replace(site.context, settings=named), site.connection, site.capabilities)
     assert site.item("USDJPY").priority == Priority.HIGH

@@ -373,6 +373,24 @@ def test_no_call_is_made_for_a_stored_price_while_the_newest_day_is_to_come(
     assert site.where("BTCUSD") == "nowhere"
 
 
+def test_a_stored_price_makes_no_call_because_another_market_shares_it(
+    at_night: tuple[Site, SandboxServer],
+) -> None:
+    """A grouped call is about the market of its first item."""
+    site, sandbox = at_night
+    site.refresh("BTCUSD")
+    site.drain(slice_s=10).run()
+    before = len(sandbox.arrivals())
+    site.ask("BTCUSD")
+    site.ask("EURUSD")
+    site.drain(slice_s=10).run()
+    asked = [arrival.path for arrival in sandbox.arrivals()[before:]]
+    assert asked
+    assert not any("crypto" in path for path in asked)
+    assert site.where("BTCUSD") == site.where("EURUSD") == "nowhere"
+    assert "EURUSD" in site.events()
+
+
 def test_a_day_before_that_is_not_there_either_waits_without_an_attempt(
     at_night: tuple[Site, SandboxServer],
 ) -> None:
