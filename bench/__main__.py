@@ -40,7 +40,7 @@ class Measurement:
 MEASUREMENTS = (
     Measurement(
         "arrivals",
-        "--seconds 30 --long 200",
+        "--seconds 30 --long 150",
         "Arrivals at the provider",
         "Five calls per window, eight processes. A: nothing on the way. B: up to 1 s between\n"
         "permit and arrival. C: that, and clocks that are wrong by a second. D: the real window.\n"

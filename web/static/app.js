@@ -58,7 +58,7 @@
     try {
       const answer = await fetch(location.href, { headers: { Accept: "text/html" }, cache: "no-store" });
       const text = await answer.text();
-      if (!answer.ok || !answer.headers.get("Content-Type").startsWith("text/html")) throw new Error(String(answer.status));
+      if (!answer.headers.get("Content-Type").startsWith("text/html")) throw new Error(String(answer.status));
       const page = new DOMParser().parseFromString(text, "text/html");
       ahead = Number(page.body.dataset.now) - Date.now();
       morph(document.getElementById("main"), page.getElementById("main"));
