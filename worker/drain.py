@@ -6,7 +6,6 @@ scheduler's pass) and a doubled one nothing. At most one drain waits per provide
 
 import time
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
 import structlog
 from redis.exceptions import RedisError
@@ -22,10 +21,11 @@ from runtime.stopping import StopFlag
 from worker.batch import plan_changed
 from worker.call import Call
 from worker.capabilities import Capabilities
+from worker.idle import prove_idle
 from worker.provider_facts import lift_block_of_another_key
 from worker.refresh import Refresher
 from worker.resilience import hurry
-from worker.ticks import JOB_TIMEOUT_S, Ticks
+from worker.ticks import Ticks
 
 log = structlog.get_logger(__name__)
 
@@ -205,20 +205,9 @@ class Drain:
         log.info("drain.ended", drain=self._name, calls=self._calls, why=ended)
 
     def _prove_idle(self) -> str | None:
-        """A mark in Redis, if PostgreSQL then proves that no worker called for long; else None.
-
-        Asked just before the first claim: the answer also says that this drain may call from now.
-        """
+        """See `prove_idle`; asked just before the first claim."""
         self._known_active = True
-        providers = ProviderRepository(self._refresher.store.connection)
-        longest_s = JOB_TIMEOUT_S + self._context.queue.policy.horizon_ms / 1000
-
-        def long(ago: timedelta | None) -> bool:
-            return ago is None or ago.total_seconds() > longest_s
-
-        mark = self._context.queue.mark() if long(providers.last_active_ago()) else None
-        # What counts is learned after the mark.
-        return mark if long(providers.swap_last_active()) else None
+        return prove_idle(self._refresher.store.connection, self._context.limiter)
 
     def _newest_call(self) -> tuple[str, int] | None:
         """The last call of which PostgreSQL knows, if it counts: Redis must know it, too."""

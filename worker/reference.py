@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator, Mapping
 
 from db.calls import insert_call
 from db.connection import Connection, unit_of_work
-from db.providers import ProviderRepository
 from db.refresh import PROVIDER
 from db.rows import CallAudit
 from market.client import MarketClient
@@ -15,6 +14,7 @@ from market.transport import SendDeadline
 from queueing import Hint
 from queueing.limiter import Grant
 from runtime.context import Context
+from worker.idle import prove_idle
 from worker.provider_facts import block_all
 from worker.selection import utc_from_ms
 
@@ -38,7 +38,7 @@ class ReferenceList:
     ) -> None:
         self._context, self._connection, self._client = context, connection, client
         self._waits = waits
-        self._noted = False
+        self._proven = False
         self.calls = 0
 
     def pages(self, market: str, *, search: str = "") -> Iterator[Page]:
@@ -76,13 +76,12 @@ class ReferenceList:
 
     def _permit(self) -> tuple[Grant, SendDeadline]:
         limiter = self._context.limiter
-        if not self._noted:  # so that an emptied Redis is not taken for one without calls
-            ProviderRepository(self._connection).note_call()
-            self._noted = True
+        mark = None if self._proven else prove_idle(self._connection, limiter)
+        self._proven = True
         while True:
             # Counted from before the grant, so that it ends before the quota's own reckoning does.
             deadline = SendDeadline.after(limiter.policy.send_within_ms / 1000)
-            answer = limiter.acquire(who=FEED)
+            answer = limiter.acquire(who=FEED, idle_mark=mark)
             if isinstance(answer, Grant):
                 return answer, deadline
             self._waits(answer)

@@ -179,9 +179,12 @@ def test_pages_are_followed_and_wait_for_the_quota(
     assert catalogue["inserted"] > len(listed)
 
 
-def test_validation_names_what_is_unknown_or_inactive(cli: Cli, queue: PriorityQueue) -> None:
+def test_validation_calls_once_for_each_market(cli: Cli, queue: PriorityQueue) -> None:
     done = cli.here("symbols", "validate")
     assert (done.code, done.out) == (0, "all 4 assets are listed (2 calls)\n")
+
+
+def test_validation_names_what_is_unknown_or_inactive(cli: Cli, queue: PriorityQueue) -> None:
     (cli.cwd / "odd.csv").write_text(
         "symbol,polygon_ticker,asset_type\nNOPE,X:NOPENOPE,crypto\nLUNAUSD,X:LUNAUSD,crypto\n"
     )
@@ -193,7 +196,12 @@ def test_validation_names_what_is_unknown_or_inactive(cli: Cli, queue: PriorityQ
         "NOPE": "unknown at the provider",
     }
     assert done.json["api_calls_used"] == 4
-    cli.here("symbols", "pause", "NOPE", "LUNAUSD")
+
+
+def test_validation_leaves_paused_assets_out(cli: Cli, queue: PriorityQueue) -> None:
+    (cli.cwd / "odd.csv").write_text("symbol,polygon_ticker,asset_type\nNOPE,X:NOPENOPE,crypto\n")
+    cli.here("symbols", "import", "odd.csv")
+    cli.here("symbols", "pause", "NOPE")
     assert cli.here("symbols", "validate").code == 0
 
 

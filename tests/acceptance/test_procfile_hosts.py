@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ class Site:
         """Critical assets are refreshed; every process is there and says so."""
         eventually(lambda: self.fresh() >= CRITICAL, 60, what=self.formation.output)
         for role in ("worker", "scheduler"):
-            assert heartbeat.living(self.redis, self.keys, role), role
+            eventually(partial(heartbeat.living, self.redis, self.keys, role), 20, what=role)
         with requests.Session() as session:
             session.trust_env = False
 

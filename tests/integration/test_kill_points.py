@@ -354,6 +354,7 @@ EXCEPT = {
     "enqueue_new_bars": "called between points; a part of a round is completed by the next",
     "enqueue_secondary": "called between points; a part of a round is completed by the next",
     "_run": "a simulation",
+    "ask_at_once": "a command's: what it does not ask for, the next round does",
 }
 HOSTS = ("worker", "scheduler")
 NOT_RUN_BY_A_TICK: set[str] = set()
