@@ -13,9 +13,9 @@ STAMP := $(VENV)/installed
 FOR ?=
 PLAN ?=
 WORKERS ?=
-# Two processes: the tests wait for servers more than they compute. One that crashes ends the run:
+# Three processes: the tests wait for servers more than they compute. One that crashes ends the run:
 # xdist would wait for ever for the rest of its file.
-TEST_PROCESSES ?= 2
+TEST_PROCESSES ?= 3
 ARGS ?=
 
 # The stamp names the directory it was made in: a virtual environment does not survive a move.
