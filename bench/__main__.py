@@ -13,6 +13,7 @@ import os
 import platform
 import subprocess
 import sys
+import textwrap
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,9 +114,10 @@ def machine() -> str:
         peers = [line.replace("==", " ") for line in listed if line.startswith(("huey", "limits"))]
         versions += [f"{peer} (peer)" for peer in peers]
     load = os.getloadavg()[0]
-    return (
+    return textwrap.fill(
         f"{os.cpu_count()} cores ({platform.machine()}, {platform.system()}), load {load:.1f} at "
-        f"the start; Python {platform.python_version()}, {', '.join(versions)}."
+        f"the start; Python {platform.python_version()}, {', '.join(versions)}.",
+        width=100,
     )
 
 
