@@ -5,6 +5,7 @@ holds the prices of all others too. It serves the items that waited already when
 granted: for them it is as new as one of their own.
 """
 
+import time
 from dataclasses import dataclass
 
 from market.feeds import MarketRows
@@ -15,21 +16,23 @@ from worker.call import Call
 from worker.selection import utc_from_ms
 from worker.work import Kind, Work
 
-KEEP_MS = 10_000
+KEEP_S = 10.0
+"""After it came: a slow answer is no worse for those that waited for it."""
 
 
 @dataclass(frozen=True)
 class _Spare:
     rows: MarketRows
     claimed: Claimed
+    came_at_s: float
 
-    def serves(self, work: Work, now_ms: int) -> bool:
+    def serves(self, work: Work) -> bool:
         asked_ms, granted_ms = work.item.enqueued_at_ms, self.claimed.granted_at_ms
         return (
             work.ticker in self.rows.rows
             and work.item.attempts == 0
             and asked_ms <= granted_ms
-            and now_ms - granted_ms <= KEEP_MS
+            and time.monotonic() - self.came_at_s <= KEEP_S
         )
 
 
@@ -41,17 +44,16 @@ class Spares:
 
     def keep(self, rows: MarketRows, claimed: Claimed) -> None:
         """Keeps what this call brought."""
-        self._kept[rows.market] = _Spare(rows, claimed)
+        self._kept[rows.market] = _Spare(rows, claimed, time.monotonic())
 
     def answer(self, call: Call) -> Answer | None:
         """What is at hand for the items of this call, without those that it does not serve; None:
         the provider must be asked. The call then says whose answer it is."""
         prices = [work for work in call.work if work.kind is Kind.PRICE]
         spare = self._kept.get(market_of(prices[0].ticker)) if prices else None
-        now_ms = call.claimed.granted_at_ms
-        if spare is None or not spare.serves(prices[0], now_ms):
+        if spare is None or not spare.serves(prices[0]):
             return None
         call.progress.told_by = spare.claimed
-        served = [work.ticker for work in prices if spare.serves(work, now_ms)]
+        served = [work.ticker for work in prices if spare.serves(work)]
         found = spare.rows.read(served, utc_from_ms(spare.claimed.granted_at_ms))
         return Answer(found.observations, found.missing, cut_short=True)

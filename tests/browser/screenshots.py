@@ -46,7 +46,6 @@ SHOWN = (
     Shot("page-freshness", "freshness", 1280, 800, "dark"),
     Shot("page-phone", "freshness", 390, 760),
     Shot("page-asset", "asset?symbol=EURUSD", 1280, 1000),
-    Shot("page-quota", "quota", 1280, 1000, "dark"),
     Shot("page-health", "health", 1280, 900),
 )
 
