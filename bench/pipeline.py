@@ -87,14 +87,27 @@ class Site:
 
 
 def assetq(site: Site, redis: Redis, names: list[str]) -> float:
-    """Ours."""
-    from queueing import Policy, PriorityQueue, Request
+    """Ours, asked as `assetq enqueue` asks."""
+    from db.symbols import SymbolRepository
+    from runtime.context import Context
+    from settings import Settings
     from tests.chaos.fleet import procfile
+    from worker.ticks import start_drain
+    from worker.work import price_request
 
-    queue = PriorityQueue(redis, Policy(limit=None, spacing_ms=20), max_size=100_000)
+    context = Context.on(redis, Settings.load(site.env, env_file=None))
+    wanted = SymbolRepository(site.connection).get_many(names)
+    requests_ = [price_request(wanted[name]) for name in names]
+
+    def ask() -> None:
+        context.queue.enqueue(requests_)
+        start_drain(context)
+
     commands = [procfile("worker"), procfile("worker"), procfile("scheduler")]
     with processes(commands, site.env, settle_s=6):
-        return site.rate(lambda: queue.enqueue([Request(name) for name in names]), len(names))
+        while site.priced() < len(names):  # the first round of the scheduler
+            time.sleep(0.1)
+        return site.rate(ask, len(names))
 
 
 def rq(worker_class: str) -> Callable[[Site, Redis, list[str]], float]:
