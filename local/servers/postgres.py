@@ -8,6 +8,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,11 +17,14 @@ from psycopg import sql
 
 from local.servers.dropped import choose_identity
 from local.servers.errors import ExecutableMissing, StartFailed
-from local.servers.process import Child, Command, is_alive, stop_orphan
+from local.servers.process import Child, Command, Spawn, is_alive, stop_orphan
 from local.servers.server import Server, last_line, package_dir
 
 USER = "assetq"
 _NO_SUCH_PID = str(2**31 - 1)
+_MEMORY_IN_USE = "old server processes"
+_SESSIONS_END_S = 60.0
+"""A session ends with its statement, which `statement_timeout` bounds, once its server is dead."""
 
 
 def find_postgres() -> Path:
@@ -77,6 +81,18 @@ class PostgresServer(Server):
 
     def url(self, database: str = "assetq") -> str:
         return f"postgresql://{USER}:{quote(self._password())}@127.0.0.1:{self.port}/{database}"
+
+    def start(self, spawn: Spawn = Child) -> None:
+        """As every server. Sessions of one that was killed, busy with a statement, hold its memory
+        for a while; they are waited for."""
+        deadline = time.monotonic() + _SESSIONS_END_S
+        while True:
+            try:
+                return super().start(spawn)
+            except StartFailed as failed:
+                if _MEMORY_IN_USE not in failed.reason or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
 
     def prepare(self) -> None:
         """Make the cluster, if there is none yet."""

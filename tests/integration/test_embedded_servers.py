@@ -118,6 +118,28 @@ def test_postgres_survives_a_crash_with_what_was_committed(tmp_path: Path) -> No
         server.kill()
 
 
+def test_busy_sessions_of_a_killed_postgres_are_waited_for(tmp_path: Path) -> None:
+    server = PostgresServer(tmp_path, durable=False)
+    server.start()
+    try:
+        url = server.ensure_database()
+        busy = "SELECT count(*) FROM generate_series(1, 20000000)"  # some seconds, and deaf
+        session = subprocess.Popen(
+            [sys.executable, "-c", "import psycopg, sys; psycopg.connect(sys.argv[1], "
+             "autocommit=True).execute(sys.argv[2])", url, busy], stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        with psycopg.connect(url, autocommit=True) as connection:
+            running = "SELECT 1 FROM pg_stat_activity WHERE query = %s AND state = 'active'"
+            eventually(lambda: connection.execute(running, (busy,)).fetchone() is not None)
+        server.kill()
+        server.start()
+        assert server.ensure_database() == url
+        session.wait(20)
+        assert "old server processes" in server.log.read_text()  # it was refused at first
+    finally:
+        server.kill()
+
+
 def test_a_postgres_that_a_crash_left_behind_is_ended_first(tmp_path: Path) -> None:
     left = PostgresServer(tmp_path, durable=False)
     left.start()
