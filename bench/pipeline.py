@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import requests
@@ -86,6 +87,18 @@ class Site:
         return done / (time.perf_counter() - start)
 
 
+def answers(site: Site, redis: Redis, names: list[str]) -> float:
+    """The slowest stage alone: the sandbox answers both workers about the whole market."""
+
+    def ask(_: int) -> None:
+        requests.get(site.env["POLYGON_BASE_URL"] + MARKET, {"apiKey": "bench"}, timeout=120)
+
+    start = time.perf_counter()
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(ask, range(2)))
+    return len(names) / (time.perf_counter() - start)
+
+
 def assetq(site: Site, redis: Redis, names: list[str]) -> float:
     """Ours, asked as `assetq enqueue` asks."""
     from db.symbols import SymbolRepository
@@ -131,6 +144,7 @@ def rq(worker_class: str) -> Callable[[Site, Redis, list[str]], float]:
 
 
 BY_NAME: dict[str, Callable[[Site, Redis, list[str]], float]] = {
+    "the provider's answers alone": answers,
     "assetq": assetq,
     "rq SimpleWorker": rq("rq SimpleWorker"),
     "rq worker": rq("rq worker"),
