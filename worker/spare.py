@@ -1,8 +1,8 @@
 """Answers about whole markets, at hand for the claims that follow.
 
 A claim takes some hundred items, so that no script holds Redis for long; the answer about a market
-holds the prices of all others too. It serves the items that waited already when its call was
-granted: for them it is as new as one of their own.
+holds the prices of all others too. It serves each item once, and those alone that
+waited already when its call was granted: for them it is as new as one of their own.
 """
 
 import time
@@ -25,11 +25,14 @@ class _Spare:
     rows: MarketRows
     claimed: Claimed
     came_at_s: float
+    served: set[str]
+    """Names of items. One that is asked for again waits since later, whatever the clocks say."""
 
     def serves(self, work: Work) -> bool:
         asked_ms, granted_ms = work.item.enqueued_at_ms, self.claimed.granted_at_ms
         return (
             work.ticker in self.rows.rows
+            and work.item.symbol not in self.served
             and work.item.attempts == 0
             and asked_ms <= granted_ms
             and time.monotonic() - self.came_at_s <= KEEP_S
@@ -44,7 +47,9 @@ class Spares:
 
     def keep(self, rows: MarketRows, claimed: Claimed) -> None:
         """Keeps what this call brought."""
-        self._kept[rows.market] = _Spare(rows, claimed, time.monotonic())
+        self._kept[rows.market] = _Spare(
+            rows, claimed, time.monotonic(), {item.symbol for item in claimed.items}
+        )
 
     def answer(self, call: Call) -> Answer | None:
         """What is at hand for the items of this call, without those that it does not serve; None:
@@ -54,6 +59,8 @@ class Spares:
         if spare is None or not spare.serves(prices[0]):
             return None
         call.progress.told_by = spare.claimed
-        served = [work.ticker for work in prices if spare.serves(work)]
-        found = spare.rows.read(served, utc_from_ms(spare.claimed.granted_at_ms))
+        served = [work for work in prices if spare.serves(work)]
+        spare.served.update(work.item.symbol for work in served)
+        tickers = [work.ticker for work in served]
+        found = spare.rows.read(tickers, utc_from_ms(spare.claimed.granted_at_ms))
         return Answer(found.observations, found.missing, cut_short=True)

@@ -118,6 +118,19 @@ def test_evidence_can_be_kept_and_judged_again(scene: Scene, tmp_path: Any) -> N
     assert {one.promise for one in judge(lost)} >= {"one state each"}
 
 
+@pytest.mark.parametrize("market", ["forex", "crypto", "forex/tickers/C:GBPUSD", None])
+def test_an_answer_about_a_market_is_one_about_its_tickers_alone(
+    scene: Scene, market: str | None
+) -> None:
+    evidence = scene.evidence(disturbances=9)
+    path = f"/v2/snapshot/locale/global/markets/{market}/tickers" if market else "/v3/snapshot"
+    market_rows = [{**row, "path": path, "tickers": []} for row in evidence.arrivals]
+    [broken] = judge(replace(evidence, arrivals=market_rows))
+    assert broken.promise == "rows come from calls"
+    assert ("GBPUSD" in str(broken)) == (market != "forex")
+    assert ("BTCUSD" in str(broken)) == (market != "crypto")
+
+
 def _forget_usdjpy(s: Scene) -> None:
     s.r.zrem(f"{PREFIX}queue", "USDJPY")
     s.r.srem(f"{PREFIX}pending", "USDJPY")
