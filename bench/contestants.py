@@ -141,25 +141,26 @@ class Assetq:
         self.queue.enqueue([Request(next(self.names), {"asked": at}) for at in asked])
 
     def work(self) -> None:
-        """Claim and end items, for ever."""
+        """Claim and end items, for ever, as a drain does."""
         from queueing import Claimed, Done, GiveBack, Request
 
         drain, keeper = f"bench-{os.getpid()}", "KEEPS-ONE-DRAIN-WAITING"
         self.queue.enqueue([Request(keeper, {"asked": 0})])
         while True:
             answer = self.queue.claim(who=drain, drain=drain)
-            hint = answer.hint
-            if isinstance(answer, Claimed):
+            while isinstance(answer, Claimed):
                 (item,) = answer.items
                 if item.symbol == keeper:
                     verdict: Done | GiveBack = GiveBack(keeper, delay_ms=3_600_000)
                 else:
                     began(item.payload["asked"])
                     verdict = Done(item.symbol)
-                hint = self.queue.end(answer, [verdict], answered=True, drain=drain)
-            if hint.waiter:
+                answer = self.queue.end_and_claim(
+                    answer, [verdict], answered=True, who=drain, drain=drain
+                )
+            if answer.hint.waiter:
                 self.queue.wait(60)
-            elif hint.wait_ms:
+            elif answer.hint.wait_ms:
                 time.sleep(0.25)  # another one waits: in production this drain would leave
 
 

@@ -1,5 +1,6 @@
 """A priority queue with leases under an exact quota, on Redis. Independent of what it queues."""
 
+from queueing.calls import Ending
 from queueing.errors import InvalidRequest, LeaseLost, PolicyMismatch, QueueingError
 from queueing.keys import Keys
 from queueing.limiter import Breaker, Grant, Permit, QuotaLimiter, QuotaStatus
@@ -43,6 +44,7 @@ __all__ = [
     "DeadLetter",
     "Death",
     "Done",
+    "Ending",
     "Enqueued",
     "GiveBack",
     "Grant",

@@ -1,30 +1,15 @@
 """The priority queue: dedup, leases, retries and dead letters, under one quota."""
 
-import secrets
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from redis import Redis
 
-from queueing.errors import InvalidRequest
+from queueing.calls import Calls
 from queueing.keys import Keys
-from queueing.models import (
-    Again,
-    Batch,
-    Claimed,
-    DeadLetter,
-    Death,
-    Done,
-    Enqueued,
-    Hint,
-    NotNow,
-    Priority,
-    Request,
-    Verdict,
-)
+from queueing.models import Batch, DeadLetter, Death, Enqueued, Hint, Priority, Request
 from queueing.policy import Policy
-from queueing.views import QueueView
 from queueing.waiting import blocking_pop, wake_drain
 from queueing.wire import (
     MAX_LEASE_MS,
@@ -33,30 +18,22 @@ from queueing.wire import (
     checked_priority,
     checked_span,
     checked_symbol,
-    claimed_of,
     in_steps,
     outcomes,
     payload_text,
     text_of,
-    verdict_args,
-    whole,
 )
 
-ITEM_VERSION = 1
-"""Raise it when an item's payload or fields mean something that today's workers would misread;
-they then leave such items alone. Fields that they may ignore need no new version."""
 _DAY_MS = 24 * 3600 * 1000
 
 
-class PriorityQueue(QueueView):
+class PriorityQueue(Calls):
     """Items by priority, first in first out within one, at most once each.
 
     Every change is one script: it happens whole or not at all, also when the caller dies. An item
     that was claimed and whose call was never ended comes back when its lease ends.
     Costs O(log n) per item in a queue of n, whatever is pending.
     """
-
-    item_version = ITEM_VERSION
 
     def __init__(
         self,
@@ -78,12 +55,12 @@ class PriorityQueue(QueueView):
         self.max_size = max_size
         self.lease_ms = lease_ms
         self.poison_after = poison_after
+        self.stream_max = stream_max
         self.invalid_ms = invalid_ms
         self.rest_ms = rest_ms
         """An item that dies of spent retries twice, with no refresh between, rests so long; then
         it has one attempt, and each further death doubles the rest up to `longest_rest_ms`."""
         self.longest_rest_ms = longest_rest_ms
-        self.stream_max = stream_max
 
     def enqueue(
         self,
@@ -154,96 +131,9 @@ class PriorityQueue(QueueView):
         """
         return self._scripts.mark(self.policy, self.now_ms)
 
-    def claim(
-        self,
-        *,
-        who: str = "worker",
-        max_items: int = 1,
-        drain: str | None = None,
-        max_wait_ms: int | None = None,
-        idle_mark: str | None = None,
-        newest_call: tuple[str, int] | None = None,
-    ) -> Claimed | NotNow:
-        """Takes the call that is free now, and leases the most urgent item(s) to it.
-
-        `who` begins the token, so that listings say whose call it is. `drain` names a drain that
-        will wait if there is nothing to do yet. `idle_mark` is what `mark` returned, if it was
-        learned after it that no call had been made for longer than a window. `newest_call` is the
-        token and the time (`granted_at_ms`) of a call that is known elsewhere: where Redis has
-        lost it, though it counts, all calls are held for a window.
-        """
-        if max_items < 1:
-            raise InvalidRequest(f"max_items {max_items}: at least 1")
-        token = f"{who}:{secrets.token_hex(6)}"
-        reply = self._run(
-            "claim",
-            token=token,
-            lease_ms=self.lease_ms,
-            max_items=max_items,
-            poison_after=self.poison_after,
-            version=self.item_version,
-            drain=drain,
-            max_wait_ms=max_wait_ms,
-            idle_mark=idle_mark,
-            newest_call=newest_call and {"token": newest_call[0], "at_ms": newest_call[1]},
-        )
-        if isinstance(reply, list):
-            return claimed_of(token, reply)
-        return NotNow(Hint.from_reply(reply), reply.get("held_by"))
-
-    def end(
-        self,
-        claimed: Claimed,
-        verdicts: Sequence[Verdict],
-        *,
-        answered: bool,
-        sent: bool = True,
-        failed: bool | None = None,
-        took_ms: int | None = None,
-        drain: str | None = None,
-        max_wait_ms: int | None = None,
-    ) -> Hint:
-        """Ends a call: each of its items gets a verdict, and events are published, in one step.
-
-        `answered`: an HTTP response came, so the call's permit ends one window from now at most.
-        `sent`: the request may have left this machine; without an answer its permit then lasts
-        one window from now at least. `failed`: True if the call failed for reasons that are not
-        its items', False if it showed that calls work (as `Done` and `Again` do), None: unknown.
-        Failures of different items, with no success in between, open the circuit breaker; calls
-        under way then end with their items unchanged, where they would be retried or buried as
-        transient. `took_ms`: how long the request took, for the histogram.
-        Raises LeaseLost with the symbols that are no longer this claim's; the others are ended.
-        """
-        if failed is None and any(isinstance(verdict, Done | Again) for verdict in verdicts):
-            failed = False
-        reply = self._run(
-            "end",
-            token=claimed.token,
-            granted_at_ms=claimed.granted_at_ms,
-            leading=claimed.items[0].symbol,
-            verdicts=[verdict_args(verdict) for verdict in verdicts],
-            sent=sent,
-            answered=answered,
-            failed=failed,
-            took_ms=took_ms,
-            drain=drain,
-            max_wait_ms=max_wait_ms,
-            stream_max=self.stream_max,
-        )
-        return Hint.from_reply(whole(reply))
-
     def cancel(self, symbols: Iterable[str]) -> int:
         """Takes requests back unless they are being worked on; returns how many were."""
         return sum(int(self._run("cancel", symbols=part)) for part in in_steps(list(symbols)))
-
-    def extend(self, claimed: Claimed, *, lease_ms: int | None = None) -> int:
-        """Prolongs the lease from now on; returns its new end. Raises LeaseLost."""
-        checked_span("lease_ms", lease_ms or self.lease_ms, 1, MAX_LEASE_MS)
-        symbols = [item.symbol for item in claimed.items]
-        reply = self._run(
-            "extend", token=claimed.token, symbols=symbols, lease_ms=lease_ms or self.lease_ms
-        )
-        return int(whole(reply)["lease_until_ms"])
 
     def reap(self) -> Hint:
         """Takes back expired leases and due items (a hundred of each at most)."""

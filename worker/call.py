@@ -65,8 +65,21 @@ class Progress:
     outcome: Outcome | None = None
     """What is stored, or need not be."""
     ended: bool = False
+    next_call: "Call | None" = None
+    """Claimed in the step that ended this one."""
     unendable: bool = False
     """Redis did not take the end in time: the lease runs out."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A claim that is about to be made, and what the call that it is granted will need."""
+
+    price_feed: Feed
+    deadline: SendDeadline
+    """Counted from before the grant, so that it ends before the quota's own reckoning does."""
+    max_items: int
+    max_wait_ms: int
 
 
 @dataclass(frozen=True)
@@ -81,7 +94,20 @@ class Call:
     drain: str
     max_wait_ms: int
     """How long the drain would wait after this call."""
+    then: Callable[[], Asked | None] = lambda: None
+    """What the drain claims in the step that ends this call; None: it is about to end itself."""
     progress: Progress = field(default_factory=Progress)
+
+    def next(self, claimed: Claimed, asked: Asked) -> Self:
+        """The call that was claimed in the step that ended this one."""
+        return replace(
+            self,
+            claimed=claimed,
+            price_feed=asked.price_feed,
+            deadline=asked.deadline,
+            max_wait_ms=asked.max_wait_ms,
+            progress=Progress(),
+        )
 
     @cached_property
     def _parsed(self) -> list[Work | Malformed]:

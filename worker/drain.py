@@ -19,7 +19,7 @@ from runtime.context import Context
 from runtime.failpoints import Point, reached
 from runtime.stopping import StopFlag
 from worker.batch import plan_changed
-from worker.call import Call
+from worker.call import Asked, Call
 from worker.capabilities import Capabilities
 from worker.idle import prove_idle
 from worker.provider_facts import lift_block_of_another_key
@@ -100,20 +100,18 @@ class Drain:
         return Drained(self._calls, reason or "stop")
 
     def _once(self) -> Hint:
-        """One claim, and the call that it grants."""
+        """One claim, the call that it grants, and those that are claimed with the end of one."""
         self._refresher.store.ready()
         mark = newest_call = None
         if not self._known_active:
             mark, newest_call = self._prove_idle(), self._newest_call()
-        feed = self._capabilities.price_feed()
-        # Counted from before the grant, so that it ends before the quota's own reckoning does.
-        deadline = SendDeadline.after(self._context.queue.policy.send_within_ms / 1000)
+        asked = self._asked()
         reached(Point.CLAIM_BEFORE)
         answer = self._context.queue.claim(
             who=self._name,
-            max_items=self._capabilities.most_tickers(),
+            max_items=asked.max_items,
             drain=self._name,
-            max_wait_ms=self._left_ms(),
+            max_wait_ms=asked.max_wait_ms,
             idle_mark=mark,
             newest_call=newest_call,
         )
@@ -123,8 +121,30 @@ class Drain:
                 return replace(answer.hint, next_at_ms=answer.hint.now_ms)
             return answer.hint
         self._in_vain = 0
-        feed_of = self._capabilities.feed_for
-        return self._make(Call(answer, feed, feed_of, deadline, self._name, self._left_ms()))
+        call: Call | None = Call(
+            answer,
+            asked.price_feed,
+            self._capabilities.feed_for,
+            asked.deadline,
+            self._name,
+            asked.max_wait_ms,
+            then=self._asked_at_an_end,
+        )
+        hint = answer.hint
+        while call:
+            hint = self._make(call)
+            call = call.progress.next_call
+        return hint
+
+    def _asked(self) -> Asked:
+        """What is claimed next."""
+        feed, most = self._capabilities.price_feed(), self._capabilities.most_tickers()
+        deadline = SendDeadline.after(self._context.queue.policy.send_within_ms / 1000)
+        return Asked(feed, deadline, most, self._left_ms())
+
+    def _asked_at_an_end(self) -> Asked | None:
+        """The same, in the step that ends a call; None where this drain is about to end."""
+        return None if self._must_end() else self._asked()
 
     def _make(self, call: Call) -> Hint:
         """Makes a granted call. It ends as what it is, whatever is raised on the way."""

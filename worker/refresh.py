@@ -101,7 +101,8 @@ class Refresher:
             return Refreshed(self._end(call, outcome))
         audit = None if progress.told_by else _audit(call, since_ms(began_s))
         outcome, bars = self._write(call, audit, outcome, lease)
-        hint = self._end(call, outcome)
+        # PostgreSQL took this answer just now, so it will take that of another call.
+        hint = self._end(call, outcome, claims=progress.error is None)
         _log_done(call, outcome, bars)
         tell_failures(call, outcome, self._rules)
         return Refreshed(hint, plan_changed=isinstance(progress.error, NotEntitled))
@@ -178,10 +179,10 @@ class Refresher:
         log.error("database.lost", detail=str(error))
         self._end(call, call.progress.outcome)
 
-    def _end(self, call: Call, outcome: Outcome) -> Hint:
-        """Ends every item with its verdict, in one step."""
+    def _end(self, call: Call, outcome: Outcome, *, claims: bool = False) -> Hint:
+        """Ends every item with its verdict, in one step, which may claim the next call."""
         reached(Point.END_BEFORE)
-        hint = end_call(self._context.queue, call, outcome, self._stop)
+        hint = end_call(self._context.queue, call, outcome, self._stop, claims=claims)
         reached(Point.ENDED)
         return hint
 

@@ -158,6 +158,12 @@ def _asked(world: World) -> None:
     world.ask()
 
 
+def _two_calls(world: World) -> None:
+    """The second one is claimed in the step that ends the first."""
+    world.site.capabilities.refuse("snapshot_v3", "not in this plan")
+    world.ask("EURUSD", "BTCUSD")
+
+
 def _failing(world: World) -> None:
     world.ask()
     world.provider.configure({"kind": "server_error", "count": 1})
@@ -185,6 +191,7 @@ def _nothing(world: World) -> None:
 
 ONE = ["EURUSD"]
 DRAINS = Case(DRAIN, _asked, ONE)
+BOTH = Case(DRAIN, _two_calls, ["EURUSD", "BTCUSD"])
 FAILS = Case(DRAIN, _failing, ONE)
 BEGINS = Case(BATCH, _nothing, PRIORITY)
 ROUND = Case(SECONDARY, _nothing, SECOND)
@@ -207,7 +214,7 @@ CASES: dict[Point, list[Case]] = {
     Point.COMMIT_BEFORE: [DRAINS, FAILS],
     Point.COMMITTED: [DRAINS, FAILS],
     Point.END_BEFORE: [DRAINS, FAILS],
-    Point.ENDED: [DRAINS, FAILS],
+    Point.ENDED: [DRAINS, FAILS, BOTH],
     Point.WAIT_BEFORE: [Case(DRAIN, _blocked, ONE)],
     Point.RETIRE_BEFORE: [DRAINS, Case(DRAIN, _cut_short, ONE)],
     Point.RETIRED: [DRAINS, Case(DRAIN, _cut_short, ONE)],
@@ -330,6 +337,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 CHANGES = {
     "claim",
     "end",
+    "end_and_claim",
     "retire",
     "extend",
     "fetch",

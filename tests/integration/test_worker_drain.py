@@ -6,14 +6,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 import redis
 
 from local.sandbox import SandboxServer
-from queueing import GiveBack, Hint, NotNow
+from queueing import Claimed, GiveBack, Hint, NotNow, PriorityQueue
 from runtime.stopping import StopFlag
 from tests.kit import worker as worker_kit
 from tests.kit.waiting import eventually
@@ -97,6 +97,44 @@ def test_it_leaves_when_nothing_is_pending(opened: OPEN) -> None:
     assert (drained.calls, drained.ended) == (1, "empty")
     assert ticks_waiting(site) == []
     assert waiter(site) is None
+
+
+def test_the_end_of_a_call_claims_the_next_one(
+    opened: OPEN, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, claims = opened(), list[str]()
+    queue = site.context.queue
+    queue.policy = replace(queue.policy, spacing_ms=0)
+    real = PriorityQueue.claim
+
+    def claim(queue: PriorityQueue, **how: Any) -> Claimed | NotNow:
+        claims.append(how["who"])
+        return real(queue, **how)
+
+    monkeypatch.setattr(PriorityQueue, "claim", claim)
+    site.capabilities.refuse("snapshot_v3", "not in this plan")
+    site.ask("XAUUSD", "EURUSD", "BTCUSD")
+    assert site.drain().run() == Drained(3, "empty")
+    assert claims == ["d"]
+    assert sorted(site.events()) == ["BTCUSD", "EURUSD", "XAUUSD"]
+
+
+def test_a_drain_that_is_to_end_claims_nothing_with_an_end(opened: OPEN) -> None:
+    site, signals = opened(), StopFlag()
+    site.capabilities.refuse("snapshot_v3", "not in this plan")
+    site.ask("EURUSD", "BTCUSD")
+
+    class Stopped(StopFlag):
+        """A signal comes while the first call is under way."""
+
+        def is_set(self) -> bool:
+            if site.context.redis.zcard(site.context.keys.leases):
+                signals.set()
+            return signals.is_set()
+
+    assert site.drain(stop=Stopped()).run() == Drained(1, "stop")
+    assert site.events() == ["EURUSD"]
+    assert site.where("BTCUSD") == "queue"
 
 
 def test_it_waits_in_place_until_the_next_call_is_free(opened: OPEN) -> None:

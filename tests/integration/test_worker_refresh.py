@@ -569,7 +569,7 @@ def test_an_answer_in_hand_goes_back_when_postgres_is_killed(
 def test_postgres_is_asked_before_every_claim(opened: OPEN, pg_server: Any) -> None:
     """Killed while a drain waits between two calls: the second call is not made."""
     with worker_kit.sandbox("starter") as provider:
-        site = opened(provider=provider)
+        site = opened(provider=provider, polygon_rate_limit=1, rate_window_seconds=0.4)
         site.capabilities.refuse("snapshot_v3", "not in this plan")
         site.ask("EURUSD")
         site.ask("BTCUSD")

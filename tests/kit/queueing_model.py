@@ -141,6 +141,13 @@ class Model:
         self.take_call(token, now)
         return taken
 
+    def something_is_due(self, now: int) -> bool:
+        """A claim would change something: a call is free for what is queued, or time moves one."""
+        queued = [item for item in self.items.values() if item.state == "queued"]
+        urgent = any(item.priority == CRITICAL for item in queued)
+        moved = any(i.state != "queued" and i.due_ms <= now for i in self.items.values())
+        return moved or (bool(queued) and self.may_call(now, urgent=urgent))
+
     def mine(self, symbol: str, token: str) -> ModelItem | None:
         item = self.items.get(symbol)
         return item if item and item.state == "leased" and item.token == token else None

@@ -12,14 +12,18 @@ from redis import Redis
 
 from queueing import (
     Bury,
+    Claimed,
     Death,
     Done,
+    Ending,
     GiveBack,
+    Hint,
     InvalidRequest,
     LeaseLost,
     NotNow,
     Request,
     Retry,
+    Verdict,
 )
 from tests.kit.queueing import BACKFILL, BARS, CRITICAL, HIGH, LOW, MEDIUM, NOW_MS, Kit, limited
 
@@ -141,6 +145,57 @@ def test_a_lost_item_does_not_take_the_others_along(kit: Kit) -> None:
     assert lost.value.symbols == ["A"]
     assert kit.where("A") == {"queue", "items", "pending"}
     assert kit.where("B") == set()
+
+
+def test_an_end_claims_what_is_due_in_the_same_step(kit: Kit) -> None:
+    kit.put("A", "B", "C")
+    first = kit.take(who="d")
+    second = kit.queue.end_and_claim(first, [Done("A")], answered=True, who="d", max_items=5)
+    assert isinstance(second, Claimed)
+    assert [item.symbol for item in second.items] == ["B", "C"]
+    assert second.token.startswith("d:")
+    assert second.token != first.token
+    assert kit.where("A") == set()
+    assert kit.where("B") == {"leases", "items", "pending"}
+    last = kit.queue.end_and_claim(second, [Done("B"), Done("C")], answered=True)
+    assert last == NotNow(Hint(NOW_MS), None)
+    assert (kit.counter("completed"), kit.counter("granted:3")) == (3, 2)
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+@pytest.mark.parametrize("last", [Done("A"), Retry("A", 700, LOW, "x"), GiveBack("A")])
+def test_an_end_that_claims_is_an_end_and_then_a_claim(
+    connection: Redis, last: Verdict, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everything in Redis is as after the two, also where the quota lets no further call go."""
+    how: Ending = {"answered": True, "drain": "d", "took_ms": 9}
+
+    def story(together: bool) -> tuple[Hint, dict[str, Any]]:
+        connection.flushall()
+        kit = Kit(connection, limited(limit=limit)).known()
+        tokens = (f"token{n}" for n in range(9))
+        monkeypatch.setattr("secrets.token_hex", lambda _: next(tokens))
+        kit.put("A", "B")
+        first = kit.take(drain="d")
+        kit.now_ms += 20
+        if together:
+            hint = kit.queue.end_and_claim(first, [last], **how, max_items=2).hint
+        else:
+            hint = kit.queue.end(first, [last], **how)
+            if hint.wait_ms == 0:
+                hint = kit.queue.claim(drain="d", max_items=2).hint
+        return hint, kit.dump()
+
+    assert story(together=True) == story(together=False)
+
+
+def test_an_end_whose_lease_is_lost_claims_nothing(kit: Kit) -> None:
+    kit.put("A", "B")
+    first = kit.take()
+    kit.queue.end(first, [Done("A")], answered=True)
+    with pytest.raises(LeaseLost):
+        kit.queue.end_and_claim(first, [Done("A")], answered=True)
+    assert kit.where("B") == {"queue", "items", "pending"}
 
 
 def test_retry_counts_an_attempt_and_goes_to_the_end_of_its_band(kit: Kit) -> None:

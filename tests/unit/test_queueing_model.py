@@ -25,9 +25,11 @@ from queueing import (
     Done,
     GiveBack,
     LeaseLost,
+    NotNow,
     Policy,
     Request,
     Retry,
+    Verdict,
 )
 from tests.kit.queueing import BACKFILL, LOW, NOW_MS, Kit
 from tests.kit.queueing_model import LEASE_MS, Model, Provider
@@ -96,12 +98,8 @@ class Workers(RuleBasedStateMachine):
         self.model.look(self.now)
         waiting = self.model.in_order(self.now)
         answer = self.kit.queue.claim(max_items=max_items)
-        token = answer.token if isinstance(answer, Claimed) else "none"
-        expected = self.model.claim(token, self.now, max_items)
+        expected = self.granted(answer, max_items, arrives_us)
         if isinstance(answer, Claimed):
-            assert [item.symbol for item in answer.items] == expected, "order"
-            self.provider.will_arrive(self.us + arrives_us)
-            self.claims.append((answer, self.us + arrives_us))
             return
         assert expected == [], "idle: a call was free and work was eligible"
         hint = answer.hint
@@ -113,6 +111,16 @@ class Workers(RuleBasedStateMachine):
         elif not self.model.items:
             assert hint.next_at_ms is None
 
+    def granted(self, answer: Claimed | NotNow, max_items: int, arrives_us: int) -> list[str]:
+        """What the model grants; the answer must be the same, where it is a call."""
+        token = answer.token if isinstance(answer, Claimed) else "none"
+        expected = self.model.claim(token, self.now, max_items)
+        if isinstance(answer, Claimed):
+            assert [item.symbol for item in answer.items] == expected, "order"
+            self.provider.will_arrive(self.us + arrives_us)
+            self.claims.append((answer, self.us + arrives_us))
+        return expected
+
     @precondition(lambda self: self.claims)
     @rule(
         which=st.integers(0, 30),
@@ -122,9 +130,13 @@ class Workers(RuleBasedStateMachine):
         answered=st.booleans(),
         delay_ms=st.sampled_from([0, 1, 300]),
         part=st.booleans(),
+        then=st.sampled_from([0, 0, 1, 3]),
     )
-    def end(self, which: int, verb: str, answered: bool, delay_ms: int, part: bool) -> None:
-        """Ends one claim, perhaps one that has ended or is lost already."""
+    def end(
+        self, which: int, verb: str, answered: bool, delay_ms: int, part: bool, then: int
+    ) -> None:
+        """Ends one claim, perhaps one that has ended or is lost already; claims up to `then` items
+        in the same step."""
         claimed, arrives_us = self.claims[which % len(self.claims)]
         answered = answered and arrives_us <= self.us
         names = [item.symbol for item in claimed.items][: 1 if part else None]
@@ -135,21 +147,30 @@ class Workers(RuleBasedStateMachine):
             if not self.model.end(verb, name, claimed.token, self.now, delay_ms)
         ]
         try:
-            if verb == "complete":
-                done = [Done(name, f"asset:update:{name}", claimed.token) for name in names]
-                self.kit.queue.end(claimed, done, answered=answered)
-            elif verb == "again":
-                told = [Again(name, BACKFILL, "c", claimed.token) for name in names]
-                self.kit.queue.end(claimed, told, answered=answered)
+            verdicts = [_verdict(verb, name, claimed.token, delay_ms) for name in names]
+            if then:
+                self.end_and_claim(claimed, verdicts, answered, then)
             else:
-                back = [_back(verb, name, delay_ms) for name in names]
-                self.kit.queue.end(claimed, back, answered=answered)
+                self.kit.queue.end(claimed, verdicts, answered=answered)
             lost = []
         except LeaseLost as error:
             lost = error.symbols
         assert sorted(lost) == sorted(expected), "lease"
         if verb in ("complete", "again"):
             self.events += [claimed.token for name in names if name not in lost]
+
+    def end_and_claim(
+        self, claimed: Claimed, verdicts: list[Verdict], answered: bool, max_items: int
+    ) -> None:
+        queue = self.kit.queue
+        due = self.model.something_is_due(self.now)
+        answer = queue.end_and_claim(claimed, verdicts, answered=answered, max_items=max_items)
+        if due:
+            self.model.reap(self.now)
+            self.model.look(self.now)
+        if isinstance(answer, Claimed) or due:
+            expected = self.granted(answer, max_items, 0)
+            assert isinstance(answer, Claimed) or expected == [], "idle: what is due is claimed"
 
     @precondition(lambda self: self.claims)
     @rule(which=st.integers(0, 30))
@@ -261,7 +282,11 @@ class Workers(RuleBasedStateMachine):
             self.kit.assert_no_leak()
 
 
-def _back(verb: str, name: str, delay_ms: int) -> Retry | GiveBack | Bury:
+def _verdict(verb: str, name: str, token: str, delay_ms: int) -> Verdict:
+    if verb == "complete":
+        return Done(name, f"asset:update:{name}", token)
+    if verb == "again":
+        return Again(name, BACKFILL, "c", token)
     if verb == "retry":
         return Retry(name, delay_ms, LOW, "x")
     if verb == "give_back":
