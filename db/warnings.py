@@ -146,10 +146,14 @@ def _refusals(connection: Connection) -> Iterator[str]:
         _ignore_what_others_tell(translated(error, connection.target, lost=connection.closed))
     except DatabaseError as error:
         _ignore_what_others_tell(error)
-    for result in results:
-        for note in (*result.notes, *(f"{s}: {why}" for s, why in result.refused.items())):
-            if not note.endswith(_TOO_NARROW):
-                yield f"{note.rstrip('.')}; change that rule, or such rows will be left out"
+    notes = [
+        note
+        for result in results
+        for note in (*result.notes, *(f"{s}: {why}" for s, why in result.refused.items()))
+    ]
+    for note in dict.fromkeys(notes):  # one rule may refuse both outcomes
+        if not note.endswith(_TOO_NARROW):
+            yield f"{note.rstrip('.')}; change that rule, or such rows will be left out"
 
 
 def _ignore_what_others_tell(error: DatabaseError) -> None:

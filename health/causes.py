@@ -93,7 +93,7 @@ def no_process(role: str, level: Level, seen_ms: int) -> Cause:
 def suspended() -> Cause:
     """RQ is suspended, by an operator or a neighbour."""
     text = "RQ is suspended in this Redis: no worker takes a tick"
-    remedy = "End it with `rq resume`."
+    remedy = "End it with `rq resume -u $REDIS_URL`."
     return Cause("suspended", Level.UNHEALTHY, text, remedy=remedy, stops=True)
 
 

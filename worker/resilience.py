@@ -30,7 +30,7 @@ LONGEST_PAUSE_S = 5.0
 GOODBYE_S = 1.0
 """How long Redis may take for each of the last commands of a process that ends."""
 SUSPENDED_LOOK_S = 1.0
-RESUME = "RQ is suspended in this Redis (`rq suspend`): run `rq resume`."
+RESUME = "RQ is suspended in this Redis (`rq suspend`): run `rq resume -u $REDIS_URL`."
 
 
 class Patience:

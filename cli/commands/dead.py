@@ -13,6 +13,7 @@ from cli.names import resolve
 from cli.options import PRIORITY, as_json
 from cli.session import confirm, load_settings, open_context, open_database
 from cli.show.output import print_json, print_table
+from cli.show.waiting import pending_of
 from health.texts import clock, iso
 from queueing import DeadLetter, Outcome, Request
 from runtime.context import Context
@@ -31,7 +32,7 @@ def list_(json_: bool) -> None:
     """Each dead letter with its reason, and when its asset is requested again."""
     with open_context() as context:
         letters = context.queue.dead()
-        asked = _pending(context, [letter.symbol for letter in letters])
+        asked = pending_of(context, [letter.symbol for letter in letters])
         now_ms = context.redis_now_ms()
         rests = {letter.symbol: context.queue.rests_until_ms(letter) for letter in letters}
     if json_:
@@ -147,10 +148,3 @@ def _chosen(context: Context, symbols: Sequence[str], all_: bool) -> list[DeadLe
         remedy="`assetq dead list` shows them.",
     )
     return [letters[name] for name in names]
-
-
-def _pending(context: Context, symbols: Sequence[str]) -> set[str]:
-    if not symbols:
-        return set()
-    flags: Any = context.redis.smismember(context.keys.pending, list(symbols))
-    return {symbol for symbol, flag in zip(symbols, flags, strict=True) if flag}

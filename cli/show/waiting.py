@@ -137,3 +137,11 @@ def tell_idle(context: Context) -> None:
     """Say so if no worker can take what was asked for."""
     if not living(context.redis, context.keys, "worker"):
         note("note: no worker is alive, so this waits. Start one, or run `assetq drain`.")
+
+
+def pending_of(context: Context, symbols: Sequence[str]) -> set[str]:
+    """Those of the symbols that are queued, delayed or leased."""
+    if not symbols:
+        return set()
+    flags: Any = context.redis.smismember(context.keys.pending, list(symbols))
+    return {symbol for symbol, flag in zip(symbols, flags, strict=True) if flag}

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ from tests.kit.cli_runs import Cli
 from tests.kit.db_data import run
 from tests.kit.waiting import eventually
 from worker.provider_facts import unauthorized_reason
+from worker.rq_classes import TickJob
+from worker.ticks import Ticks
 
 PROXY_PASSWORD = "planted-proxy-password"
 
@@ -212,6 +214,36 @@ def test_rules_of_the_users_tables_are_named(cli: Cli, migrated_url: str) -> Non
     assert 'violates check constraint "known"' in found["tables"]["text"]
 
 
+def test_one_rule_that_refuses_both_outcomes_is_told_once(cli: Cli, migrated_url: str) -> None:
+    run(
+        migrated_url,
+        """
+        INSERT INTO trading.symbols (symbol) VALUES ('SHIBUSD');
+        ALTER TABLE data_sources.data_sync_status
+            ADD CONSTRAINT known CHECK (sync_status = 'pending');
+        """,
+    )
+    assert cli.here("doctor").out.count('"known"') == 1
+
+
+def test_a_malformed_row_is_named_by_its_symbol(cli: Cli, migrated_url: str) -> None:
+    row = "INSERT INTO trading.symbols (symbol, polygon_ticker) VALUES ('NZDUSD', 'AAPL')"
+    run(migrated_url, row)
+    assert "never asked for: NZDUSD: 'AAPL' is not a ticker" in checks(cli)["symbols"]["text"]
+
+
+def test_a_tick_whose_worker_died_is_told_once_and_in_words(cli: Cli, r: redis.Redis) -> None:
+    with limiter_of(cli) as context, closing(Ticks(context.redis, context.keys)) as ticks:
+        job = TickJob.fetch(ticks.push("drain"), connection=ticks.queue.connection)
+        with ticks.queue.connection.pipeline() as pipe:
+            job._handle_failure("Moved, due to AbandonedJobError, at 12:00", pipe)  # as RQ does
+            pipe.execute()
+    told = [c for c in cli.here("doctor", "--json").json["checks"] if c["check"] == "ticks"]
+    assert [c["text"] for c in told] == [
+        "1 failed within a day: its worker died, by a signal or for lack of memory"
+    ]
+
+
 def test_writes_that_would_be_refused_are_named(cli: Cli, migrated_url: str) -> None:
     name = migrated_url.rpartition("/")[2]
     run(migrated_url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
@@ -315,6 +347,10 @@ def test_failing_and_dead_assets_are_counted_with_names_and_reasons(
     assert "2 assets fail: EURUSD (HTTP 502), GBPUSD (HTTP 500)" in told
     assert "1 given up as invalid for a day: USDJPY (HTTP 404)" in told
     assert "Workers died refreshing BTCUSD" in told
+    remedies = [c["remedy"] for c in found if "given up as invalid" in c["text"]]
+    assert remedies[0].endswith("`assetq dead retry USDJPY`.")
+    queue.enqueue([Request("USDJPY", {"ticker": "C:USDJPY"})], 1, revive=True)
+    assert "given up as invalid" not in cli.here("doctor").out
 
 
 def test_an_asset_that_failed_once_is_told_and_is_no_trouble(cli: Cli, r: redis.Redis) -> None:

@@ -122,7 +122,7 @@ def test_postgresql_takes_a_right_away(
 def test_rq_is_suspended(system: System, r: Redis) -> None:
     r.set("rq:suspended", 1)
     system.becomes("unhealthy", "RQ is suspended in this Redis")
-    assert "`rq resume`" in system.health()["reasons"][0]
+    assert "`rq resume -u $REDIS_URL`" in system.health()["reasons"][0]
     assert system.health()["quota"]["next_call"]["urgent"]["why"] == "suspended"
     r.delete("rq:suspended")
     system.becomes("healthy")

@@ -76,7 +76,9 @@ def _split(sentence: str) -> tuple[str, str]:
 
 def _malformed(assets: Sequence[StoredAsset]) -> Iterator[Finding]:
     """Rows that no round asks for."""
-    found = [why for a in assets if (why := unusable(a.symbol, a.polygon_ticker))]
+    found = [
+        f"{a.symbol[:40]}: {why}" for a in assets if (why := unusable(a.symbol, a.polygon_ticker))
+    ]
     if found:
         more = f", and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         yield warn(

@@ -26,6 +26,7 @@ _WRONG_START = (
     ("DeserializationError", "a worker was started without `-S json`"),
     ("ForeignJob", "another program puts jobs into assetq's queue"),
 )
+_DIED = ("AbandonedJobError", "Work-horse terminated unexpectedly")
 
 
 def foreign_workers(context: Context) -> Iterator[Finding]:
@@ -112,5 +113,7 @@ def _cause(trace: str) -> str:
     for mark, text in _WRONG_START:
         if mark in trace:
             return text
+    if any(mark in trace for mark in _DIED):
+        return "its worker died, by a signal or for lack of memory"
     lines = [line.strip() for line in trace.strip().splitlines() if line.strip()]
     return lines[-1][:200] if lines else "no reason was kept"

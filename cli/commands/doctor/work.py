@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from cli.commands.doctor.finding import FAIL, WARN, Finding, ok, warn
 from cli.session import redis_at
 from cli.show.causes import told
+from cli.show.waiting import pending_of
 from health.causes import Cause, Level
 from health.facts import Facts, State
 from health.next_call import next_permit, next_refresh, notes
@@ -38,19 +39,25 @@ _ALWAYS_FAILS = ("worker", "scheduler", "capacity")
 """Health forgives a system that has just been started, and one that is slow; a doctor is asked for
 what is now."""
 _OVERDUE_S = 60
+_RETRIED = 5
 _OF_THE_QUEUE = ("delayed", "leased", "version")
 """Waits that are no matter of the quota, and no trouble."""
 
 
 def findings(context: Context, facts: Facts) -> Iterator[Finding]:
     """What health says of Redis, processes, rounds, assets and calls; PostgreSQL is told later."""
-    found = [cause for cause in judge(facts) if not cause.key.startswith("postgresql.")]
+    found = [cause for cause in judge(facts) if not _told_elsewhere(cause)]
     for cause in found:
         yield finding(cause, facts, context)
     if facts.state:
         checks = {check_of(cause) for cause in found}
         yield from _well(facts, facts.state, checks)
-        yield from _dead(facts.state)
+        yield from _dead(facts.state, context)
+
+
+def _told_elsewhere(cause: Cause) -> bool:
+    """PostgreSQL has a check of its own, and failed ticks have one that tells their errors."""
+    return cause.key == "ticks" or cause.key.startswith("postgresql.")
 
 
 def check_of(cause: Cause) -> str:
@@ -129,13 +136,17 @@ def _entries(state: State) -> Iterator[Finding]:
             yield ok("schedule", f"{row['id']} ({row['trigger']}) next at {at:%H:%M:%S} UTC")
 
 
-def _dead(state: State) -> Iterator[Finding]:
-    """Dead letters that health does not count: assets that the provider does not know."""
+def _dead(state: State, context: Context) -> Iterator[Finding]:
+    """Dead letters that health does not count: assets that the provider does not know, and rows
+    that refuse what it says. One that was asked for again is tried before it is judged anew."""
     invalid = [letter for letter in state.dead if letter.kind is Death.INVALID]
-    if invalid:
-        shown: Sequence[str] = [f"{x.symbol} ({x.reason[:100]})" for x in invalid]
+    asked = pending_of(context, [letter.symbol for letter in invalid])
+    left = [letter for letter in invalid if letter.symbol not in asked]
+    if left:
+        shown: Sequence[str] = [f"{x.symbol} ({x.reason[:100]})" for x in left]
         yield warn(
             "assets",
-            f"{len(invalid)} given up as invalid for a day: {names(shown)}",
-            "Correct polygon_ticker in trading.symbols, then `assetq dead retry`.",
+            f"{len(left)} given up as invalid for a day: {names(shown)}",
+            "Correct what is named: the row in trading.symbols, or the rule that refuses it; then "
+            f"`assetq dead retry {' '.join(letter.symbol for letter in left[:_RETRIED])}`.",
         )
