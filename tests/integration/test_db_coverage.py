@@ -340,6 +340,17 @@ def test_days_of_one_series(connection: Connection, coverage: CoverageRepository
     ]
 
 
+@pytest.mark.parametrize(
+    ("symbol", "saturday"), [("BTCUSD", "missing"), ("EURUSD", "closed"), ("XAUUSD", "closed")]
+)
+def test_no_saturday_of_forex_is_missing(
+    connection: Connection, coverage: CoverageRepository, symbol: str, saturday: str
+) -> None:
+    store(connection, MONDAY + 9 * DAY, MONDAY, MONDAY + DAY, bars(MONDAY, 288), symbol=symbol)
+    found = coverage.days(symbol, MONDAY.date(), (MONDAY + 6 * DAY).date())
+    assert [day.status for day in found[1:]] == [*["missing"] * 4, saturday, "missing"]
+
+
 @pytest.mark.parametrize("zone", ["America/Lima", "Asia/Tokyo", "UTC"])
 def test_a_users_bars_without_time_zone_are_utc(database_url: str, zone: str) -> None:
     """A17: on a host west of UTC every second day was lost."""

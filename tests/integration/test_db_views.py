@@ -99,22 +99,23 @@ def test_a_day_that_does_not_add_up_is_not_complete(connection: Connection) -> N
     assert one(connection, days) is True
 
 
+@pytest.mark.parametrize("older", ["0006-views", "0007-views"])
 def test_views_of_an_older_version_are_replaced_under_those_of_the_users(
-    migrated_url: str,
+    migrated_url: str, older: str
 ) -> None:
     run(
         migrated_url,
-        """
+        f"""
         CREATE OR REPLACE VIEW market_data.ohlcv_1h AS
             SELECT symbol, ts, open, high, low, close, volume, trades, parts,
                    NULL::boolean AS complete
             FROM market_data.ohlcv_15m;
         CREATE VIEW public.mine AS SELECT * FROM market_data.ohlcv_1h;
-        DELETE FROM assetq.migrations WHERE name = '0007-views';
-        INSERT INTO assetq.migrations (name) VALUES ('0006-views');
+        DELETE FROM assetq.migrations WHERE name = '0009-views';
+        INSERT INTO assetq.migrations (name) VALUES ('{older}');
         """,
     )
-    assert migrate(migrated_url) == ["0007-views"]
+    assert migrate(migrated_url) == ["0009-views"]
     with connect(migrated_url) as connection:
         SymbolRepository(connection).upsert_many(CRITICAL)
         store(connection, range(12))

@@ -1,7 +1,7 @@
 -- Views for readers: coverage, bars of 15 minutes to a day made of the 5-minute bars, and the latest
 -- prices. A view of assetq's is replaced; one whose name the user has taken for something else is
 -- not made; one that was dropped is made again by the next `assetq migrate`. (This file took the
--- place of 0006-views, which an older database has applied: it replaces what that one made.)
+-- place of 0006-views and 0007-views, which older databases have applied: it replaces what they made.)
 
 -- A tenth of the bars may lack in a complete day: no ticks in five minutes make no bar.
 DO $assetq$
@@ -13,6 +13,8 @@ BEGIN
                t.timeframe,
                d.day::date AS day,
                CASE
+                   WHEN c.day IS NULL AND s.polygon_ticker LIKE 'C:%' AND extract(isodow FROM d.day) = 6
+                       THEN 'closed' -- a Saturday of forex and metals, which nobody need ask for
                    WHEN c.day IS NULL AND d.day + interval '1 day' <= now() AT TIME ZONE 'UTC'
                        THEN 'missing'
                    WHEN c.whole IS NOT TRUE THEN 'pending'
