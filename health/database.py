@@ -13,6 +13,12 @@ TIMEOUT_S = 2.0
 FRESH_S = 1.0
 """Requests within this time share one look: those who may ask for health must not be able to use
 up the connections of PostgreSQL."""
+_PARTLY = {
+    "locked": "lets writes wait",
+    "encoding": "cannot store every text",
+    "some-rights": "cannot be used for everything",
+}
+"""Kind of problem under which answers are stored → what does not work."""
 _PLACE = re.compile(r"connection to server (at|on) .*? failed: ")
 
 
@@ -21,21 +27,20 @@ class DatabaseProblem:
     """Why PostgreSQL cannot be used. No text names a host, a user or a password."""
 
     kind: str
-    """unreachable, schema, read-only, rights or refused; locked or encoding, where some answers
-    can be stored."""
+    """unreachable, schema, read-only, rights or refused; locked, encoding or some-rights, where
+    answers can be stored."""
     cause: str
     remedy: str | None
 
     @property
     def stops(self) -> bool:
         """True if no answer can be stored."""
-        return self.kind not in ("locked", "encoding")
+        return self.kind not in _PARTLY
 
     @property
     def effect(self) -> str:
         """What PostgreSQL does not do, as a clause without its subject."""
-        partly = {"locked": "lets writes wait", "encoding": "cannot store every text"}
-        return partly.get(self.kind, "cannot be used")
+        return _PARTLY.get(self.kind, "cannot be used")
 
 
 class DatabaseProbe:
@@ -92,13 +97,14 @@ def look(url: str) -> DatabaseProblem | None:
             ) as connection,
             unit_of_work(connection),
         ):
-            row = connection.execute(sql("provider_exists")).fetchone()
-            if not row or not row[0]:
-                return _NOT_MIGRATED
             found = connection.execute(sql("usable")).fetchone()
+            problem = _refusal(*found) if found else _FAILED
+            if problem and problem.kind == "rights":  # the next statement needs some of them
+                return problem
+            row = connection.execute(sql("provider_exists")).fetchone()
+            return problem if row and row[0] else _NOT_MIGRATED
     except DatabaseError as error:
         return problem_of(error)
-    return _refusal(*found) if found else _FAILED
 
 
 _FAILED = DatabaseProblem("refused", "the look at it failed", "`assetq doctor` tells more.")
@@ -116,14 +122,15 @@ def problem_of(error: DatabaseError) -> DatabaseProblem:
 
 
 def _refusal(
-    read_only: bool, encoding: str, missing: list[str], locked: bool
+    read_only: bool, encoding: str, missing: list[str], others: list[str], locked: bool
 ) -> DatabaseProblem | None:
     if read_only:
         remedy = "Connect to the primary, or switch default_transaction_read_only off."
         return DatabaseProblem("read-only", "it is read-only", remedy)
-    if missing:
-        cause = f"the database user lacks {', '.join(missing)}"
-        return DatabaseProblem("rights", cause, "Grant it: db/sql/grants.sql.")
+    if missing or others:
+        cause = f"the database user lacks {', '.join([*missing, *others])}"
+        kind = "rights" if missing else "some-rights"
+        return DatabaseProblem(kind, cause, "Grant it: db/sql/grants.sql.")
     if locked:
         cause = "another transaction holds a lock that they need"
         remedy = "End it: pg_blocking_pids() and pg_stat_activity name it."

@@ -34,6 +34,7 @@ from runtime.heartbeat import beat
 from settings import Settings
 from tests.kit.cli_runs import Cli
 from tests.kit.db_data import run
+from tests.kit.security import least_role
 from tests.kit.waiting import eventually
 from worker.provider_facts import unauthorized_reason
 from worker.rq_classes import TickJob
@@ -252,6 +253,16 @@ def test_writes_that_would_be_refused_are_named(cli: Cli, migrated_url: str) -> 
     assert found["writes"]["status"] == "fail"
     assert "read-only" in found["writes"]["text"]
     assert "primary" in found["writes"]["remedy"]
+
+
+def test_a_missing_right_is_the_one_diagnosis(cli: Cli, migrated_url: str) -> None:
+    with least_role(migrated_url) as url:
+        run(migrated_url, "REVOKE SELECT ON trading.symbols FROM assetq_worker")
+        found = cli.here("doctor", "--json", DATABASE_URL=url).json["checks"]
+    told = [c["text"] for c in found if "right" in c["text"] or "lacks" in c["text"]]
+    assert len(told) == 1, found
+    assert "the database user lacks SELECT ON trading.symbols" in told[0]
+    assert not [c for c in found if "permission denied" in c["text"]]
 
 
 def test_a_suspended_rq_is_the_one_diagnosis(cli: Cli, r: redis.Redis, project_root: Path) -> None:

@@ -9,6 +9,7 @@ from cli.commands.doctor.capacity import capacity
 from cli.commands.doctor.finding import Finding, fail, ok, warn
 from db.compatibility import problems
 from db.connection import connect, server_version, unit_of_work
+from db.errors import PermissionMissing
 from db.migrate import MINIMUM_SERVER, pending_on
 from db.probe import can_store
 from db.symbols import StoredAsset, SymbolRepository
@@ -29,9 +30,18 @@ def examine(
 ) -> Iterator[Finding]:
     """All checks on one connection. Raises DatabaseError.
 
-    `refuses`: it is known already that no answer can be stored, and why. With `context`, which
-    needs Redis, the load of the assets is compared with the quota.
+    `refuses`: it is known already that no answer can be stored, and why; a check that the same
+    missing right ends is then left out. With `context`, which needs Redis, the load of the assets
+    is compared with the quota.
     """
+    try:
+        yield from _checks(settings, context, refuses=refuses)
+    except PermissionMissing:
+        if not refuses:
+            raise
+
+
+def _checks(settings: Settings, context: Context | None, *, refuses: bool) -> Iterator[Finding]:
     with connect(settings.database_url) as connection:
         place = connection.target
         version = server_version(connection)

@@ -20,6 +20,7 @@ from runtime.context import Context, fingerprint
 _CHECKS = {
     "postgresql.read-only": "writes",
     "postgresql.rights": "writes",
+    "postgresql.some-rights": "writes",
     "worker": "workers",
     "suspended": "workers",
     "outage": "workers",
