@@ -33,6 +33,7 @@ SCRIPT_KEYS = (
     "marks",
     "overtaken",
     "timings",
+    "older_processes",
 )
 
 
@@ -152,6 +153,12 @@ class Keys:
     def heartbeats(self) -> str:
         """ZSET process name → ms of its last heartbeat. TTL."""
         return self._named("heartbeats")
+
+    @cached_property
+    def older_processes(self) -> str:
+        """ZSET: heartbeats of processes of an older version, beside which items must keep score,
+        attempts and crashes: it buries one without. This version writes none. TTL 1 h."""
+        return self._named("alive")
 
     def capabilities(self, fingerprint: str) -> str:
         """HASH of what the plan of the API key with this fingerprint refuses, per feed. TTL."""

@@ -91,6 +91,10 @@ def test_two_versions_side_by_side_lose_nothing(
         for kind in ("worker", "worker", "scheduler", "web"):
             new.start(["bin/assetq", kind])
         calls = len(provider.arrivals())
+        done = [
+            s for (s,) in rows("SELECT symbol FROM trading.symbols WHERE metadata ? 'last_update'")
+        ]
+        assetq("enqueue", *sorted({*done} - r.smembers(keys.pending)))
         eventually(lambda: len(provider.arrivals()) > calls + 2 * LIMIT, 60, what=new.output)
         assert old.stop() == [0, 0], old.output
         eventually(

@@ -97,8 +97,8 @@ MUTATIONS = [
     ),
     Mutation(
         "timeout-released-as-answered",
-        "settle(args.token, args.answered)",
-        "settle(args.token, true)",
+        "settle(ended.token, ended.answered)",
+        "settle(ended.token, true)",
         quota,
         "arrivals",
     ),
@@ -123,7 +123,7 @@ MUTATIONS = [
         quota,
         "arrivals",
     ),
-    Mutation("answers-not-counted", "if args.sent and", "if false and", quota, "idle"),
+    Mutation("answers-not-counted", "if ended.sent and", "if false and", quota, "idle"),
     Mutation(
         "slot-rolls-over-early",
         "now > q.batch_at + policy.grace_ms then\n    local late = now - policy.grace_ms",
@@ -164,7 +164,7 @@ MUTATIONS = [
     ),
     Mutation(
         "token-not-checked",
-        "if item and item.token == args.token then",
+        "if item and item.token == ended.token then",
         "if item then",
         scenarios.leases_are_owned,
         "lease",

@@ -39,11 +39,12 @@ end
 -- The text of an item that leaves the queue for a lease: what was kept, its score and the lease.
 local function with_lease(head, token, size)
   local item, kept = head.item, head.raw
-  if item.token or not item.score or string.sub(kept, -1) ~= '}' then
+  if item.token or string.sub(kept, -1) ~= '}' then
     item.score, item.token, item.lease_size = head.score, token, size
     return cjson.encode(item)
   end
-  return string.format('%s,"token":%s,"lease_size":%d}', string.sub(kept, 1, -2), cjson.encode(token), size)
+  local score = item.score and '' or string.format('"score":"%s",', head.score)
+  return string.format('%s,%s"token":%s,"lease_size":%d}', string.sub(kept, 1, -2), score, cjson.encode(token), size)
 end
 
 local function end_lease(symbol, item)

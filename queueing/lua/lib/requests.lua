@@ -20,7 +20,7 @@ local function ask(symbol, payload, solo, wish, new)
   new.scores[2 * at - 1], new.scores[2 * at] = score, symbol
   new.items[2 * at - 1], new.items[2 * at] = symbol, cjson.encode({
     payload = payload, priority = wish.priority, enqueued_at_ms = now, solo = solo or dead.solo,
-    attempts = 0, crashes = 0, score = score, -- workers of older versions bury an item without these
+    attempts = wish.zero, crashes = wish.zero, score = wish.zero and score,
     deaths = not wish.revive and dead.deaths or nil, version = wish.version > 1 and wish.version or nil,
     batch = wish.slot })
   return 'enqueued'
@@ -41,6 +41,8 @@ local LETTERS = { enqueued = 'e', raised = 'r', pending = 'p', refused = 'f', de
 local function ask_all(requests, wish)
   local letters, reasons, seen, new = {}, {}, {}, nothing_new()
   wish.any_dead = redis.call('EXISTS', DEAD, DEAD_ITEMS) > 0
+  -- Workers of an older version bury an item that leaves out what is usual.
+  if redis.call('EXISTS', OLDER_PROCESSES) == 1 then wish.zero = 0 end
   for i = 1, #requests, 3 do
     local symbol, what, why = requests[i], nil, nil
     if seen[symbol] then -- twice in one call: the first is queued before the second looks
