@@ -41,9 +41,9 @@ from tests.chaos.mutation import Reply, damaged
 from tests.chaos.stated import (
     Stored,
     StoredBar,
+    bar_rows,
     contents,
     is_cut,
-    starts,
     supported,
     wrong_bar,
     wrong_price,
@@ -93,6 +93,7 @@ class Fuzz:
         self._reply: Reply = Reply(b"")
         server.script = self._serve
         self._shapes = shapes(datetime.now(UTC))
+        self._assets = {asset.symbol: site.asset(asset.symbol) for asset in ASSETS}
         hasty = site.context.settings.model_copy(update={"retry_max_attempts": 0})
         self._refreshers = (
             site.refresher,
@@ -160,7 +161,7 @@ class Fuzz:
         )
         self._know(known)
         request = bars_request if shape.bars else price_request
-        site.context.queue.enqueue([request(site.asset(s)) for s in shape.symbols], 3)
+        site.context.queue.enqueue([request(self._assets[s]) for s in shape.symbols], 3)
         deadline = SendDeadline.after(5)
         claimed = site.context.queue.claim(max_items=shape.feed.max_tickers)
         assert isinstance(claimed, Claimed), claimed
@@ -214,7 +215,7 @@ class Fuzz:
             elif bars != there:
                 yield told
             elif status == "complete":
-                stated = starts(tree, tickers[symbol])
+                stated = bar_rows(tree, tickers[symbol])
                 of_day = sum(at.date() == day for at in stated)
                 later = any(at.date() > day for at in stated)
                 if min(there, of_day) < 0.9 * expected or (is_cut(tree) and not later):
@@ -298,10 +299,11 @@ class Fuzz:
             "SELECT s.symbol::text, ts, open, high, low, close, volume, vwap, trades"
             " FROM market_data.ohlcv_5m b JOIN trading.symbols s ON s.id = b.symbol_id"
         ).fetchall()
+        stated = {symbol: bar_rows(tree, tickers[symbol]) for symbol in {bar[0] for bar in bars}}
         for symbol, start, open_, high, low, close, volume, vwap, trades in bars:
             self.findings.bars += 1
             bar = StoredBar(start, (open_, high, low, close), volume, vwap, trades)
-            if why := wrong_bar(tree, tickers[symbol], bar, now):
+            if why := wrong_bar(stated[symbol], bar, now):
                 yield f"{symbol}: {why}"
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal, InvalidOperation
@@ -187,11 +187,6 @@ def _apart(one: Decimal, other: Decimal) -> Decimal:
     return max(one, other) / min(one, other)
 
 
-def starts(tree: Any, ticker: str) -> set[datetime]:
-    """When the bars begin that the answer states."""
-    return {at for row in _bar_rows(tree, ticker) for at in instants(row, "t|start")}
-
-
 def is_cut(tree: Any) -> bool:
     """Whether the answer says that there is more, or is as long as one can be."""
     more = any(isinstance(url, str) and url for url in values(tree, "next_url"))
@@ -258,16 +253,23 @@ def _wrong_aggregate(tree: Any, ticker: str, stored: Stored) -> str | None:
     return _wrong_field(fields)
 
 
-def wrong_bar(tree: Any, ticker: str, bar: StoredBar, now: datetime) -> str | None:
-    """Why a stored bar is not what the answer states; None if it is."""
+def bar_rows(tree: Any, ticker: str) -> dict[datetime, list[Any]]:
+    """When each bar begins that the answer states, and what it says about it."""
+    found: dict[datetime, list[Any]] = {}
+    for row in _bar_rows(tree, ticker):
+        for at in instants(row, "t|start"):
+            found.setdefault(at, []).append(row)
+    return found
+
+
+def wrong_bar(stated: Mapping[datetime, list[Any]], bar: StoredBar, now: datetime) -> str | None:
+    """Why a stored bar is not what the answer states (`bar_rows`); None if it is."""
     open_, high, low, close = bar.ohlc
     if not low <= min(open_, close) <= max(open_, close) <= high:
         return f"a bar that cannot be: {bar}"
     if bar.start + _BAR > now or int(bar.start.timestamp()) % 300:
         return f"a bar of no five completed minutes: {bar.start}"
-    for row in _bar_rows(tree, ticker):
-        if bar.start not in instants(row, "t|start"):
-            continue
+    for row in stated.get(bar.start, ()):
         named = zip(("o|open", "h|high", "l|low", "c|close"), bar.ohlc, strict=True)
         volumes = [*numbers(row, "v|volume"), Decimal(0)]
         trades = [*numbers(row, "n|transactions"), Decimal(0)]
