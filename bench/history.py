@@ -11,13 +11,10 @@ every value, and nothing else; exit code 1 tells that a promise was broken.
 import argparse
 import json
 import os
-import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,19 +23,16 @@ from typing import Any
 import psycopg
 from redis import Redis
 
-from db.connection import connect
-from db.migrate import migrate
-from db.symbols import Asset, SymbolRepository
+from bench.servers import database, equipped, server
+from db.symbols import Asset
 from local.sandbox.hours import DAY_MS, open_minutes
 from local.sandbox.instruments import load_instruments
 from local.sandbox.series import Series
-from local.servers.postgres import PostgresServer
-from local.servers.valkey import ValkeyServer
 from market.coverage import CALL_MINUTES
 from market.tickers import asset_kind
 from queueing import Keys, Policy, PriorityQueue
 from settings.checkout import CATALOGUE
-from tests.chaos.fleet import PYTHON, ROOT, Fleet
+from tests.chaos.fleet import Fleet
 from tests.chaos.soak import fetch, judge
 from tests.kit.truth import compare, mixed_assets
 
@@ -58,10 +52,8 @@ NOT_NEWEST = """
 
 @dataclass(frozen=True)
 class Setup:
-    """What is run: servers that stand, and how much."""
+    """How much is run."""
 
-    redis_url: str
-    database_url: str
     assets: int = 95
     days: int = 730
     window_s: float = 0.5
@@ -109,50 +101,33 @@ class Found:
         self.broken = [what for what, kept in promises.items() if not kept]
 
 
-def prove(setup: Setup) -> Found:
-    """Run until every series is whole, and judge it."""
+def prove(redis_url: str, database_url: str, setup: Setup) -> Found:
+    """Run on these servers until every series is whole, and judge it."""
     chosen = mixed_assets(setup.assets)
-    migrate(setup.database_url)
-    with connect(setup.database_url) as connection:
-        SymbolRepository(connection).upsert_many(chosen)
-    sandbox = subprocess.Popen(
-        [PYTHON, *f"-m local.sandbox --plan free --window-s {setup.window_s}".split()],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert sandbox.stdout is not None
-    provider = sandbox.stdout.readline().split()[1]
     today_ms = int(time.time() * 1000) // DAY_MS * DAY_MS
+    since_ms = today_ms - setup.days * DAY_MS
     found = Found(len(chosen), setup.days)
-    try:
-        fleet = Fleet(_environment(setup, provider), setup.workers, setup.log)
+    sandbox = f"--plan free --window-s {setup.window_s}"
+    with equipped(redis_url, database_url, chosen, sandbox, **_settings(setup)) as there:
+        fleet = Fleet(there.env, setup.workers, setup.log)
         try:
-            _watch(setup, today_ms, found)
-            _batches(setup, found)
+            _watch(database_url, setup.days, today_ms, found)
+            _batches(redis_url, found)
         finally:
             fleet.stop()
-        _calls(fetch(f"{provider}/_sandbox/arrivals"), setup, found)
-    finally:
-        sandbox.terminate()
-        sandbox.wait(10)
-    since_ms = today_ms - setup.days * DAY_MS
+        _calls(fetch(f"{there.provider}/_sandbox/arrivals"), setup, found)
     found.least_calls = 2 + sum(
         -(-open_minutes(asset_kind(a.polygon_ticker), since_ms, today_ms) // CALL_MINUTES)
         for a in chosen
     )
-    _compare(setup, chosen, (_utc(since_ms), _utc(today_ms)), found)
+    _compare(database_url, chosen, (_utc(since_ms), _utc(today_ms)), found)
     found.judge()
     return found
 
 
-def _environment(setup: Setup, provider: str) -> dict[str, str]:
-    return os.environ | {
-        "REDIS_URL": setup.redis_url,
-        "DATABASE_URL": setup.database_url,
-        "POLYGON_BASE_URL": provider,
+def _settings(setup: Setup) -> dict[str, str]:
+    return {
         "POLYGON_TIER": "free",
-        "MASSIVE_API_KEY": "bench",
         "RATE_WINDOW_SECONDS": str(setup.window_s),
         "HISTORY_DAYS": str(setup.days),
         "BATCH_INTERVAL_MINUTES": "1",
@@ -160,17 +135,17 @@ def _environment(setup: Setup, provider: str) -> dict[str, str]:
     }
 
 
-def _watch(setup: Setup, today_ms: int, found: Found) -> None:
+def _watch(database_url: str, days: int, today_ms: int, found: Found) -> None:
     """Wait until every day of every series was asked for; look at all prices meanwhile."""
     closed = _utc(today_ms)
     parameters = {
-        "first": (closed - timedelta(days=setup.days)).date(),
+        "first": (closed - timedelta(days=days)).date(),
         "today": closed.date(),
-        "days": setup.days,
+        "days": days,
         "closed": closed,
     }
     began_s = told_s = time.monotonic()
-    with psycopg.connect(setup.database_url, autocommit=True) as connection:
+    with psycopg.connect(database_url, autocommit=True) as connection:
         while left := _one(connection, SERIES_LEFT, parameters):
             now_s = time.monotonic()
             not_newest = _one(connection, NOT_NEWEST, parameters)
@@ -200,9 +175,9 @@ def _one(
     return int(row[0] or 0) if row else 0
 
 
-def _batches(setup: Setup, found: Found) -> None:
+def _batches(redis_url: str, found: Found) -> None:
     """How late batches began; the first one follows a start, not a slot."""
-    with Redis.from_url(setup.redis_url, decode_responses=True) as redis:
+    with Redis.from_url(redis_url, decode_responses=True) as redis:
         batches = PriorityQueue(redis, Policy(), keys=Keys()).batches(300)[:-1]
     found.batches = len(batches)
     late_ms = [batch.started_at_ms - batch.planned_at_ms for batch in batches]
@@ -219,11 +194,11 @@ def _calls(arrivals: Sequence[dict[str, object]], setup: Setup, found: Found) ->
 
 
 def _compare(
-    setup: Setup, assets: Sequence[Asset], span: tuple[datetime, datetime], found: Found
+    database_url: str, assets: Sequence[Asset], span: tuple[datetime, datetime], found: Found
 ) -> None:
     """Every value of every bar, in SQL, asset by asset."""
     series = Series(load_instruments([CATALOGUE]))
-    with psycopg.connect(setup.database_url) as connection:
+    with psycopg.connect(database_url) as connection:
         for number, asset in enumerate(assets, 1):
             compared = compare(connection, series, asset, *span)
             found.bars += compared.expected
@@ -245,30 +220,10 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--window", type=float, default=0.5, help="seconds that are a minute")
     parser.add_argument("--log", type=Path, default=Path(os.devnull))
-    parser.add_argument("--folder", type=Path, help="keep the servers' data here")
-    arguments = parser.parse_args()
-    with ExitStack() as stack:
-        folder = arguments.folder or Path(
-            stack.enter_context(tempfile.TemporaryDirectory(prefix="assetq-bench-"))
-        )
-        folder.mkdir(exist_ok=True)
-        folder.chmod(0o755)
-        valkey = ValkeyServer(folder / "valkey")
-        postgres = PostgresServer(folder / "postgres", durable=False)
-        for server in (valkey, postgres):
-            server.start()
-            stack.callback(server.stop)
-        found = prove(
-            Setup(
-                valkey.url,
-                postgres.ensure_database(),
-                arguments.assets,
-                arguments.days,
-                arguments.window,
-                arguments.workers,
-                arguments.log,
-            )
-        )
+    given = parser.parse_args()
+    setup = Setup(given.assets, given.days, given.window, given.workers, given.log)
+    with server() as redis_url, database() as database_url:
+        found = prove(redis_url, database_url, setup)
     print(json.dumps(asdict(found), indent=2))
     return int(bool(found.broken))
 

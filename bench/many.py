@@ -9,14 +9,11 @@ and half crypto, with a round each minute. Exit code 1 tells that a promise was 
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,15 +21,12 @@ from typing import Any
 
 import psycopg
 
-from db.connection import connect
-from db.migrate import migrate
-from db.symbols import Asset, SymbolRepository
+from bench.servers import stand
+from db.symbols import Asset
 from local.sandbox.hours import DAY_MS
 from local.sandbox.instruments import load_instruments
 from local.sandbox.series import Series
-from local.servers.postgres import PostgresServer
-from local.servers.valkey import ValkeyServer
-from tests.chaos.fleet import PYTHON, ROOT, Fleet
+from tests.chaos.fleet import Fleet
 from tests.chaos.soak import fetch
 from tests.kit.truth import compare
 from tests.kit.worker import CRITICAL
@@ -41,6 +35,13 @@ ROUND_MS = 60_000
 MOST_CALLS = 8
 COMPARED = 40
 """Series whose bars are compared value by value."""
+SETTINGS = {
+    "POLYGON_TIER": "starter",
+    "HISTORY_DAYS": "1",
+    "BATCH_INTERVAL_MINUTES": "1",
+    "SECONDARY_INTERVAL_MINUTES": "1",
+    "REQUEST_TIMEOUT_SECONDS": "15",
+}
 FRESH = """
     SELECT count(*) FROM trading.symbols
     WHERE (metadata #>> '{last_update,observed_at_ms}')::bigint >= %(since)s"""
@@ -88,44 +89,19 @@ def assets_of(count: int) -> list[Asset]:
     return [*CRITICAL, *mixed][:count]
 
 
-def prove(redis_url: str, database_url: str, folder: Path, count: int, rounds: int) -> Found:
+def prove(folder: Path, count: int, rounds: int) -> Found:
     """Run until the bars are whole and some rounds are over, and judge it."""
     assets, found = assets_of(count), Found(count)
     listed = folder / "tickers.txt"
     listed.write_text("\n".join(asset.polygon_ticker for asset in assets))
-    migrate(database_url)
-    with connect(database_url) as connection:
-        SymbolRepository(connection).upsert_many(assets)
-    sandbox = subprocess.Popen(
-        [PYTHON, *f"-m local.sandbox --plan starter --limit 0 --tickers {listed}".split()],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert sandbox.stdout is not None
-    provider = sandbox.stdout.readline().split()[1]
-    environment = os.environ | {
-        "REDIS_URL": redis_url,
-        "DATABASE_URL": database_url,
-        "POLYGON_BASE_URL": provider,
-        "POLYGON_TIER": "starter",
-        "MASSIVE_API_KEY": "bench",
-        "HISTORY_DAYS": "1",
-        "BATCH_INTERVAL_MINUTES": "1",
-        "SECONDARY_INTERVAL_MINUTES": "1",
-        "REQUEST_TIMEOUT_SECONDS": "15",
-    }
-    try:
-        fleet = Fleet(environment, 2, folder / "fleet.log")
+    with stand(assets, f"--plan starter --limit 0 --tickers {listed}", **SETTINGS) as there:
+        fleet = Fleet(there.env, 2, folder / "fleet.log")
         try:
-            _watch(database_url, rounds, found)
+            _watch(there.database_url, rounds, found)
         finally:
             fleet.stop()
-        _calls(fetch(f"{provider}/_sandbox/arrivals"), found)
-    finally:
-        sandbox.terminate()
-        sandbox.wait(10)
-    _compare(database_url, assets, listed, found)
+        _calls(fetch(f"{there.provider}/_sandbox/arrivals"), found)
+        _compare(there.database_url, assets, listed, found)
     found.judge()
     return found
 
@@ -180,16 +156,8 @@ def main() -> int:
     parser.add_argument("--assets", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=4)
     arguments = parser.parse_args()
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="assetq-bench-")))
-        folder.chmod(0o755)
-        valkey = ValkeyServer(folder / "valkey")
-        postgres = PostgresServer(folder / "postgres", durable=False)
-        for server in (valkey, postgres):
-            server.start()
-            stack.callback(server.stop)
-        database_url = postgres.ensure_database()
-        found = prove(valkey.url, database_url, folder, arguments.assets, arguments.rounds)
+    with tempfile.TemporaryDirectory(prefix="assetq-bench-") as folder:
+        found = prove(Path(folder), arguments.assets, arguments.rounds)
     print(json.dumps(asdict(found), indent=2))
     return int(bool(found.broken))
 

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,27 +67,40 @@ class Stand:
 @contextmanager
 def stand(assets: Sequence["Asset"], sandbox: str = "--plan spec", **env: str) -> Iterator[Stand]:
     """All of them for a while. `sandbox` are options of `python -m local.sandbox`."""
+    with (
+        server() as redis_url,
+        database() as url,
+        equipped(redis_url, url, assets, sandbox, **env) as there,
+    ):
+        yield there
+
+
+@contextmanager
+def equipped(
+    redis_url: str, database_url: str, assets: Sequence["Asset"], sandbox: str, **env: str
+) -> Iterator[Stand]:
+    """Catalogue and provider for servers that stand; the tables are there."""
     from db.connection import connect
     from db.symbols import SymbolRepository
 
-    with ExitStack() as stack:
-        redis_url, url = stack.enter_context(server()), stack.enter_context(database())
-        with connect(url) as connection:
-            SymbolRepository(connection).upsert_many(assets)
-        command = [sys.executable, "-m", "local.sandbox", *shlex.split(sandbox)]
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        stack.callback(process.wait, 10)
-        stack.callback(process.terminate)
+    with connect(database_url) as connection:
+        SymbolRepository(connection).upsert_many(assets)
+    command = [sys.executable, "-m", "local.sandbox", *shlex.split(sandbox)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
         assert process.stdout is not None
         provider = process.stdout.readline().split()[1]
         given = {
             "REDIS_URL": redis_url,
-            "DATABASE_URL": url,
+            "DATABASE_URL": database_url,
             "POLYGON_BASE_URL": provider,
             "MASSIVE_API_KEY": "bench",
             "PYTHONPATH": str(ROOT),
         }
-        yield Stand(redis_url, url, provider, os.environ | given | env)
+        yield Stand(redis_url, database_url, provider, os.environ | given | env)
+    finally:
+        process.terminate()
+        process.wait(10)
 
 
 @contextmanager
