@@ -24,7 +24,7 @@ from health.metrics import HOUR_MS, measure
 from market.hours import is_open
 from queueing import PriorityQueue
 from runtime.context import Context
-from runtime.heartbeat import processes
+from runtime.heartbeat import ended, processes
 from runtime.redis_client import open_redis
 from runtime.redis_outage import diagnose, refusal_of_writes
 from scheduler.entries import schedule
@@ -117,6 +117,8 @@ class Observer:
         alive = processes(context.redis, context.keys)
         more = self._details(now_ms)
         seen_ms = {p.role: now_ms - p.age_ms for p in reversed(alive)}
+        for role, ago_ms in ended(context.redis, context.keys).items():
+            seen_ms[role] = max(now_ms - ago_ms, seen_ms.get(role, 0))
         if batches:
             seen_ms["batch"] = now_ms
         interval_ms = self.settings.batch_interval_minutes * 60_000

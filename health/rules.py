@@ -102,7 +102,7 @@ def processes(facts: Facts, state: State) -> Iterator[Cause]:
     for role, limit_ms in (("scheduler", SCHEDULER_LIMIT_MS), ("worker", WORKER_LIMIT_MS)):
         seen_ms = state.last_seen_ms[role]
         gone = facts.now_ms - seen_ms > limit_ms
-        if gone or not any(process.role == role for process in state.processes):
+        if gone or not any(p.role == role and p.alive for p in state.processes):
             late = facts.now_ms - max(seen_ms, facts.started_ms) > limit_ms
             level = Level.UNHEALTHY if late else Level.DEGRADED
             yield causes.no_process(role, level, seen_ms)

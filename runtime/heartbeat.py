@@ -15,6 +15,10 @@ KEEP_MS = 3600 * 1000
 ALIVE_MS = 90_000
 """A process whose last heartbeat is younger is alive: idle ones beat every 10 s, busy workers
 every 30 s."""
+DUE_MS = {"worker": 40_000, "scheduler": 10_000}
+"""Role → age at which the next heartbeat is overdue; a scheduler beats with each pass."""
+_ENDED = "ended:"
+"""Before a role: when a process of that role last ended in order. It names no process."""
 _FUTURE_MS = 1_000
 """Heartbeats further ahead were written before Redis' clock stepped back: they prove nothing."""
 _TOKEN = secrets.token_hex(2)
@@ -36,8 +40,12 @@ def beat(redis: Redis, keys: Keys, name: str) -> None:
 
 
 def gone(redis: Redis, keys: Keys, name: str) -> None:
-    """Remove this process' heartbeat, because it ends in order."""
-    redis.zrem(keys.heartbeats, name)
+    """Remove this process' heartbeat, because it ends in order; when, is remembered."""
+    pipe = redis.pipeline(transaction=True)
+    pipe.zrem(keys.heartbeats, name)
+    pipe.zadd(keys.heartbeats, {f"{_ENDED}{name.partition('@')[0]}": _now_ms(redis)})
+    pipe.pexpire(keys.heartbeats, KEEP_MS)
+    pipe.execute()
 
 
 @dataclass(frozen=True)
@@ -54,16 +62,34 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """True while the next heartbeat is not overdue."""
+        """True until it has missed several heartbeats."""
         return self.age_ms <= ALIVE_MS
+
+    @property
+    def silent(self) -> bool:
+        """True if its next heartbeat is overdue: it has probably died, or hangs."""
+        return self.age_ms > DUE_MS.get(self.role, ALIVE_MS)
 
 
 def processes(redis: Redis, keys: Keys) -> list[Process]:
     """Return all processes with a heartbeat within the last hour, the latest first."""
+    return [Process(name, age) for name, age in _ages(redis, keys) if not name.startswith(_ENDED)]
+
+
+def ended(redis: Redis, keys: Keys) -> dict[str, int]:
+    """Return role → how long ago (ms) a process of it last ended in order, within the last hour."""
+    return {
+        name.removeprefix(_ENDED): age
+        for name, age in _ages(redis, keys)
+        if name.startswith(_ENDED)
+    }
+
+
+def _ages(redis: Redis, keys: Keys) -> list[tuple[str, int]]:
     now_ms = _now_ms(redis)
     rows: list[Any] = list(redis.zrevrange(keys.heartbeats, 0, -1, withscores=True))
     ages = [(_text(name), now_ms - int(at_ms)) for name, at_ms in rows]
-    return [Process(name, max(0, age)) for name, age in ages if age >= -_FUTURE_MS]
+    return [(name, max(0, age)) for name, age in ages if age >= -_FUTURE_MS]
 
 
 def living(redis: Redis, keys: Keys, role: str) -> list[Process]:

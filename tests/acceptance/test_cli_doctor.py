@@ -30,7 +30,7 @@ from queueing import (
     Retry,
 )
 from runtime.context import Context
-from runtime.heartbeat import beat
+from runtime.heartbeat import beat, gone
 from settings import Settings
 from tests.kit.cli_runs import Cli
 from tests.kit.db_data import run
@@ -280,6 +280,32 @@ def test_a_suspended_rq_is_the_one_diagnosis(cli: Cli, r: redis.Redis, project_r
     assert "RQ is suspended in this Redis" in bad[0]["text"]
     assert "rq resume" in bad[0]["remedy"]
     assert not {"rq workers", "batches", "rounds"} & {finding["check"] for finding in found}
+
+
+def test_a_process_that_missed_a_heartbeat_is_named_before_health_gives_it_up(
+    cli: Cli, r: redis.Redis
+) -> None:
+    now_ms = int(r.time()[0]) * 1000
+    beats = {"worker@a-1-aaaa": now_ms - 45_000, "scheduler@a-2-bbbb": now_ms - 12_000}
+    r.zadd(Keys().heartbeats, beats)
+    found = checks(cli)
+    assert found["workers"]["status"] == found["scheduler"]["status"] == "fail"
+    assert "no heartbeat within 40 s of worker@a-1-aaaa (4" in found["workers"]["text"]
+    assert found["scheduler"]["remedy"].endswith("assetq scheduler")
+    beat(r, Keys(), "worker@a-3-cccc")
+    assert checks(cli)["workers"]["status"] == "warn"
+
+
+def test_a_process_that_ended_is_not_taken_for_one_that_was_killed_before(
+    cli: Cli, r: redis.Redis
+) -> None:
+    now_ms = int(r.time()[0]) * 1000
+    r.zadd(Keys().heartbeats, {"scheduler@killed-1-aaaa": now_ms - 600_000})
+    beat(r, Keys(), "scheduler@ended-2-bbbb")
+    gone(r, Keys(), "scheduler@ended-2-bbbb")
+    text = checks(cli)["scheduler"]["text"]
+    assert text.startswith("No scheduler is alive")
+    assert "10 min" not in text
 
 
 def test_a_worker_that_hangs_is_no_foreign_one(

@@ -151,8 +151,10 @@ def test_nobody_alive(system: System, role: str) -> None:
 def test_a_process_that_left_in_order_has_a_moment_to_come_back(system: System) -> None:
     system.becomes("healthy")
     system.web_is_up_since(3600)
-    heartbeat.gone(system.context.redis, system.context.keys, "scheduler@test-1")
+    redis, keys = system.context.redis, system.context.keys
+    heartbeat.gone(redis, keys, "scheduler@test-1")
     system.becomes("degraded", "No scheduler is alive")
+    redis.zincrby(keys.heartbeats, -31_000, "ended:scheduler")
     system.observer._last_seen_ms["scheduler"] -= 31_000
     system.becomes("unhealthy", "No scheduler is alive")
     system.beat()

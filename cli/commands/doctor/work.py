@@ -16,6 +16,7 @@ from health.rules import judge
 from health.texts import names
 from queueing import Death
 from runtime.context import Context, fingerprint
+from runtime.heartbeat import DUE_MS
 
 _CHECKS = {
     "postgresql.read-only": "writes",
@@ -93,12 +94,9 @@ def _of_another_key(facts: Facts, context: Context) -> bool:
 
 def _well(facts: Facts, state: State, checks: set[str]) -> Iterator[Finding]:
     """What is as it should be, by check."""
-    for role in ("worker", "scheduler"):
-        check = "workers" if role == "worker" else role
-        alive = [f"{p.name} ({p.age_ms / 1000:.0f} s ago)" for p in state.processes
-                 if p.role == role and p.alive]  # fmt: skip
-        if check not in checks and alive:
-            yield ok(check, f"{len(alive)} alive: {names(alive)}")
+    for role, check in (("worker", "workers"), ("scheduler", "scheduler")):
+        if check not in checks:
+            yield from _processes(role, check, state)
     if "schedule" not in checks and "scheduler" not in checks and "workers" not in checks:
         yield from _entries(state)
     if "quota" not in checks:
@@ -113,6 +111,22 @@ def _well(facts: Facts, state: State, checks: set[str]) -> Iterator[Finding]:
         yield ok("markets", told(note, facts))
     if "assets" not in checks and not state.dead:
         yield _retried(state)
+
+
+def _processes(role: str, check: str, state: State) -> Iterator[Finding]:
+    """Who is alive, and who has missed a heartbeat: health waits for several."""
+    found = [p for p in state.processes if p.role == role and p.alive]
+    alive, silent = (
+        [f"{p.name} ({p.age_ms / 1000:.0f} s ago)" for p in found if p.silent is missed]
+        for missed in (False, True)
+    )
+    if silent:
+        due = f"{DUE_MS[role] // 1000} s"
+        text = f"no heartbeat within {due} of {names(silent)}: dead, or hanging"
+        remedy = f"Look at its log. Unless something starts it again: assetq {role}"
+        yield Finding(check, WARN if alive else FAIL, text, remedy)
+    if alive:
+        yield ok(check, f"{len(alive)} alive: {names(alive)}")
 
 
 def _retried(state: State) -> Finding:
