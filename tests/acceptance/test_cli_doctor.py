@@ -265,6 +265,21 @@ def test_a_missing_right_is_the_one_diagnosis(cli: Cli, migrated_url: str) -> No
     assert not [c for c in found if "permission denied" in c["text"]]
 
 
+def test_a_transaction_that_holds_rows_is_named(cli: Cli, migrated_url: str) -> None:
+    run(migrated_url, "INSERT INTO trading.symbols (symbol) VALUES ('EURUSD')")
+    assert "locks" not in checks(cli)
+    with psycopg.connect(migrated_url, application_name="a report") as other:
+        other.execute("SELECT FROM trading.symbols")
+        assert "locks" not in checks(cli)  # it only reads
+        other.execute("SELECT FROM trading.symbols WHERE symbol = 'EURUSD' FOR UPDATE")
+        told = checks(cli)["locks"]
+        pid = other.info.backend_pid
+    assert told["status"] == "warn"
+    assert f"session {pid} (user assetq, a report)" in told["text"]
+    assert told["text"].endswith("on trading.symbols")
+    assert f"pg_terminate_backend({pid})" in told["remedy"]
+
+
 def test_a_suspended_rq_is_the_one_diagnosis(cli: Cli, r: redis.Redis, project_root: Path) -> None:
     """A worker that is started now ends at once, and no tick is taken: both follow from it."""
     cli.here("symbols", "import")

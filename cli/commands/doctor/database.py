@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from cli.commands.doctor.capacity import capacity
 from cli.commands.doctor.finding import Finding, fail, ok, warn
 from db.compatibility import problems
-from db.connection import connect, server_version, unit_of_work
+from db.connection import Connection, connect, server_version, unit_of_work
 from db.errors import PermissionMissing
+from db.locks import LONG_S, lasting_locks
 from db.migrate import MINIMUM_SERVER, pending_on
 from db.probe import can_store
 from db.symbols import StoredAsset, SymbolRepository
@@ -69,12 +70,25 @@ def _checks(settings: Settings, context: Context | None, *, refuses: bool) -> It
         if context:
             critical = critical_symbols(settings, assets)
             yield from capacity(context, len(assets), len(critical))
+        yield from _locks(connection)
         if refuses:
             return
         if refusal := can_store(connection):  # the last: it may close the connection
             yield fail("writes", refusal.message.rstrip("."), refusal.remedy or "Look at its log.")
         else:
             yield ok("writes", "an answer could be stored")
+
+
+def _locks(connection: Connection) -> Iterator[Finding]:
+    """Transactions that keep rows of assetq locked; their assets fail meanwhile."""
+    for holder in lasting_locks(connection):
+        who = ", ".join(filter(None, (f"user {holder.user}", holder.program)))
+        yield warn(
+            "locks",
+            f"a transaction of session {holder.pid} ({who}) has held locks for over {LONG_S:g} s "
+            f"on {names(holder.relations)}",
+            f"End it if assets fail: SELECT pg_terminate_backend({holder.pid}).",
+        )
 
 
 def _split(sentence: str) -> tuple[str, str]:
