@@ -10,6 +10,7 @@ from typing import ClassVar
 from market.client import MarketClient
 from market.deadline import SendDeadline
 from market.quotes import Answer, Delay
+from market.tickers import market_of
 
 
 class Feed(ABC):
@@ -58,3 +59,20 @@ class Feed(ABC):
     def calls_for(self, tickers: Sequence[str]) -> int:
         """How many calls the tickers take."""
         return -(-len(tickers) // self.max_tickers)
+
+    def check_count(self, tickers: Sequence[str]) -> None:
+        """Raises ValueError for more tickers than a call takes, or none."""
+        if not 1 <= len(tickers) <= self.max_tickers:
+            raise ValueError(f"{len(tickers)} tickers for a call that takes {self.max_tickers}")
+
+
+class MarketFeed(Feed):
+    """A feed whose answer is about a whole market, forex or crypto: that of the first ticker."""
+
+    def together(self, ticker: str) -> str:
+        """The market."""
+        return market_of(ticker)
+
+    def calls_for(self, tickers: Sequence[str]) -> int:
+        """One for each market."""
+        return len({market_of(ticker) for ticker in tickers})

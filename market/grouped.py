@@ -13,19 +13,19 @@ from market.client import MarketClient
 from market.coverage import PUBLISHED_BY
 from market.deadline import SendDeadline
 from market.errors import NoTrading, NotYetPublished, OutsidePlan
-from market.feed import Feed
+from market.feed import MarketFeed
 from market.freshness import newest_allowed_day
 from market.hours import sessions_on
 from market.models import WireBar
 from market.quotes import Answer, Bar, Basis, Delay, Missing, Observation, Price
-from market.reading import answer_of, malformed, ohlc_of, read_envelope
+from market.reading import answer_of, malformed, ohlc_of, read_envelope, rows_by_ticker
 from market.tickers import asset_kind, check_ticker, market_of
 
 _SUNDAY: Final = 6
 _MARKETS: Final = {"forex": "fx", "crypto": "crypto"}
 
 
-class Grouped(Feed):
+class Grouped(MarketFeed):
     """`/v2/aggs/grouped`: the daily bar of every ticker of one market, forex or crypto.
 
     One call takes tickers of both markets and answers for the first one's; the others are left for
@@ -45,14 +45,6 @@ class Grouped(Feed):
         kind = asset_kind(ticker)
         return market_of(ticker) == "crypto" or newest_allowed_day(now, kind).weekday() != _SUNDAY
 
-    def together(self, ticker: str) -> str:
-        """The market."""
-        return market_of(ticker)
-
-    def calls_for(self, tickers: Sequence[str]) -> int:
-        """One for each market."""
-        return len({market_of(ticker) for ticker in tickers})
-
     def fetch(
         self,
         client: MarketClient,
@@ -61,8 +53,7 @@ class Grouped(Feed):
         now: datetime,
         deadline: SendDeadline,
     ) -> Answer:
-        if not 1 <= len(tickers) <= self.max_tickers:
-            raise ValueError(f"{len(tickers)} tickers for a call that takes {self.max_tickers}")
+        self.check_count(tickers)
         market = market_of(check_ticker(tickers[0]))
         mine = [ticker for ticker in tickers if market_of(ticker) == market]
         day = newest_allowed_day(now, asset_kind(mine[0]))
@@ -71,11 +62,7 @@ class Grouped(Feed):
             body = client.get(path, {"adjusted": "true"}, deadline=deadline)
         except OutsidePlan as exc:  # the newest day is in every plan, once it is published
             raise NotYetPublished(exc.message, status=exc.status) from None
-        rows = {
-            row["T"]: row
-            for row in read_envelope(body).results or ()
-            if isinstance(row, dict) and isinstance(row.get("T"), str)
-        }
+        rows = rows_by_ticker(read_envelope(body).results, "T")
         if not rows:
             midnight = datetime.combine(day + timedelta(days=1), time.min, UTC)
             if now < midnight + PUBLISHED_BY:

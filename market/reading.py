@@ -32,6 +32,16 @@ def malformed(exc: ValidationError) -> str:
     return f"malformed: {place}: {first['msg']}"
 
 
+def rows_by_ticker(listed: Any, name: str) -> dict[str, Any]:
+    """The rows of an answer about a whole market by the ticker that each has under `name`; what is
+    no such row is left out."""
+    return {
+        row[name]: row
+        for row in (listed if isinstance(listed, list) else ())
+        if isinstance(row, dict) and isinstance(row.get(name), str)
+    }
+
+
 def candidates_of(
     ticker: str,
     quote: WireQuote,

@@ -66,8 +66,7 @@ class SnapshotV3(Feed):
         self, tickers: Sequence[str]
     ) -> tuple[dict[str, Observation | Missing], list[str]]:
         """Malformed tickers as missing, and the good ones; one must not stop 249 others."""
-        if not 1 <= len(tickers) <= self.max_tickers:
-            raise ValueError(f"{len(tickers)} tickers for a call that takes {self.max_tickers}")
+        self.check_count(tickers)
         bad: dict[str, Observation | Missing] = {}
         for ticker in tickers:
             try:

@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 from market.client import MarketClient
 from market.deadline import SendDeadline
-from market.feed import Feed
+from market.feed import MarketFeed
 from market.quotes import Answer, Delay, Missing, Observation
-from market.reading import answer_of, said_status
+from market.reading import answer_of, rows_by_ticker, said_status
 from market.snapshots import read_snapshot
 from market.tickers import check_ticker, market_of
 
@@ -41,7 +41,7 @@ class MarketRows:
         return read_snapshot(ticker, row, source=WholeMarket.name, delay=self.delay, now=now)
 
 
-class WholeMarket(Feed):
+class WholeMarket(MarketFeed):
     """`/v2/snapshot` of all tickers of one market, forex or crypto. Paid plans.
 
     The answer is large (forex: some 1,200 tickers), so it is worth a call only for more tickers
@@ -56,14 +56,6 @@ class WholeMarket(Feed):
     def delay(self) -> Delay:
         return Delay.REAL_TIME
 
-    def together(self, ticker: str) -> str:
-        """The market."""
-        return market_of(ticker)
-
-    def calls_for(self, tickers: Sequence[str]) -> int:
-        """One for each market."""
-        return len({market_of(ticker) for ticker in tickers})
-
     def fetch(
         self,
         client: MarketClient,
@@ -72,8 +64,7 @@ class WholeMarket(Feed):
         now: datetime,
         deadline: SendDeadline,
     ) -> Answer:
-        if not 1 <= len(tickers) <= self.max_tickers:
-            raise ValueError(f"{len(tickers)} tickers for a call that takes {self.max_tickers}")
+        self.check_count(tickers)
         return self.fetch_rows(client, tickers[0], deadline=deadline).read(tickers, now)
 
     def fetch_rows(
@@ -83,11 +74,6 @@ class WholeMarket(Feed):
         market = market_of(check_ticker(ticker))
         path = f"/v2/snapshot/locale/global/markets/{market}/tickers"
         body = client.get(path, {}, deadline=deadline)
-        listed = body.get("tickers")
-        rows = {
-            row["ticker"]: row
-            for row in (listed if isinstance(listed, list) else ())
-            if isinstance(row, dict) and isinstance(row.get("ticker"), str)
-        }
+        rows = rows_by_ticker(body.get("tickers"), "ticker")
         delayed = said_status(body) == "DELAYED"
         return MarketRows(market, rows, Delay.DELAYED if delayed else self.delay)
