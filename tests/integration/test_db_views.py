@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -68,6 +69,29 @@ def test_bars_are_made_of_their_parts(connection: Connection, view: str, parts: 
         )
 
 
+@pytest.mark.parametrize("view", ["15m", "1h", "4h", "1d_utc"])
+def test_a_query_for_some_time_reads_the_bars_of_that_time(
+    connection: Connection, view: str
+) -> None:
+    """Of all days that are stored: the time is looked up by the primary key."""
+    store(connection, range(5 * 288))
+    connection.execute("SET enable_seqscan = off")  # which is quicker where so little is stored
+    query = f"""
+        SELECT * FROM market_data.ohlcv_{view}
+        WHERE symbol = 'BTCUSD' AND ts >= '2026-01-07' AND ts < '2026-01-08'"""
+    assert sum(row[-2] for row in rows(connection, query)) == 288
+    plan = one(connection, f"EXPLAIN (ANALYZE, FORMAT JSON) {query}")
+    assert _bars_read(plan[0]["Plan"]) == 288 + 2, "and the first and last bar"
+
+
+def _bars_read(node: dict[str, Any]) -> int:
+    read = 0
+    if node.get("Relation Name") == "ohlcv_5m":
+        dropped = node.get("Rows Removed by Filter", 0)
+        read = round((node["Actual Rows"] + dropped) * node["Actual Loops"])
+    return read + sum(map(_bars_read, node.get("Plans", ())))
+
+
 def test_a_bar_with_a_missing_part_is_not_complete(connection: Connection) -> None:
     store(connection, [n for n in range(288) if n != 7])
     query = "SELECT parts, complete FROM market_data.ohlcv_15m WHERE ts = %s"
@@ -99,7 +123,7 @@ def test_a_day_that_does_not_add_up_is_not_complete(connection: Connection) -> N
     assert one(connection, days) is True
 
 
-@pytest.mark.parametrize("older", ["0006-views", "0007-views"])
+@pytest.mark.parametrize("older", ["0006-views", "0007-views", "0009-views"])
 def test_views_of_an_older_version_are_replaced_under_those_of_the_users(
     migrated_url: str, older: str
 ) -> None:
@@ -111,11 +135,11 @@ def test_views_of_an_older_version_are_replaced_under_those_of_the_users(
                    NULL::boolean AS complete
             FROM market_data.ohlcv_15m;
         CREATE VIEW public.mine AS SELECT * FROM market_data.ohlcv_1h;
-        DELETE FROM assetq.migrations WHERE name = '0009-views';
+        DELETE FROM assetq.migrations WHERE name = '0010-views';
         INSERT INTO assetq.migrations (name) VALUES ('{older}');
         """,
     )
-    assert migrate(migrated_url) == ["0009-views"]
+    assert migrate(migrated_url) == ["0010-views"]
     with connect(migrated_url) as connection:
         SymbolRepository(connection).upsert_many(CRITICAL)
         store(connection, range(12))

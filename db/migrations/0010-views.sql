@@ -1,7 +1,8 @@
 -- Views for readers: coverage, bars of 15 minutes to a day made of the 5-minute bars, and the latest
 -- prices. A view of assetq's is replaced; one whose name the user has taken for something else is
 -- not made; one that was dropped is made again by the next `assetq migrate`. (This file took the
--- place of 0006-views and 0007-views, which older databases have applied: it replaces what they made.)
+-- place of 0006-, 0007- and 0009-views, which older databases have applied: it replaces what they
+-- made.)
 
 -- A tenth of the bars may lack in a complete day: no ticks in five minutes make no bar.
 DO $assetq$
@@ -49,16 +50,17 @@ $assetq$;
 
 DO $assetq$
 DECLARE
-    instant text;
+    utc text;
     wanted record;
 BEGIN
-    -- A ts without time zone is UTC.
+    -- A ts without time zone is UTC; the same words turn it into an instant, and an instant into it.
     SELECT CASE WHEN format_type(atttypid, NULL) = 'timestamp without time zone'
-                THEN '(bar.ts AT TIME ZONE ''UTC'')' ELSE 'bar.ts' END INTO STRICT instant
+                THEN ' AT TIME ZONE ''UTC''' ELSE '' END INTO STRICT utc
     FROM pg_attribute
     WHERE attrelid = 'market_data.ohlcv_5m'::regclass AND attname = 'ts';
 
-    -- LATERAL: a query for one symbol reads the bars of that symbol only.
+    -- LATERAL: a query for one symbol reads the bars of that symbol only. Each bar looks for its
+    -- parts by the primary key, so that a query for some time reads the bars of that time only.
     FOR wanted IN
         SELECT * FROM (VALUES
             ('ohlcv_15m', 900), ('ohlcv_1h', 3600), ('ohlcv_4h', 14400), ('ohlcv_1d_utc', 86400)
@@ -69,15 +71,22 @@ BEGIN
                 NOT LIKE 'assetq:%';
         EXECUTE format($view$
             CREATE OR REPLACE VIEW market_data.%1$I AS
-            SELECT s.symbol::text AS symbol, b.*,
+            SELECT s.symbol::text AS symbol, made.ts, b.*,
                    b.parts = %2$s OR coalesce(
                        c.whole AND c.refused = 0 AND c.agrees IS NOT FALSE
                        AND (c.agrees OR c.bars >= 0.9 * c.expected OR c.look_again_at IS NULL),
                        false) AS complete
             FROM trading.symbols AS s
             CROSS JOIN LATERAL (
-                SELECT to_timestamp(floor(extract(epoch FROM %3$s) / %4$s) * %4$s) AS ts,
-                       (array_agg(bar.open ORDER BY bar.ts))[1] AS open,
+                SELECT (min(bar.ts)%3$s) AS first, (max(bar.ts)%3$s) AS last
+                FROM market_data.ohlcv_5m AS bar
+                WHERE bar.symbol_id = s.id
+            ) AS stored
+            CROSS JOIN LATERAL generate_series(
+                to_timestamp(floor(extract(epoch FROM stored.first) / %4$s) * %4$s),
+                stored.last, make_interval(secs => %4$s)) AS made (ts)
+            CROSS JOIN LATERAL (
+                SELECT (array_agg(bar.open ORDER BY bar.ts))[1] AS open,
                        max(bar.high) AS high,
                        min(bar.low) AS low,
                        (array_agg(bar.close ORDER BY bar.ts DESC))[1] AS close,
@@ -86,12 +95,14 @@ BEGIN
                        count(*)::integer AS parts
                 FROM market_data.ohlcv_5m AS bar
                 WHERE bar.symbol_id = s.id
-                GROUP BY 1
+                      AND bar.ts >= (made.ts%3$s)
+                      AND bar.ts < ((made.ts + make_interval(secs => %4$s))%3$s)
+                HAVING count(*) > 0
             ) AS b
             LEFT JOIN market_data.coverage_days AS c
                 ON c.symbol_id = s.id AND c.timeframe = '5m'
-                AND c.day = (b.ts AT TIME ZONE 'UTC')::date
-            $view$, wanted.name, wanted.seconds / 300, instant, wanted.seconds);
+                AND c.day = (made.ts AT TIME ZONE 'UTC')::date
+            $view$, wanted.name, wanted.seconds / 300, utc, wanted.seconds);
         EXECUTE format('COMMENT ON VIEW market_data.%I IS %L', wanted.name,
             'assetq: bars made of ohlcv_5m, aligned to UTC.');
     END LOOP;
