@@ -87,8 +87,8 @@ def release(ctx: click.Context) -> None:
     ctx.invoke(migrate)
     if process_name() is None:
         return
-    click.echo("stays, so that the other processes go on")
     ends = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # a second one strikes nothing on the way out
+    click.echo("stays, so that the other processes go on")
     follow_shell()
     signal.sigwait(ends)

@@ -174,6 +174,16 @@ def test_a_runner_of_the_whole_procfile(site: Site, runner: Callable[[], list[st
     site.nothing_is_left(waits_5_s=runner is honcho)
 
 
+def test_a_release_that_stays_ends_well_under_two_signals(site: Site) -> None:
+    """honcho passes Ctrl-C on and sends its own SIGTERM: here both are there when it wakes up."""
+    leader = site.formation.start(["bin/assetq", "release"], HONCHO_PROCESS_NAME="release.1")
+    eventually(lambda: "stays" in site.formation.output, 20)
+    for number in (signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal.SIGCONT):
+        leader.send_signal(number)
+    assert leader.wait(10) == 0, site.formation.output
+    assert "Traceback" not in site.formation.output
+
+
 def test_honcho_starts_nothing_again(site: Site) -> None:
     """What docs/deployment.md says of it: the end of one ends all; restarts are a host's."""
     formation = site.formation

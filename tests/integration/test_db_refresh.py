@@ -5,17 +5,20 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta, timezone
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from db.bars import SeriesBar, upsert_bars
 from db.connection import Connection, connect
 from db.errors import DatabaseError, WritesRefused
 from db.migrate import migrate
@@ -353,3 +356,15 @@ def test_a_row_that_another_session_holds_is_busy_and_can_be_tried_again(
         assert result.busy == {"XAUUSD"}
         assert "another session" in result.refused["XAUUSD"]
         assert RefreshWriter(impatient).write(1_000, call(), [refresh("EURUSD")]).changed
+
+
+def test_bars_travel_as_binary_arrays(connection: Connection, tmp_path: Path) -> None:
+    """Text would be right, too, and take a worker and the server twice as long."""
+    written = tmp_path / "protocol"
+    with written.open("wb") as trace:
+        connection.pgconn.trace(trace.fileno())
+        upsert_bars(connection, 1, "5m", [SeriesBar("XAUUSD", NOON, "feed", bar())])
+        connection.pgconn.untrace()
+    (bind,) = re.findall(r"\tBind\t.*", written.read_text(errors="replace"))
+    formats = [int(number) for number in re.findall(r"(?<= )[01](?= )", bind.partition(' ""')[2])]
+    assert formats.count(1) >= 9, bind

@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 import redis
 
-from queueing import Bury, Claimed, Death, GiveBack, NotNow, Policy, PriorityQueue, Request
+from queueing import (
+    Bury,
+    Claimed,
+    Death,
+    GiveBack,
+    NotNow,
+    Policy,
+    PriorityQueue,
+    QuotaLimiter,
+    Request,
+)
 from tests.kit.worker import Site, sandbox, settings_for
 
 
@@ -73,6 +83,24 @@ def test_newer_items_alone_cost_no_call_and_no_crash_and_no_circle(
     assert old.redis.zcard(old.keys.window) == 0
     (item,) = new.peek()
     assert (item.attempts, item.crashes, item.version) == (0, 0, 2)
+
+
+def test_an_old_worker_is_told_when_its_own_item_may_go(
+    old: PriorityQueue, new: NewerQueue
+) -> None:
+    """Not when the critical one may, which it does not know: that would be now, again and again."""
+    _settle(old)
+    seconds, _ = old.redis.time()
+    batch_at_ms = (int(seconds) + 30) * 1000
+    QuotaLimiter(old.redis, old.policy).plan_batch(batch_at_ms, 300_000, 5)
+    new.enqueue([Request("NEW")], 1)
+    old.enqueue([Request("OLD")], 4)
+    answer = old.claim(drain="d", max_wait_ms=600_000)
+    assert isinstance(answer, NotNow)
+    assert answer.held_by == answer.hint.reason == "reserved"
+    assert answer.hint.next_at_ms is not None
+    assert answer.hint.next_at_ms > batch_at_ms
+    assert answer.hint.waiter
 
 
 def test_a_new_worker_takes_old_items(old: PriorityQueue, new: NewerQueue) -> None:

@@ -23,6 +23,7 @@ from rq.exceptions import StopRequested
 from rq.job import Job
 from rq.registry import FailedJobRegistry
 from rq.serializers import JSONSerializer
+from rq.suspension import resume, suspend
 from rq.worker import WorkerStatus
 
 from cli.commands.processes import RQ_OPTIONS
@@ -298,6 +299,20 @@ def test_it_is_in_the_books_again_after_a_flush(site: Site, start: START) -> Non
     eventually(lambda: site.context.redis.scard("rq:workers") == 1, 15)
     [key] = site.context.redis.smembers("rq:workers")
     assert site.context.redis.hexists(str(key), "birth")
+
+
+def test_a_suspended_worker_goes_on_beating(site: Site, start: START, raw: redis.Redis) -> None:
+    start()
+    ready(site)
+    (key,) = raw.smembers("rq:workers")
+    suspend(raw)
+    try:
+        site.ticks.push(DRAIN)  # an idle worker looks when one has come
+        eventually(lambda: raw.hget(key, "state") == b"suspended", 15)
+        site.context.redis.delete(site.context.keys.heartbeats)
+        ready(site)
+    finally:
+        resume(raw)
 
 
 def test_a_worker_leaves_a_heartbeat(site: Site, start: START) -> None:
