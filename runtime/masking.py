@@ -71,6 +71,11 @@ def secrets_of_environment(env_file: str = ".env") -> set[str]:
     return found | {p for name in _URLS for p in _passwords(values.get(name) or "")}
 
 
+def complaint(error: Exception) -> str:
+    """What a process says as it ends because of its settings or servers, in one line."""
+    return f"assetq: {Mask(secrets_of_environment())(str(error))}"
+
+
 def _passwords(url: str) -> set[str]:
     """Find the passwords without parsing: a malformed URL holds one, too."""
     userinfo = url.partition("://")[2].rpartition("@")[0]

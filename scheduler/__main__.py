@@ -7,6 +7,7 @@ from redis.exceptions import RedisError
 
 from runtime.context import Context
 from runtime.logs import configure
+from runtime.masking import complaint
 from runtime.redis_outage import diagnose
 from runtime.stopping import StopFlag
 from scheduler.process import TickScheduler
@@ -19,7 +20,7 @@ def main() -> int:
     try:
         settings = Settings.load()
     except SettingsError as error:
-        print(f"assetq: {error}", file=sys.stderr)
+        print(complaint(error), file=sys.stderr)
         return 3
     configure(settings)
     stop = StopFlag()

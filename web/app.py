@@ -18,6 +18,7 @@ from health.causes import Level
 from health.observe import Observer
 from health.report import failed, report
 from runtime.logs import configure
+from runtime.masking import complaint
 from runtime.redis_outage import diagnose
 from settings import Settings, SettingsError
 from web import dashboard, pages
@@ -123,7 +124,7 @@ def __getattr__(name: str) -> Any:
     try:
         settings = Settings.load()
     except SettingsError as error:
-        print(f"assetq: {error}", file=sys.stderr)
+        print(complaint(error), file=sys.stderr)
         sys.exit(3)
     configure(settings)
     return create_app(settings)

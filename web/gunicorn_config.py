@@ -12,13 +12,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # started from 
 from gunicorn.glogging import Logger
 
 from runtime.logs import Lines
+from runtime.masking import complaint
 from runtime.procfile import process_name
 from settings import Settings, SettingsError
 
 try:
     _settings = Settings.load()
 except SettingsError as _error:
-    print(f"assetq: {_error}", file=sys.stderr)
+    print(complaint(_error), file=sys.stderr)
     sys.exit(3)
 
 

@@ -15,6 +15,7 @@ import worker.tasks  # noqa: F401 - imported before the fork, so that ticks star
 from queueing import Keys
 from runtime.context import Context
 from runtime.logs import configure
+from runtime.masking import complaint
 from runtime.redis_client import open_redis, sentinel_options
 from runtime.rq_environment import given
 from settings import Settings, SettingsError
@@ -35,7 +36,7 @@ try:
     _settings = Settings.load()
     _settings.required_api_key()
 except SettingsError as error:
-    print(f"assetq: {error}", file=sys.stderr)
+    print(complaint(error), file=sys.stderr)
     sys.exit(3)
 configure(_settings)
 TickWorker.keys = Keys(_settings.provider)

@@ -173,3 +173,12 @@ def test_a_log_line_tells_no_secret_even_if_it_is_handed_one(
     line = capsys.readouterr().err
     assert "event='odd'" in line
     clean("the line", line)
+
+
+@pytest.mark.parametrize("process", ["worker", "scheduler", "web"])
+def test_a_key_in_the_path_of_the_settings_is_not_told(process: str, tmp_path: Path) -> None:
+    """The settings cannot be read, and what masks secrets then knows the environment alone."""
+    env = {"MASSIVE_API_KEY": "MarkKey4711", "ASSETQ_CONFIG": str(tmp_path / "MarkKey4711.yml")}
+    done = Cli(tmp_path, env)(process)
+    done.failed(3, "/***.yml: cannot be read")
+    clean(process, done.out + done.err)
