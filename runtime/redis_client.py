@@ -24,6 +24,8 @@ def open_redis(url: str, **options: Any) -> Redis:
     Nothing is retried inside: the caller decides what a failure means.
     """
     place = SentinelUrl.parse(url)
+    if url.startswith("unix://"):  # a socket of this machine has no use for it
+        options.pop("socket_keepalive", None)
     if place is None:
         return Redis.from_url(url, **options)
     options = {"retry": Retry(NoBackoff(), 0), **options}

@@ -76,7 +76,8 @@ _WORDS = {
 def _shown(field: str, value: Any) -> str:
     if field in _SECRET:
         return ""
-    text = redacted_url(str(value)) if field in _URLS else repr(value)
+    written = str(value)
+    text = redacted_url(written) if field in _URLS or "://" in written else repr(value)
     return f"={text}" if len(text) <= _LONGEST_SHOWN else f"={text[:_LONGEST_SHOWN]}…"
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from cli.exits import CommandError, ExitCode
-from cli.options import as_json
+from cli.options import NumberRange, as_json
 from cli.session import load_settings
 from cli.show.causes import clause
 from cli.show.output import note, print_json, print_table
@@ -31,7 +31,7 @@ _LOOK_AGAIN_S = 1.0
 @click.option(
     "--timeout",
     "timeout_s",
-    type=click.FloatRange(1, 24 * 3600),
+    type=NumberRange(1, 24 * 3600),
     default=300,
     show_default=True,
     help="Seconds to wait for the result; the batch goes on after that.",

@@ -6,7 +6,7 @@ import logging
 
 import click
 
-from cli.options import as_json
+from cli.options import NumberRange, as_json
 from cli.session import load_settings
 from cli.show.causes import Wait, look
 from cli.show.output import note, print_json
@@ -14,7 +14,7 @@ from local.foreground import drain_for, drain_now, open_session
 
 
 @click.command()
-@click.option("--for", "for_s", type=click.FloatRange(0.1, 24 * 3600), help="Seconds to go on.")
+@click.option("--for", "for_s", type=NumberRange(0.1, 24 * 3600), help="Seconds to go on.")
 @as_json
 def drain(for_s: float | None, json_: bool) -> None:
     """Refresh what is queued, in this process, under the same quota as all workers.

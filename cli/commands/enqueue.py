@@ -10,7 +10,7 @@ import click
 
 from cli.exits import CommandError, ExitCode
 from cli.names import resolve
-from cli.options import PRIORITY, as_json
+from cli.options import PRIORITY, NumberRange, as_json
 from cli.session import load_settings, open_context, open_database
 from cli.show.causes import look
 from cli.show.output import print_json, print_table
@@ -34,7 +34,7 @@ from worker.work import price_request, unusable
 @click.option(
     "--timeout",
     "timeout_s",
-    type=click.FloatRange(1, 24 * 3600),
+    type=NumberRange(1, 24 * 3600),
     default=300,
     show_default=True,
     help="Seconds to wait for the result; the work goes on after that.",

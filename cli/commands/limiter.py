@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cli.options import as_json
+from cli.options import NumberRange, as_json
 from cli.session import confirm, load_settings, masked, open_context, open_database
 from cli.show.causes import Wait, look, state_of, told
 from cli.show.output import print_facts, print_json
@@ -184,7 +184,7 @@ def _note_call(settings: Settings) -> None:
 
 
 @limiter.command()
-@click.argument("seconds", type=click.FloatRange(0, _LONGEST_S))
+@click.argument("seconds", type=NumberRange(0, _LONGEST_S))
 @click.option("--reason", default="blocked by hand", show_default=True)
 def block(seconds: float, reason: str) -> None:
     """Make no call to the provider for SECONDS (at most a day); 0 lifts a block.

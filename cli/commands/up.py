@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
+from cli.options import NumberRange
 from local.starting import TIER_OF_PLAN
 from local.up import Options, run_up
 
 
 @click.command()
-@click.option("--for", "for_s", type=click.FloatRange(min=1), help="End after this many seconds.")
+@click.option("--for", "for_s", type=NumberRange(min=1), help="End after this many seconds.")
 @click.option("--plan", type=click.Choice(list(TIER_OF_PLAN)), default="spec", show_default=True,
               help="What the sandbox API allows, if it is started.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(1, 32), default=2, show_default=True)

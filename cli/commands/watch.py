@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from cli.options import NumberRange
 from cli.session import open_context
 from cli.show.output import cell, note
 from health.texts import span
@@ -28,7 +29,7 @@ _LOOK_S = 0.5
 @click.option(
     "--last", type=click.IntRange(0, 10_000), default=0, help="Show the last N first, as lines."
 )
-@click.option("--for", "for_s", type=click.FloatRange(0.1), help="Seconds after which to end.")
+@click.option("--for", "for_s", type=NumberRange(0.1), help="Seconds after which to end.")
 @click.option("--json", "json_", is_flag=True, help="The events as they are: one JSON a line.")
 def watch(last: int, for_s: float | None, json_: bool) -> None:
     """Show each refresh as it happens, until q or Ctrl-C: in a terminal as a live view, else as

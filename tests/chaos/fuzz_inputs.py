@@ -71,6 +71,11 @@ class Ended:
     err: str
 
 
+HOLD_SECRETS = (
+    "MASSIVE_API_KEY", "POLYGON_API_KEY", "DB_PASSWORD", "WEB_PASSWORD", "REDIS_URL", "DATABASE_URL"
+)  # fmt: skip
+
+
 class Fuzz:
     """Runs inputs on one Valkey (with its debug command) and one migrated database."""
 
@@ -130,7 +135,7 @@ class Fuzz:
         for sign in ("Traceback", "This is a defect"):
             if sign in said:
                 yield f"{sign}: {said[:700]}"
-        if SECRET in said:
+        if SECRET in said and self._is_secret(given):
             yield f"told the secret: {said[:700]}"
         if code != ExitCode.OK and not ended.err.strip():
             yield f"ended with {code} and not a word"
@@ -139,6 +144,11 @@ class Fuzz:
             yield f"ended with {code} and changed something: {before} → {after}"
         if given.kind == "catalogue":
             yield from self._judge_rows(given, code)
+
+    def _is_secret(self, given: Input) -> bool:
+        """Whether it stands where a secret belongs: nobody can know it for one elsewhere alone."""
+        env = {name.upper(): value for name, value in {**self._env, **given.env}.items()}
+        return any(SECRET in env.get(name, "") for name in HOLD_SECRETS)
 
     def _judge_rows(self, given: Input, code: object) -> Iterator[str]:
         rows = self._database.execute(

@@ -348,6 +348,13 @@ def test_a_wrong_value_is_one_line_with_name_value_and_remedy(
     assert "\n" not in lines[0]
 
 
+@pytest.mark.parametrize("name", ["DB_PORT", "POLYGON_TIER", "PORT", "QUEUE_MAX_SIZE", "DB_HOST"])
+@pytest.mark.parametrize("login", ["u:pass", ":pa/ss", "u:p?as@s"])
+def test_a_url_in_the_wrong_place_is_shown_without_its_login(name: str, login: str) -> None:
+    (line,) = problems(**{name: f"redis://{login}@127.0.0.1:1/0"})
+    assert line.startswith(f"{name}=redis://***@127.0.0.1:1/0: ")
+
+
 def test_every_problem_is_told_at_once_and_under_the_name_that_was_used() -> None:
     lines = problems(POLYGON_API_KEY="two words", queue_max_size="-1", DB_PORT="0")
     assert [line.partition("=")[0].partition(":")[0] for line in lines] == [
