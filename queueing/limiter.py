@@ -11,7 +11,7 @@ from queueing.keys import Keys
 from queueing.models import Hint
 from queueing.policy import Policy
 from queueing.scripts import Scripts
-from queueing.wire import in_steps
+from queueing.wire import in_steps, text_of
 
 MAX_BLOCK_MS = 24 * 3600 * 1000
 LISTED_PERMITS = 100
@@ -134,9 +134,8 @@ class QuotaLimiter:
         """Grants a call if one is free now; otherwise says when to ask again, and why."""
         call_id = f"{who}:{secrets.token_hex(6)}"
         reply = self._run("acquire", call_id=call_id, critical=urgent, idle_mark=idle_mark)
-        if reply["granted"]:
-            return Grant(call_id, reply["now_ms"], reply["send_by_ms"])
-        return Hint.from_reply(reply)
+        now_ms, at_ms, *reason = reply
+        return Hint(now_ms, at_ms, text_of(*reason)) if reason else Grant(call_id, now_ms, at_ms)
 
     def mark(self) -> str:
         """Leaves a mark; see PriorityQueue.mark."""

@@ -10,8 +10,8 @@ end
 
 -- Takes over the quota for the rules of this process, once no call that was granted by other rules can count.
 local function check_policy(q)
-  if q.policy == policy_text() or q.policy_until > now then return end
-  q.policy, q.policy_until = policy_text(), 0
+  if q.is_ours or q.policy_until > now then return end
+  q.policy, q.policy_until, q.is_ours = policy_text(), 0, true
   redis.call('HSET', QUOTA, 'policy', q.policy, 'policy_horizon', ms(horizon_ms()))
 end
 

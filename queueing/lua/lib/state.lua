@@ -14,11 +14,11 @@ end
 local function quota_state()
   local q, values = {}, redis.call('HMGET', QUOTA, unpack(FIELDS))
   for i = 1, TEXTS do q[FIELDS[i]] = values[i] end
-  for i = TEXTS + 1, #FIELDS do q[FIELDS[i]] = tonumber(values[i] or 0) end
+  for i = TEXTS + 1, #FIELDS do q[FIELDS[i]] = values[i] and tonumber(values[i]) or 0 end
   q.failed = q.failed and cjson.decode(q.failed) or {} -- the items of failed calls since the last success
   if q.batch_at > 0 then q.batch_at = q.batch_at + ahead end -- kept in Redis' own time, as slots are
-  q.policy_until = 0
-  if q.policy and q.policy ~= policy_text() then
+  q.policy_until, q.is_ours = 0, q.policy == policy_text()
+  if q.policy and not q.is_ours then
     q.policy_until = q.last_grant_at + math.max(q.policy_horizon, horizon_ms())
   end
   -- The slot moves on when its batch is enqueued; without a batch, `grace_ms` after it.
