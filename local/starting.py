@@ -12,6 +12,7 @@ from local.servers.errors import EmbeddedError
 from local.servers.local import LocalRun
 from local.watching import SandboxView
 from market.tiers import TIERS, Tier
+from queueing import Priority
 from runtime.context import Context
 from runtime.redis_client import open_redis
 from settings import Settings
@@ -77,7 +78,9 @@ def resume_quota(run: LocalRun, settings: Settings) -> None:
 
 
 def prepare_database(settings: Settings) -> tuple[str, ...]:
-    """Apply migrations, and add the shipped catalogue (it never undoes the user's own edits).
+    """Apply migrations, and add the shipped catalogue where no asset is CRITICAL yet (it never
+    undoes the user's own edits): a list of the user's own stays as it is, and needs no right to
+    import.
 
     Returns the symbols that are critical.
     """
@@ -85,9 +88,11 @@ def prepare_database(settings: Settings) -> tuple[str, ...]:
     say(f"migrations: {len(applied)} applied" if applied else "migrations: nothing to do")
     with connect(settings.database_url) as connection:
         repository = SymbolRepository(connection)
-        counts = repository.upsert_many(read_assets(), overwrite=False)
+        new = ""
+        if not repository.list(band=Priority.CRITICAL, paused=True):
+            counts = repository.upsert_many(read_assets(), overwrite=False)
+            new = f", {counts.inserted} of them new" if counts.inserted else ""
         known = repository.list()
-    new = f", {counts.inserted} of them new" if counts.inserted else ""
     say(f"assets: {len(known)}{new}")
     return critical_symbols(settings, known)
 
