@@ -17,6 +17,7 @@ from rq.registry import FailedJobRegistry
 from rq.suspension import WORKERS_SUSPENDED
 
 from health.batches import SettledBatch, recent_batches
+from health.beginnings import Beginnings
 from health.causes import Cause
 from health.database import DatabaseProbe
 from health.facts import Facts, Failing, State
@@ -70,7 +71,7 @@ class Observer:
         self._began = time.monotonic()
         self._lock = threading.Lock()
         self._last_seen_ms: dict[str, int] = {}
-        self._first_seen_ms: dict[str, int] = {}
+        self._beginnings = Beginnings(self.context.redis, self.context.keys)
 
     def look(self) -> Facts:
         """Look at Redis and PostgreSQL at the same time. An outage is a fact, not an error."""
@@ -94,12 +95,10 @@ class Observer:
             state=state,
         )
 
-    def seen_since(self, found: Iterable[Cause], now_ms: int) -> dict[str, int]:
-        """Return for each cause since when this process has seen it without a break."""
-        with self._lock:
-            before = self._first_seen_ms
-            self._first_seen_ms = {c.key: min(now_ms, before.get(c.key, now_ms)) for c in found}
-            return dict(self._first_seen_ms)
+    def seen_since(self, found: Iterable[Cause], facts: Facts) -> dict[str, int]:
+        """Return for each cause since when it has been seen without a break, by any web process."""
+        readable = facts.state is not None
+        return self._beginnings.of([c.key for c in found], facts.now_ms, readable=readable)
 
     def _state(self, up_ms: int) -> State:
         try:

@@ -26,7 +26,7 @@ def report(observer: Observer) -> tuple[Level, Facts, dict[str, Any]]:
     """
     facts = observer.look()
     found = judge(facts)
-    seen_since = observer.seen_since(found, facts.now_ms)
+    seen_since = observer.seen_since(found, facts)
     level = worst(found)
     body = {
         "status": level.status,

@@ -190,6 +190,11 @@ class Keys:
         return self._named("actions")
 
     @cached_property
+    def causes(self) -> str:
+        """HASH cause of trouble → ms when it was first seen, and of the last look. TTL 24 h."""
+        return self._named("causes")
+
+    @cached_property
     def scheduler(self) -> str:
         """Prefix of what belongs to the scheduler process."""
         return self._named("scheduler")
