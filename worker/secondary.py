@@ -13,13 +13,13 @@ from db.hours import RoundFigures
 from db.symbols import StoredAsset, SymbolRepository
 from market.coverage import days_per_call
 from market.tickers import asset_kind
-from queueing import Outcome, Priority
+from queueing import Outcome, Priority, PriorityQueue
 from runtime.context import Context
 from worker.capabilities import Capabilities
 from worker.critical import is_critical
 from worker.selection import ask_for_series, is_current, is_due, utc_from_ms
 from worker.series import SeriesNeed, pairs_of, series_needs
-from worker.work import price_request, usable
+from worker.work import bars_name, is_bars, price_request, usable
 
 log = structlog.get_logger(__name__)
 
@@ -54,17 +54,10 @@ def enqueue_secondary(
         else {}
     )
     due = [asset for asset in others if _wanted(asset, capabilities, now, every, needs)]
-    results: list[tuple[str, Outcome, str | None]] = []
-    # Where not all fit, the stalest do, of whatever band: else low ones might never find room.
+    queue = context.queue
     if "queue_max_size" not in settings.model_fields_set:  # the default holds every asset
-        context.queue.max_size = max(settings.queue_max_size, ITEMS_PER_ASSET * len(others))
-    room = max(0, context.queue.max_size - context.queue.size)
-    for part in (due[:room], due[room:]):
-        by_band = sorted(part, key=_band)  # stable: stalest first
-        for band, assets in groupby(by_band, key=_band):
-            results += context.queue.enqueue(map(price_request, assets), band).results
-    for asked in ask_for_series(context.queue, others, needs):
-        results += asked.results
+        queue.max_size = max(settings.queue_max_size, ITEMS_PER_ASSET * len(others))
+    results = _ask(queue, due, others, needs)
     figures = RoundFigures(len(others), len(due), _lacking(others, needs))
     round_ = _round_of(results, current=len(others) - len(due), figures=figures)
     log.info(
@@ -76,6 +69,47 @@ def enqueue_secondary(
         dead=list(round_.dead)[:20],
     )
     return round_
+
+
+def _ask(
+    queue: PriorityQueue,
+    due: Sequence[StoredAsset],
+    others: Sequence[StoredAsset],
+    needs: Mapping[str, SeriesNeed],
+) -> list[tuple[str, Outcome, str | None]]:
+    """Asks for prices, then for series; both are the stalest first.
+
+    Where not all fit, the stalest prices do, of whatever band: else low ones might never find
+    room. Series may hold a quarter of the places, or those that prices never need.
+    """
+    pending = set(queue.pending())
+    new = [a for a in others if _lacks(a, needs) and bars_name(a.symbol) not in pending]
+    size = queue.max_size
+    most = max(size // 4, min(1, size - 1), size - len(others))
+    left = max(0, most - sum(map(is_bars, pending)))
+    late = {a.symbol for a in sorted(new, key=lambda a: needs[a.symbol].urgency())[left:]}
+    room = max(0, size - len(pending) - min(left, len(new)))
+    results = _ask_for_prices(queue, due[:room])
+    fitting = [asset for asset in others if asset.symbol not in late]
+    for asked in ask_for_series(queue, fitting, needs):
+        results += asked.results
+    results += _ask_for_prices(queue, due[room:])
+    return results + [(bars_name(symbol), Outcome.REFUSED, None) for symbol in sorted(late)]
+
+
+def _ask_for_prices(
+    queue: PriorityQueue, assets: Sequence[StoredAsset]
+) -> list[tuple[str, Outcome, str | None]]:
+    results: list[tuple[str, Outcome, str | None]] = []
+    by_band = sorted(assets, key=_band)  # stable: stalest first
+    for band, those in groupby(by_band, key=_band):
+        results += queue.enqueue(map(price_request, those), band).results
+    return results
+
+
+def _lacks(asset: StoredAsset, needs: Mapping[str, SeriesNeed]) -> bool:
+    need = needs.get(asset.symbol)
+    return need is not None and need.lacks is not None
 
 
 def _lacking(assets: Sequence[StoredAsset], needs: Mapping[str, SeriesNeed]) -> int:

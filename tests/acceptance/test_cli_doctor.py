@@ -227,6 +227,14 @@ def test_one_rule_that_refuses_both_outcomes_is_told_once(cli: Cli, migrated_url
     assert cli.here("doctor").out.count('"known"') == 1
 
 
+def test_a_bound_of_the_queue_that_holds_too_little_is_named(cli: Cli) -> None:
+    cli.here("symbols", "import")
+    told = cli.here("doctor", QUEUE_MAX_SIZE="5").out
+    assert "QUEUE_MAX_SIZE is 5" in told
+    assert "Leave QUEUE_MAX_SIZE unset" in told
+    assert "QUEUE_MAX_SIZE is" not in cli.here("doctor", QUEUE_MAX_SIZE="1000").out
+
+
 def test_a_malformed_row_is_named_by_its_symbol(cli: Cli, migrated_url: str) -> None:
     row = "INSERT INTO trading.symbols (symbol, polygon_ticker) VALUES ('NZDUSD', 'AAPL')"
     run(migrated_url, row)

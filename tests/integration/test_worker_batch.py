@@ -331,17 +331,40 @@ def test_the_stalest_first_within_a_priority(opened: OPEN) -> None:
 
 def test_a_full_queue_refuses_by_name_and_keeps_the_stalest(opened: OPEN) -> None:
     """Of whatever band: else the low ones would never find room."""
-    site = opened(queue_max_size=2)
+    site = opened(queue_max_size=3)
     at(site, datetime(2026, 11, 24, 12, 0, 1, tzinfo=UTC))
     set_stored(site, "GBPUSD", datetime(2026, 11, 24, 10, 0, tzinfo=UTC))
     set_stored(site, "USDJPY", datetime(2026, 11, 24, 10, 1, tzinfo=UTC))
     told = round_(site)
     assert [s for s in order(site) if "/" not in s] == ["ETHUSDT", "SOLUSD"]
     assert {"GBPUSD", "USDJPY"} <= set(told.refused)
-    assert told.enqueued == 2
+    assert told.enqueued == 3
     site.context.queue.enqueue([], Priority.LOW)
     start_batch(site)
     assert order(site)[:3] == NAMES, "the batch never fails for space"
+
+
+def test_bars_find_a_place_beside_prices_and_never_take_theirs(opened: OPEN) -> None:
+    """Prices are asked for anew in each round, bars wait for calls that nobody else needs."""
+    site = opened(queue_max_size=8)
+    many = [Asset(f"A{n:04}USD", f"X:A{n:04}USD", "crypto", None, 4) for n in range(20)]
+    SymbolRepository(site.connection).upsert_many(many)
+    for _ in range(3):
+        told = round_(site)
+        waiting = order(site)
+        assert sum("/" in name for name in waiting) == 2, "a quarter is theirs"
+        assert len(waiting) == 8
+        assert len(told.refused) == 2 * 24 - 8
+        site.context.queue.cancel([name for name in waiting if "/" not in name])
+
+
+def test_bars_take_the_places_that_prices_never_need(opened: OPEN) -> None:
+    site = opened(queue_max_size=7)
+    for _ in range(2):
+        round_(site)
+        assert sum("/" in name for name in order(site)) == 3
+        assert sum("/" not in name for name in order(site)) == 4
+        site.context.queue.cancel([name for name in order(site) if "/" not in name])
 
 
 def test_the_default_bound_of_the_queue_grows_with_the_assets(opened: OPEN) -> None:

@@ -123,6 +123,18 @@ def _history(settings: Settings, assets: Sequence[StoredAsset]) -> Finding:
     )
 
 
+def _room(settings: Settings, assets: int) -> Iterator[Finding]:
+    """Whether the queue holds the price and the series of each asset, where its bound was set."""
+    wanted = 2 * assets
+    if "queue_max_size" in settings.model_fields_set and settings.queue_max_size < wanted:
+        yield warn(
+            "queue",
+            f"QUEUE_MAX_SIZE is {settings.queue_max_size}, and {assets} assets want {wanted} "
+            "places, for a price and a series each: some wait for later rounds",
+            "Leave QUEUE_MAX_SIZE unset: the queue then holds every asset.",
+        )
+
+
 def _symbols(settings: Settings, assets: Sequence[StoredAsset]) -> Iterator[Finding]:
     if not assets:
         yield fail("symbols", "no assets are tracked", "Run `assetq symbols import`.")
@@ -131,6 +143,7 @@ def _symbols(settings: Settings, assets: Sequence[StoredAsset]) -> Iterator[Find
     yield ok("symbols", f"{len(assets)} tracked, {never} of them never refreshed")
     yield from _malformed(assets)
     yield _history(settings, assets)
+    yield from _room(settings, len(assets))
     yield _critical(settings, assets)
 
 
