@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,13 +68,17 @@ class RunningSite:
         """Let a process end in order."""
         assert self._running.pop(kind).terminate(28) == 0
 
-    def go_on_with(self, **settings: Any) -> None:
-        """Go on with other settings, as if no call had been made before."""
+    def go_on_with(
+        self, meanwhile: Callable[[RunningSite], None] = lambda site: None, **settings: Any
+    ) -> None:
+        """Go on with other settings, as if no call had been made before. `meanwhile` is called
+        while no process runs."""
         for kind in list(self._running):
             self.stop(kind)
         self.settings = self.settings.model_copy(update=settings)
         self.context = Context.on(self.context.redis, self.settings)
         self.context.limiter.reset()
+        meanwhile(self)
         for kind in ("web", "scheduler", "worker"):
             self.start(kind)
 
@@ -160,7 +164,13 @@ class RunningSite:
 
 @contextmanager
 def running_site(
-    root: Path, tmp: Path, *, limit: int, window_s: float = 60, spacing_s: float = 0
+    root: Path,
+    tmp: Path,
+    *,
+    limit: int,
+    window_s: float = 60,
+    spacing_s: float = 0,
+    history_days: int = 1,
 ) -> Iterator[RunningSite]:
     """Start everything, with the assets of the catalogue."""
     with ExitStack() as stack:
@@ -178,6 +188,7 @@ def running_site(
             polygon_rate_limit=limit,
             rate_window_seconds=window_s,
             rate_min_spacing_seconds=spacing_s,
+            history_days=history_days,
         )
         with connect(settings.database_url) as connection:
             SymbolRepository(connection).upsert_many(read_assets())

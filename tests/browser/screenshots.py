@@ -20,12 +20,13 @@ from db.connection import connect
 from db.symbols import SymbolRepository
 from queueing import Priority
 from tests.browser.finding import find_chromium
+from tests.browser.past import tell_a_past
 from tests.browser.running import PASSWORD, RunningSite, running_site
 from tests.kit.waiting import eventually
-from worker.work import price_request
+from worker.work import bars_request, price_request
 
 ROOT = Path(__file__).resolve().parents[2]
-PATHS = ("", "freshness", "asset?symbol=EURUSD", "quota", "health")
+PATHS = ("", "freshness", "asset?symbol=EURUSD&range=1w", "quota", "health")
 TALLEST = 2400
 
 
@@ -45,7 +46,8 @@ SHOWN = (
     Shot("page-now", "", 1280, 900),
     Shot("page-freshness", "freshness", 1280, 800, "dark"),
     Shot("page-phone", "freshness", 390, 760),
-    Shot("page-asset", "asset?symbol=EURUSD", 1280, 1000),
+    Shot("page-asset", "asset?symbol=EURUSD&range=1w", 1280, 1000),
+    Shot("page-quota", "quota", 1280, 900),
     Shot("page-health", "health", 1280, 900),
 )
 
@@ -82,13 +84,22 @@ def take(browser: Browser, site: RunningSite, shot: Shot, folder: Path) -> None:
 def before_a_batch(site: RunningSite) -> None:
     """Wait for a moment that shows much: some calls count, others are kept, and more wait."""
 
+    with connect(site.settings.database_url) as connection:
+        assets = SymbolRepository(connection).list()
+    pictured = next(asset for asset in assets if asset.symbol == "EURUSD")
+
     def fresh() -> int:
         return site.get("freshness?state=fresh").text.count('<tr id="a-')
 
+    def whole_days() -> int:
+        site.context.queue.enqueue([bars_request(pictured)], Priority.HIGH)
+        return site.get("asset?symbol=EURUSD").text.count('class="day-complete"')
+
     eventually(lambda: fresh() >= 50, 60, every_s=0.5, what="most assets are fresh")
-    site.go_on_with(polygon_rate_limit=5, rate_min_spacing_seconds=8, batch_interval_minutes=2)
-    with connect(site.settings.database_url) as connection:
-        assets = SymbolRepository(connection).list()
+    eventually(lambda: whole_days() >= 70, 120, every_s=1, what="the bars of 91 days are stored")
+    site.go_on_with(
+        tell_a_past, polygon_rate_limit=5, rate_min_spacing_seconds=8, batch_interval_minutes=2
+    )
     for band in (Priority.HIGH, Priority.MEDIUM, Priority.LOW):
         chosen = [asset for asset in assets if asset.priority == band][:6]
         site.context.queue.enqueue(map(price_request, chosen), band)
@@ -113,13 +124,15 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as tmp,
         sync_playwright() as playwright,
-        running_site(ROOT, Path(tmp), limit=600) as site,
+        running_site(ROOT, Path(tmp), limit=1200, history_days=91) as site,
     ):
         before_a_batch(site)
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        blocked = False
         for shot in every() if asked.all else SHOWN:
-            if shot.path == "health":
+            if shot.path == "health" and not blocked:
                 site.post("actions/block", minutes="15")
+                blocked = True
             take(browser, site, shot, asked.folder)
         browser.close()
 

@@ -42,8 +42,10 @@ class Columns:
 
     columns: Sequence[Column]
     highest: int
+    allowed: int | None
+    """Calls that the plan allows; None: it counts none."""
     limit_y: float | None
-    """Where the plan's limit lies; None: it counts no calls, or allows far more than were made."""
+    """Where that lies; None: nowhere, or far above what was made."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ def _columns(
         left = round(number * step + step * 0.14, 3)
         found.append(Column(at, figures, left, round(step * 0.72, 3), pieces, label))
     limit_y = round(HEIGHT - (allowed or 0) * scale, 1) if near else None
-    return Columns(found, highest, limit_y)
+    return Columns(found, highest, allowed, limit_y)
 
 
 def _pieces(figures: HourFigures, scale: float) -> tuple[tuple[str, float, float], ...]:
