@@ -26,6 +26,7 @@ class _PatientTicks(Ticks):
     """Ticks for a process that has no others: a worker's drain makes room for them."""
 
     def others_waiting(self) -> bool:
+        """Never."""
         return False
 
 

@@ -47,6 +47,7 @@ class Aggregates(Feed):
 
     @property
     def delay(self) -> Delay:
+        """As in `Feed`."""
         return Delay.END_OF_DAY if self.end_of_day else Delay.REAL_TIME
 
     def fetch(
@@ -57,6 +58,7 @@ class Aggregates(Feed):
         now: datetime,
         deadline: SendDeadline,
     ) -> Answer:
+        """As in `Feed`."""
         ticker = only_ticker(tickers)
         newest = self.newest_day(ticker, now)
         first = newest - timedelta(days=_DAYS_FOR_A_PRICE - 1)

@@ -38,6 +38,7 @@ class Grouped(MarketFeed):
 
     @property
     def delay(self) -> Delay:
+        """As in `Feed`."""
         return Delay.END_OF_DAY
 
     def serves(self, ticker: str, now: datetime) -> bool:
@@ -53,6 +54,7 @@ class Grouped(MarketFeed):
         now: datetime,
         deadline: SendDeadline,
     ) -> Answer:
+        """As in `Feed`."""
         self.check_count(tickers)
         market = market_of(check_ticker(tickers[0]))
         mine = [ticker for ticker in tickers if market_of(ticker) == market]

@@ -36,6 +36,7 @@ class SnapshotV3(Feed):
 
     @property
     def delay(self) -> Delay:
+        """As in `Feed`."""
         return Delay.REAL_TIME
 
     def fetch(
@@ -46,6 +47,7 @@ class SnapshotV3(Feed):
         now: datetime,
         deadline: SendDeadline,
     ) -> Answer:
+        """As in `Feed`."""
         found, good = self._sort_out(tickers)
         params = {"ticker.any_of": ",".join(good), "limit": str(self.max_tickers)}
         envelope = read_envelope(client.get("/v3/snapshot", params, deadline=deadline))
@@ -113,6 +115,7 @@ class Snapshot(Feed):
 
     @property
     def delay(self) -> Delay:
+        """As in `Feed`."""
         return Delay.REAL_TIME
 
     def fetch(
@@ -123,6 +126,7 @@ class Snapshot(Feed):
         now: datetime,
         deadline: SendDeadline,
     ) -> Answer:
+        """As in `Feed`."""
         ticker = only_ticker(tickers)
         path = f"/v2/snapshot/locale/global/markets/{market_of(ticker)}/tickers/{ticker}"
         body = client.get(path, {}, deadline=deadline)

@@ -54,6 +54,7 @@ class WholeMarket(MarketFeed):
 
     @property
     def delay(self) -> Delay:
+        """As in `Feed`."""
         return Delay.REAL_TIME
 
     def fetch(
@@ -64,6 +65,7 @@ class WholeMarket(MarketFeed):
         now: datetime,
         deadline: SendDeadline,
     ) -> Answer:
+        """As in `Feed`."""
         self.check_count(tickers)
         return self.fetch_rows(client, tickers[0], deadline=deadline).read(tickers, now)
 

@@ -118,10 +118,7 @@ def _document(
     other: Wait,
     pending: Wait,
 ) -> dict[str, Any]:
-    def following(pair: tuple[int, str], wait: Wait) -> dict[str, Any]:
-        at_ms, reason = pair
-        return {"at": iso(max(at_ms, now.now_ms)), "reason": reason, **wait.as_dict()}
-
+    """The status with stable keys, for --json."""
     blocked = now.blocked_until_ms > now.now_ms
     return {
         "limit": now.limit,
@@ -137,20 +134,29 @@ def _document(
         "blocked_reason": now.blocked_reason if blocked else None,
         "held_until": iso(now.hold_until_ms) if now.hold_until_ms > now.now_ms else None,
         "epoch_known": now.epoch_known,
-        "breaker": {
-            "open": now.breaker.open,
-            "failures": now.breaker.failures,
-            "since": iso(now.breaker.since_ms),
-            "probe_at": iso(now.breaker.probe_at_ms),
-            "probing": now.breaker.probing,
-            "reason": now.breaker.reason,
-        },
-        "next_critical": following(now.urgent, urgent),
-        "next_background": following(now.background, other),
+        "breaker": _breaker(now),
+        "next_critical": _next_call(now.urgent, now, urgent),
+        "next_background": _next_call(now.background, now, other),
         "next_refresh": pending.as_dict(),
         "waits_last_hour": now.waits_last_hour,
         "idle_slot_seconds": counters.get("idle_ms", 0) / 1000,
         "counters": counters,
+    }
+
+
+def _next_call(allowed: tuple[int, str], now: QuotaStatus, wait: Wait) -> dict[str, Any]:
+    at_ms, reason = allowed
+    return {"at": iso(max(at_ms, now.now_ms)), "reason": reason, **wait.as_dict()}
+
+
+def _breaker(now: QuotaStatus) -> dict[str, Any]:
+    return {
+        "open": now.breaker.open,
+        "failures": now.breaker.failures,
+        "since": iso(now.breaker.since_ms),
+        "probe_at": iso(now.breaker.probe_at_ms),
+        "probing": now.breaker.probing,
+        "reason": now.breaker.reason,
     }
 
 

@@ -93,14 +93,7 @@ def simulate(
     with _server() as redis:
         runs = [_run(redis, t, scenario, int(tolerance * 1000), quiet=json_) for t in tiers[:2]]
     if json_:
-        print_json(
-            {
-                "assets": load.source,
-                "verdict": sentence(load, verdicts[0], verdicts[1:]),
-                "plans": [verdict.as_dict() for verdict in verdicts],
-                "simulated": [_as_json(run, load) for run in runs],
-            }
-        )
+        print_json(_document(load, verdicts, runs))
     else:
         _show(runs, load)
 
@@ -201,6 +194,15 @@ def _summary(run: Run) -> str:
             f"{worst_window(result.arrivals_ms, run.policy.window_ms)} arrivals in any window."
         )
     return "\n".join(lines)
+
+
+def _document(load: Load, verdicts: Sequence[Verdict], runs: Sequence[Run]) -> dict[str, Any]:
+    return {
+        "assets": load.source,
+        "verdict": sentence(load, verdicts[0], verdicts[1:]),
+        "plans": [verdict.as_dict() for verdict in verdicts],
+        "simulated": [_as_json(run, load) for run in runs],
+    }
 
 
 def _as_json(run: Run, load: Load) -> dict[str, Any]:

@@ -75,6 +75,7 @@ class SandboxServer:
 
     @property
     def url(self) -> str:
+        """Where it answers."""
         return f"http://{self._host}:{self._port}"
 
     def start(self) -> Self:

@@ -80,6 +80,7 @@ class PostgresServer(Server):
         self.cluster = self.data_dir / f"postgres-{self._major()}"
 
     def url(self, database: str = "assetq") -> str:
+        """Where it answers, with its password."""
         return f"postgresql://{USER}:{quote(self._password())}@127.0.0.1:{self.port}/{database}"
 
     def start(self, spawn: Spawn = Child) -> None:
@@ -129,6 +130,7 @@ class PostgresServer(Server):
         )
 
     def answers(self, pid: int) -> bool:
+        """As every server."""
         lines = _pid_file(self.cluster)
         if len(lines) < 8 or lines[0] != str(pid) or lines[7].strip() != "ready":
             return False

@@ -42,7 +42,8 @@ class Running(Protocol):
     """A started process, wherever it was started: as our child, or as the keeper's."""
 
     @property
-    def pid(self) -> int: ...
+    def pid(self) -> int:
+        """Its process id."""
 
     def exit_code(self) -> int | None:
         """None while it runs."""

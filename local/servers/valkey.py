@@ -69,6 +69,7 @@ class ValkeyServer(Server):
         return self._run_id_file.read_text()
 
     def prepare(self) -> None:
+        """Make the data directory, and end a server that an earlier run left behind."""
         self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         with suppress(FileNotFoundError, ValueError):  # none was left behind, or not whole
             stop_orphan(int(self._pid_file.read_text()), str(self.data_dir), signal.SIGTERM)
@@ -102,6 +103,7 @@ class ValkeyServer(Server):
         )
 
     def answers(self, pid: int) -> bool:
+        """As every server; not while it loads its data."""
         with redis.Redis(port=self.port, socket_timeout=2, socket_connect_timeout=2) as client:
             try:
                 client.ping()  # refused while the append-only file is being loaded

@@ -11,7 +11,6 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 import redis
 from rq.suspension import resume, suspend
@@ -33,8 +32,7 @@ from runtime.context import Context
 from runtime.heartbeat import beat, gone
 from settings import Settings
 from tests.kit.cli_runs import Cli
-from tests.kit.db_data import run
-from tests.kit.security import least_role
+from tests.kit.doctor import checks
 from tests.kit.waiting import eventually
 from worker.provider_facts import unauthorized_reason
 from worker.rq_classes import TickJob
@@ -54,20 +52,6 @@ def cli(tmp_path: Path, redis_url: str, migrated_url: str, sandbox: SandboxServe
             "MASSIVE_API_KEY": "some-key",
         },
     )
-
-
-def checks(cli: Cli, **env: str) -> dict[str, dict[str, Any]]:
-    """Check → its worst finding."""
-    order = {"ok": 0, "warn": 1, "fail": 2}
-    found: dict[str, dict[str, Any]] = {}
-    done = cli.here("doctor", "--json", **env)
-    for finding in done.json["checks"]:
-        standing = found.get(finding["check"])
-        if standing is None or order[standing["status"]] < order[finding["status"]]:
-            found[finding["check"]] = finding
-    assert done.code == (0 if done.json["ok"] else 1)
-    assert done.json["ok"] == all(f["status"] != "fail" for f in found.values())
-    return found
 
 
 @contextmanager
@@ -200,45 +184,12 @@ def test_slips_in_names_and_overruled_values_are_told(cli: Cli) -> None:
     assert "the-other-key" not in text
 
 
-def test_rules_of_the_users_tables_are_named(cli: Cli, migrated_url: str) -> None:
-    run(
-        migrated_url,
-        """
-        INSERT INTO trading.symbols (symbol) VALUES ('SHIBUSD');
-        ALTER TABLE data_sources.data_sync_status
-            ADD CONSTRAINT known CHECK (sync_status IN ('pending', 'success', 'failed'));
-        """,
-    )
-    found = checks(cli)
-    assert found["writes"]["status"] == "ok"
-    assert found["tables"]["status"] == "warn"
-    assert 'violates check constraint "known"' in found["tables"]["text"]
-
-
-def test_one_rule_that_refuses_both_outcomes_is_told_once(cli: Cli, migrated_url: str) -> None:
-    run(
-        migrated_url,
-        """
-        INSERT INTO trading.symbols (symbol) VALUES ('SHIBUSD');
-        ALTER TABLE data_sources.data_sync_status
-            ADD CONSTRAINT known CHECK (sync_status = 'pending');
-        """,
-    )
-    assert cli.here("doctor").out.count('"known"') == 1
-
-
 def test_a_bound_of_the_queue_that_holds_too_little_is_named(cli: Cli) -> None:
     cli.here("symbols", "import")
     told = cli.here("doctor", QUEUE_MAX_SIZE="5").out
     assert "QUEUE_MAX_SIZE is 5" in told
     assert "Leave QUEUE_MAX_SIZE unset" in told
     assert "QUEUE_MAX_SIZE is" not in cli.here("doctor", QUEUE_MAX_SIZE="1000").out
-
-
-def test_a_malformed_row_is_named_by_its_symbol(cli: Cli, migrated_url: str) -> None:
-    row = "INSERT INTO trading.symbols (symbol, polygon_ticker) VALUES ('NZDUSD', 'AAPL')"
-    run(migrated_url, row)
-    assert "never asked for: NZDUSD: 'AAPL' is not a ticker" in checks(cli)["symbols"]["text"]
 
 
 def test_a_tick_whose_worker_died_is_told_once_and_in_words(cli: Cli, r: redis.Redis) -> None:
@@ -251,41 +202,6 @@ def test_a_tick_whose_worker_died_is_told_once_and_in_words(cli: Cli, r: redis.R
     assert [c["text"] for c in told] == [
         "1 failed within a day: its worker died, by a signal or for lack of memory"
     ]
-
-
-def test_writes_that_would_be_refused_are_named(cli: Cli, migrated_url: str) -> None:
-    name = migrated_url.rpartition("/")[2]
-    run(migrated_url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-    found = checks(cli)
-    assert found["postgresql"]["status"] == "ok"
-    assert found["writes"]["status"] == "fail"
-    assert "read-only" in found["writes"]["text"]
-    assert "primary" in found["writes"]["remedy"]
-
-
-def test_a_missing_right_is_the_one_diagnosis(cli: Cli, migrated_url: str) -> None:
-    with least_role(migrated_url) as url:
-        run(migrated_url, "REVOKE SELECT ON trading.symbols FROM assetq_worker")
-        found = cli.here("doctor", "--json", DATABASE_URL=url).json["checks"]
-    told = [c["text"] for c in found if "right" in c["text"] or "lacks" in c["text"]]
-    assert len(told) == 1, found
-    assert "the database user lacks SELECT ON trading.symbols" in told[0]
-    assert not [c for c in found if "permission denied" in c["text"]]
-
-
-def test_a_transaction_that_holds_rows_is_named(cli: Cli, migrated_url: str) -> None:
-    run(migrated_url, "INSERT INTO trading.symbols (symbol) VALUES ('EURUSD')")
-    assert "locks" not in checks(cli)
-    with psycopg.connect(migrated_url, application_name="a report") as other:
-        other.execute("SELECT FROM trading.symbols")
-        assert "locks" not in checks(cli)  # it only reads
-        other.execute("SELECT FROM trading.symbols WHERE symbol = 'EURUSD' FOR UPDATE")
-        told = checks(cli)["locks"]
-        pid = other.info.backend_pid
-    assert told["status"] == "warn"
-    assert f"session {pid} (user assetq, a report)" in told["text"]
-    assert told["text"].endswith("on trading.symbols")
-    assert f"pg_terminate_backend({pid})" in told["remedy"]
 
 
 def test_a_suspended_rq_is_the_one_diagnosis(cli: Cli, r: redis.Redis, project_root: Path) -> None:
@@ -423,19 +339,3 @@ def test_an_asset_that_failed_once_is_told_and_is_no_trouble(cli: Cli, r: redis.
     (told,) = [c for c in cli.here("doctor", "--json").json["checks"] if c["check"] == "assets"]
     assert told["status"] == "ok"
     assert told["text"] == "1 failed, to be tried again: EURUSD (HTTP 502)"
-
-
-def test_a_database_that_cannot_hold_every_text_is_named(cli: Cli, database_url: str) -> None:
-    with psycopg.connect(database_url, autocommit=True) as owner:
-        owner.execute("CREATE DATABASE ascii_only TEMPLATE template0 ENCODING SQL_ASCII "
-                      "LC_COLLATE 'C' LC_CTYPE 'C'")  # fmt: skip
-    url = database_url.rpartition("/")[0] + "/ascii_only"
-    try:
-        cli.here("migrate", DATABASE_URL=url)
-        found = cli.here("doctor", "--json", DATABASE_URL=url).json["checks"]
-    finally:
-        with psycopg.connect(database_url, autocommit=True) as owner:
-            owner.execute("DROP DATABASE ascii_only WITH (FORCE)")
-    told = [c for c in found if "SQL_ASCII" in c["text"]]
-    assert len(told) == 1, found
-    assert "UTF8" in told[0]["remedy"]
