@@ -6,4 +6,4 @@ local q = quota_state()
 local lost = end_call(args, q)
 local at = next_event(q)
 if #lost > 0 or not at or at > now then return reply_to_drain({ lost = lost }, q, args.drain, args.max_wait_ms) end
-return claim_call(args.claim)
+return claim_call(args.claim, q)

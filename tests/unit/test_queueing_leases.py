@@ -162,13 +162,20 @@ def test_an_end_claims_what_is_due_in_the_same_step(kit: Kit) -> None:
     assert (kit.counter("completed"), kit.counter("granted:3")) == (3, 2)
 
 
+def _ended_and_claimed(kit: Kit, first: Claimed, last: Verdict, *, together: bool) -> Hint:
+    how: Ending = {"answered": True, "drain": "d", "took_ms": 9}
+    if together:
+        return kit.queue.end_and_claim(first, [last], **how, max_items=2).hint
+    hint = kit.queue.end(first, [last], **how)
+    return kit.queue.claim(drain="d", max_items=2).hint if hint.wait_ms == 0 else hint
+
+
 @pytest.mark.parametrize("limit", [1, 2])
 @pytest.mark.parametrize("last", [Done("A"), Retry("A", 700, LOW, "x"), GiveBack("A")])
 def test_an_end_that_claims_is_an_end_and_then_a_claim(
     connection: Redis, last: Verdict, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Everything in Redis is as after the two, also where the quota lets no further call go."""
-    how: Ending = {"answered": True, "drain": "d", "took_ms": 9}
 
     def story(together: bool) -> tuple[Hint, dict[str, Any]]:
         connection.flushall()
@@ -178,15 +185,28 @@ def test_an_end_that_claims_is_an_end_and_then_a_claim(
         kit.put("A", "B")
         first = kit.take(drain="d")
         kit.now_ms += 20
-        if together:
-            hint = kit.queue.end_and_claim(first, [last], **how, max_items=2).hint
-        else:
-            hint = kit.queue.end(first, [last], **how)
-            if hint.wait_ms == 0:
-                hint = kit.queue.claim(drain="d", max_items=2).hint
-        return hint, kit.dump()
+        return _ended_and_claimed(kit, first, last, together=together), kit.dump()
 
     assert story(together=True) == story(together=False)
+
+
+def test_an_end_that_closes_the_breaker_claims_with_a_closed_one(
+    connection: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def story(together: bool) -> tuple[Hint, dict[str, Any]]:
+        connection.flushall()
+        kit = Kit(connection, limited(limit=5, breaker_after=1, breaker_first_ms=100)).known()
+        tokens = (f"token{n}" for n in range(9))
+        monkeypatch.setattr("secrets.token_hex", lambda _: next(tokens))
+        kit.put("A", "B", "C", "D")
+        kit.queue.end(kit.take(), [Retry("A", 0, LOW, "x")], answered=False, failed=True)
+        kit.now_ms += 100
+        probe = kit.take()
+        kit.now_ms += 20
+        return _ended_and_claimed(kit, probe, Done("B"), together=together), kit.dump()
+
+    assert story(together=True) == story(together=False)
+    assert connection.hget(Kit(connection).keys.counters, "granted:3") in ("3", b"3")
 
 
 def test_an_end_whose_lease_is_lost_claims_nothing(kit: Kit) -> None:

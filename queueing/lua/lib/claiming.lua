@@ -17,7 +17,7 @@ end
 local function grant_to(item, asked, q)
   local critical = item.priority == CRITICAL
   local allowed_since, free_since = grant(asked.token, q, asked.lease_ms)
-  local ready_since = math.max(item.enqueued_at_ms, q.ready_since)
+  local ready_since = math.max(item.enqueued_at_ms, work_ready_since())
   -- Slot-seconds in which this permit was free, its item was there, and the call was not made.
   local could_at = math.min(now, math.max(free_since, ready_since, q.reserved_until))
   redis.call('HSET', QUOTA, 'could_at', ms(could_at))
@@ -52,10 +52,10 @@ local function lease_heads(heads, asked)
   return leased
 end
 
--- asked: the arguments of claim.lua, whose reply this returns.
-local function claim_call(asked)
+-- asked: the arguments of claim.lua, whose reply this returns. q?: the state of the quota, if it was read in this step.
+local function claim_call(asked, q)
   reap(asked.poison_after)
-  local q = quota_state()
+  q = q or quota_state()
   check_policy(q)
   check_epoch(q, asked.idle_mark, asked.newest_call)
   local function reply(fields, busy_now, critical)

@@ -15,6 +15,7 @@ local function remember_score()
 end
 
 local function note_ready(ready_at) redis.call('HSETNX', QUOTA, 'ready_since', ms(ready_at)) end
+local function work_ready_since() return tonumber(redis.call('HGET', QUOTA, 'ready_since') or 0) end
 
 -- An item that was raised or retried stands behind younger requests: OVERTAKEN remembers its age.
 local YOUNGER_MS = 1000

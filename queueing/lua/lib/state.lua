@@ -1,7 +1,7 @@
 -- The state of the quota, read in one look: the texts first, then the numbers.
 local TEXTS = 5
 local FIELDS = { 'epoch', 'policy', 'probe', 'probed', 'failed', 'hold_until', 'blocked_until', 'last_grant_at',
-  'batch_at', 'batch_interval', 'batch_calls', 'ready_since', 'reserved_until', 'open_until', 'open_ms', 'probe_until',
+  'batch_at', 'batch_interval', 'batch_calls', 'reserved_until', 'open_until', 'open_ms', 'probe_until',
   'closed_at', 'policy_horizon', 'urgent_run', 'answer_ms', 'could_at', 'reset_at' }
 -- The furthest that a permit can last: sent at the last moment, then a whole window.
 local function horizon_ms() return policy.send_ms + policy.window_ms + policy.guard_ms end
