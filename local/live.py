@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from typing import Self, TextIO
 
@@ -12,7 +13,7 @@ from rich.live import Live
 
 from local.board import Board
 from local.screen import draw
-from local.terminal import Keyboard
+from local.terminal import Keyboard, Suspension, in_front
 from local.views import JsonView, PlainView, View
 from local.watching import Refresh, Status
 
@@ -38,7 +39,9 @@ def in_terminal() -> bool:
 
 
 class LiveView(View):
-    """A screen that is drawn anew while it waits; q or Ctrl-C ends it. What was said stays."""
+    """A screen that is drawn anew while it waits; q or Ctrl-C ends it. What was said stays.
+
+    Ctrl-Z gives the terminal back; `fg` draws the screen again, and `bg` goes on without it."""
 
     def __init__(
         self, title: str, pinned: Sequence[str] = (), console: Console | None = None
@@ -46,22 +49,31 @@ class LiveView(View):
         self.board = Board(title, pinned)
         self._console = console or Console()
         self._keyboard = Keyboard()
+        self._suspension = Suspension()
         self._live = Live(
             console=self._console, screen=True, auto_refresh=False, get_renderable=self.render
         )
 
     def __enter__(self) -> Self:
-        self._keyboard.__enter__()
-        self._live.start()
+        self._suspension.__enter__()
+        self._show()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._suspension.__exit__()
+        self._hide()
+        for line in self.board.said:
+            self._console.print(line, markup=False, highlight=False)
+
+    def _show(self) -> None:
+        self._keyboard.__enter__()
+        self._live.start()
+
+    def _hide(self) -> None:
         try:
             self._live.stop()
         finally:
             self._keyboard.__exit__()
-        for line in self.board.said:
-            self._console.print(line, markup=False, highlight=False)
 
     def say(self, line: str) -> None:
         """Show it until others come, and again after the end."""
@@ -82,6 +94,14 @@ class LiveView(View):
 
     def wait(self, seconds: float) -> bool:
         """Draw the screen, and let this time pass; q ends it."""
+        if self._suspension.asked:
+            self._hide()
+            self._suspension.obey()
+        if not self._live.is_started:
+            if not in_front(sys.stdout.fileno()):
+                time.sleep(seconds)
+                return False
+            self._show()
         self._live.refresh()
         return "q" in self._keyboard.wait(seconds).lower()
 

@@ -55,8 +55,14 @@ def start(tmp_path: Path, redis_url: str, r: redis.Redis) -> Iterator[Callable[.
     env = Cli(tmp_path, {"REDIS_URL": redis_url, "MASSIVE_API_KEY": "planted"}).environment()
     opened: list[Terminal] = []
 
-    def start(width: int, height: int, *options: str) -> Terminal:
-        opened.append(Terminal([ASSETQ, "watch", *options], tmp_path, env, width, height))
+    def start(width: int, height: int, *options: str, shell: str = "") -> Terminal:
+        command = [ASSETQ, "watch", *options]
+        if shell:
+            command = [shell, "--norc", "-i"]
+        opened.append(Terminal(command, tmp_path, env | {"PS1": "ready> "}, width, height))
+        if shell:
+            opened[-1].until(lambda lines: "ready>" in lines[0])
+            opened[-1].press(f"{ASSETQ} watch\n")
         opened[-1].until(lambda lines: "next batch" in lines[-1])
         return opened[-1]
 
@@ -104,3 +110,36 @@ def test_signals_and_ctrl_c_leave_the_terminal_in_order(start: Callable[..., Ter
     for terminal in (hung_up, interrupted):
         assert terminal.wait() == 130
         left_in_order(terminal)
+
+
+def test_ctrl_z_gives_the_terminal_back_until_fg(
+    start: Callable[..., Terminal], r: redis.Redis
+) -> None:
+    terminal = start(80, 24, shell="bash")
+    terminal.press("\x1a")
+    terminal.until(lambda lines: any("Stopped" in line for line in lines))
+    assert terminal.raw.rindex("\x1b[?1049l") > terminal.raw.rindex("\x1b[?1049h")
+    assert terminal.raw.rindex("\x1b[?25h") > terminal.raw.rindex("\x1b[?25l")
+    terminal.press("stty -a; echo so it'' was\n")
+    modes = " ".join(terminal.until(lambda lines: "so it was" in lines))
+    assert " icanon" in modes
+    assert " echo " in modes
+
+    tell(r, "AUDUSD", "0.6571", ago_ms=0)
+    terminal.resize(100, 30)
+    terminal.press("fg\n")
+    terminal.until(lambda lines: "next batch" in lines[29] and any("0.6571" in x for x in lines))
+    assert not any("ready>" in line for line in terminal.lines)
+
+    terminal.press("\x1a")
+    terminal.until(lambda lines: "ready>" in lines[-1] or "Stopped" in " ".join(lines))
+    terminal.press("bg\n")
+    terminal.press("kill -0 %1 && echo goes'' on\n")
+    terminal.until(lambda lines: "goes on" in lines)
+    drawn = terminal.raw.count("\x1b[?1049h")
+    terminal.press("fg\n")
+    terminal.until(lambda lines: "next batch" in lines[29])
+    assert terminal.raw.count("\x1b[?1049h") == drawn + 1
+    terminal.press("q")
+    terminal.until(lambda lines: any(line == "ready>" for line in lines))
+    assert "Traceback" not in terminal.raw
