@@ -36,6 +36,8 @@ def watch(last: int, for_s: float | None, json_: bool) -> None:
     lines.
 
     Events go to the channels asset:update:SYMBOL, and into a stream that holds the last ones.
+    With --json nothing else is written: it is what a consumer receives. How the system stands, as
+    JSON: `assetq queue stats --json`, `assetq limiter status --json`, or /health/batch.
     """
     with open_context() as context:
         if in_terminal() and not json_ and not last:
