@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from redis import Redis
@@ -25,6 +25,7 @@ from runtime.redis_client import away
 from runtime.redis_outage import Outage, outage, refusal_of_writes
 
 log = structlog.get_logger(__name__)
+T = TypeVar("T")
 
 LONGEST_PAUSE_S = 5.0
 GOODBYE_S = 1.0
@@ -64,6 +65,19 @@ class Patience:
         self._cause, self._pause_s = None, self._first_s
 
 
+def until_taken(what: str, command: Callable[[], T]) -> T:
+    """Tries until Redis takes it; `what` names it in the log."""
+    patience = Patience(what)
+    while True:
+        try:
+            found = command()
+            patience.succeeded()
+            return found
+        except RedisError as error:
+            pause_s = patience.failed(error)
+        time.sleep(pause_s)
+
+
 class PatientWorker(Worker):
     """Survives every outage of Redis, and goes on by itself.
 
@@ -84,17 +98,18 @@ class PatientWorker(Worker):
             if what:
                 log.warning("redis.away", during=what, detail=str(error))
 
+    def _set_ip_address(self, connection: Redis) -> None:
+        self.ip_address = "unknown"
+        with self.without_redis_if_need_be("birth"):
+            super()._set_ip_address(connection)
+
     def register_birth(self) -> None:
         """RQ's, as soon as Redis takes it."""
-        patience = Patience("birth")
-        while True:
-            try:
-                super().register_birth()  # type: ignore[no-untyped-call]
-                patience.succeeded()
-                return
-            except RedisError as error:
-                pause_s = patience.failed(error)
-            time.sleep(pause_s)
+        until_taken("birth", super().register_birth)
+
+    def subscribe(self) -> None:
+        """RQ's, as soon as Redis takes it."""
+        until_taken("birth", super().subscribe)
 
     def check_for_suspension(self, burst: bool) -> None:
         """Waits while `rq suspend` holds all workers of this Redis; it is named, and heartbeats go
@@ -129,15 +144,8 @@ class PatientWorker(Worker):
         self, timeout: int | None, max_idle_time: int | None = None
     ) -> tuple[Job, Queue] | None:
         """Waits for a tick, and for Redis."""
-        patience = Patience("wait")
-        while True:
-            try:
-                found = super().dequeue_job_and_maintain_ttl(timeout, max_idle_time)
-                patience.succeeded()
-                return found
-            except RedisError as error:
-                pause_s = patience.failed(error)
-            time.sleep(pause_s)
+        wait = super().dequeue_job_and_maintain_ttl
+        return until_taken("wait", lambda: wait(timeout, max_idle_time))
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """A tick that RQ cannot register has no content that could be lost."""

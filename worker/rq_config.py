@@ -7,6 +7,8 @@ whole line stands in the Procfile.
 
 import sys
 
+import rq.cli.workers
+from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
@@ -24,6 +26,11 @@ from worker.provider_facts import lift_block_of_another_key
 from worker.resilience import wait_for_redis
 from worker.rq_classes import TickWorker
 from worker.ticks import rq_queue
+
+
+def _never_asked(connection: Redis, worker: object = None) -> bool:
+    return False
+
 
 if _names := given():
     print(
@@ -59,7 +66,9 @@ if _sentinel := SentinelUrl.parse(_settings.redis_url):
 else:
     REDIS_URL = _settings.redis_url
 
-# RQ's command asks Redis at once, and ends if there is no answer.
+# RQ's command asks once whether RQ is suspended, and ends if it is, or if there is no answer; the
+# worker waits for both, here and at every turn.
+rq.cli.workers.is_suspended = _never_asked  # type: ignore[attr-defined]
 with open_redis(_settings.redis_url, socket_timeout=5.0, socket_connect_timeout=5.0) as _redis:
     try:
         wait_for_redis(_redis)

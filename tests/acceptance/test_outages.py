@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -196,6 +198,35 @@ def test_a_suspended_rq_is_named_and_waited_for(
     site.ticks.ensure_drain()
     eventually(lambda: "EURUSD" in site.events(), 20, what="resumed")
     assert running.terminate(within_s=10) == 0
+
+
+@pytest.mark.parametrize("trouble", ["suspended", "away"])
+def test_what_happens_between_the_look_and_the_start_is_waited_for(
+    site: Site, tmp_path: Path, project_root: Path, valkey_server: ValkeyServer, trouble: str
+) -> None:
+    """The configuration has seen a Redis in order; then RQ's command begins."""
+    program = (
+        "import sys, worker.rq_config; print('looked', flush=True); sys.stdin.readline();"
+        "from rq.cli.cli import main; from cli.commands.processes import RQ_OPTIONS;"
+        "main(['worker', *RQ_OPTIONS])"
+    )
+    env = process_env(site.context.settings, tmp_path, PYTHONUNBUFFERED="1")
+    with subprocess.Popen(
+        [sys.executable, "-c", program], cwd=project_root, env=env, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    ) as process:  # fmt: skip
+        assert process.stdin
+        assert process.stdout
+        assert process.stdout.readline() == "looked\n"
+        valkey_server.stop() if trouble == "away" else suspend(site.context.redis)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        told = iter(process.stdout.readline, "")
+        assert any("redis.away" in line or "rq resume" in line for line in told)
+        valkey_server.start() if trouble == "away" else resume(site.context.redis)
+        in_the_books(site, "worker")
+        process.terminate()
+        assert process.wait(20) == 0
 
 
 @pytest.mark.parametrize("name", ["RQ_REDIS_URL", "RQ_CONNECTION_CLASS", "RQ_QUEUE_CLASS"])
