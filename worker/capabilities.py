@@ -1,11 +1,12 @@
 """What this API key may do, learned from the provider's answers and remembered for a while."""
 
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 
 from pydantic import SecretStr
 
+from market.coverage import PUBLISHED_BY
 from market.feeds import Aggregates, Feed, bars_feed, feeds_for, price_feeds
 from market.freshness import day_before, newest_allowed_day
 from market.quotes import Delay
@@ -210,6 +211,17 @@ class Capabilities:
             return newest
         midnight = datetime.combine(newest, time.min, UTC)
         return newest_allowed_day(midnight, asset_kind(ticker))
+
+    def ended_before(self, ticker: str, day: date, now: datetime) -> None:
+        """A good answer that was to hold this day ends before it. If it is the market's newest, it
+        is not published; hours later, or where others have it, it has no ticks of this asset."""
+        published = self._known.published.get(market_of(ticker))
+        if day != newest_allowed_day(now, asset_kind(ticker)) or (published and published >= day):
+            return
+        if now < datetime.combine(day, time.min, UTC) + timedelta(days=1) + PUBLISHED_BY:
+            self.not_published(ticker, now)
+        else:
+            self.published(ticker, day)
 
     def not_published(self, ticker: str, now: datetime) -> None:
         """Remembers that the newest day of this ticker's market is still to come."""

@@ -119,6 +119,8 @@ class Fetcher:
             for seen in answer.observations.values():
                 day = (seen.price.as_of - timedelta(microseconds=1)).date()  # may end it
                 self._capabilities.published(seen.ticker, day)
+                if seen.asked and day < seen.asked.last:
+                    self._capabilities.ended_before(seen.ticker, seen.asked.last, call.granted_at)
 
     def goes_on(self, call: Call, outcome: Outcome) -> Outcome:
         """A series that lacks more goes back behind the others."""
