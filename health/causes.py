@@ -90,6 +90,13 @@ def no_process(role: str, level: Level, seen_ms: int) -> Cause:
     return Cause(role, level, f"No {role} is alive", seen_ms, remedy=remedy, stops=stops)
 
 
+def lost_logs(processes: Sequence[str]) -> Cause:
+    """What these processes would tell is lost."""
+    text = f"The log of {names(processes)} cannot be written"
+    remedy = "Free its disk, or let standard error lead elsewhere; work goes on meanwhile."
+    return Cause("log", Level.DEGRADED, text, remedy=remedy)
+
+
 def suspended() -> Cause:
     """RQ is suspended, by an operator or a neighbour."""
     text = "RQ is suspended in this Redis: no worker takes a tick"

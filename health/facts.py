@@ -55,6 +55,8 @@ class State:
     unpublished: Mapping[str, int] = field(default_factory=dict)
     """Market → until when its newest day is not asked for, as it is not published yet."""
     closed_markets: Sequence[str] = ()
+    unlogged: Sequence[str] = ()
+    """Processes whose log cannot be written."""
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from health.metrics import HOUR_MS, measure
 from market.hours import is_open
 from queueing import PriorityQueue
 from runtime.context import Context
-from runtime.heartbeat import ended, processes
+from runtime.heartbeat import ended, processes, unlogged
 from runtime.redis_client import open_redis
 from runtime.redis_outage import diagnose, refusal_of_writes
 from scheduler.entries import schedule
@@ -132,6 +132,7 @@ class Observer:
             last_seen_ms=self._remember(seen_ms, now_ms, up_ms),
             histograms=context.queue.histograms(),
             writes=refusal_of_writes(context.redis, context.keys.queue),
+            unlogged=unlogged(context.redis, context.keys),
             newer=any(stats.queued.values()) and self._only_newer(),
             unpublished=self._unpublished(now_ms),
             closed_markets=() if is_open(_FOREX, _instant(now_ms)) else ("forex",),

@@ -197,6 +197,12 @@ def schedule(facts: Facts, state: State) -> Iterator[Cause]:
         yield causes.missing_entries(missing)
 
 
+def logs(facts: Facts, state: State) -> Iterator[Cause]:
+    """Every process can write its log."""
+    if state.unlogged:
+        yield causes.lost_logs(state.unlogged)
+
+
 def outage(facts: Facts, state: State) -> Iterator[Cause]:
     """The workers see no outage that this process does not see."""
     if state.outage and not facts.database and not state.writes:
@@ -215,5 +221,6 @@ RULES: tuple[Rule, ...] = (
     assets,
     ticks,
     schedule,
+    logs,
     outage,
 )

@@ -9,6 +9,7 @@ from typing import Any
 from redis import Redis
 
 from queueing import Keys
+from runtime.logs import is_lost
 
 KEEP_MS = 3600 * 1000
 """How long a process is remembered after its last heartbeat."""
@@ -19,6 +20,9 @@ DUE_MS = {"worker": 40_000, "scheduler": 10_000}
 """Role → age at which the next heartbeat is overdue; a scheduler beats with each pass."""
 _ENDED = "ended:"
 """Before a role: when a process of that role last ended in order. It names no process."""
+_UNLOGGED = "unlogged:"
+"""Before the name of a process whose log cannot be written."""
+_NOTES = (_ENDED, _UNLOGGED)
 _FUTURE_MS = 1_000
 """Heartbeats further ahead were written before Redis' clock stepped back: they prove nothing."""
 _TOKEN = secrets.token_hex(2)
@@ -30,10 +34,14 @@ def own_name(role: str, pid: int | None = None) -> str:
 
 
 def beat(redis: Redis, keys: Keys, name: str) -> None:
-    """Record that this process is alive now (Redis' clock)."""
+    """Record that this process is alive now (Redis' clock), and whether its log is lost."""
     now_ms = _now_ms(redis)
     pipe = redis.pipeline(transaction=True)
     pipe.zadd(keys.heartbeats, {name: now_ms})
+    if is_lost():
+        pipe.zadd(keys.heartbeats, {f"{_UNLOGGED}{name}": now_ms})
+    else:
+        pipe.zrem(keys.heartbeats, f"{_UNLOGGED}{name}")
     pipe.zremrangebyscore(keys.heartbeats, "-inf", now_ms - KEEP_MS)
     pipe.pexpire(keys.heartbeats, KEEP_MS)
     pipe.execute()
@@ -42,7 +50,7 @@ def beat(redis: Redis, keys: Keys, name: str) -> None:
 def gone(redis: Redis, keys: Keys, name: str) -> None:
     """Remove this process' heartbeat, because it ends in order; when, is remembered."""
     pipe = redis.pipeline(transaction=True)
-    pipe.zrem(keys.heartbeats, name)
+    pipe.zrem(keys.heartbeats, name, f"{_UNLOGGED}{name}")
     pipe.zadd(keys.heartbeats, {f"{_ENDED}{name.partition('@')[0]}": _now_ms(redis)})
     pipe.pexpire(keys.heartbeats, KEEP_MS)
     pipe.execute()
@@ -73,7 +81,16 @@ class Process:
 
 def processes(redis: Redis, keys: Keys) -> list[Process]:
     """Return all processes with a heartbeat within the last hour, the latest first."""
-    return [Process(name, age) for name, age in _ages(redis, keys) if not name.startswith(_ENDED)]
+    return [Process(n, age) for n, age in _ages(redis, keys) if not n.startswith(_NOTES)]
+
+
+def unlogged(redis: Redis, keys: Keys) -> list[str]:
+    """Return the names of living processes whose log cannot be written."""
+    return [
+        name.removeprefix(_UNLOGGED)
+        for name, age in _ages(redis, keys)
+        if name.startswith(_UNLOGGED) and age <= ALIVE_MS
+    ]
 
 
 def ended(redis: Redis, keys: Keys) -> dict[str, int]:

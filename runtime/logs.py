@@ -18,6 +18,8 @@ import structlog
 from runtime.masking import Mask, secrets_of
 from settings import Settings
 
+_configured: list["Lines"] = []
+"""Where the lines of this process go."""
 PATIENCE_S = 0.2
 """The longest wait for a full pipe or terminal; after it lines are lost at once until it drains."""
 _FIRST = ("timestamp", "level", "event")
@@ -34,6 +36,7 @@ def configure(settings: Settings | None = None, *, level: int = logging.INFO) ->
         return mask(rendered(event))
 
     lines = Lines(sys.stderr)
+    _configured[:] = [lines]
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -46,6 +49,11 @@ def configure(settings: Settings | None = None, *, level: int = logging.INFO) ->
         cache_logger_on_first_use=False,
     )
     _take_over(lines, mask)
+
+
+def is_lost() -> bool:
+    """True while the log of this process cannot be written: its last line was lost."""
+    return any(lines.lost for lines in _configured)
 
 
 def _take_over(lines: "Lines", mask: Mask) -> None:

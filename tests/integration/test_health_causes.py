@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import pytest
 from redis import Redis
@@ -11,6 +12,7 @@ from redis import Redis
 from local.servers.postgres import PostgresServer
 from queueing import Bury, Claimed, Death, Priority, Request, Retry
 from runtime import heartbeat
+from runtime.logs import Lines
 from runtime.redis_outage import OutageKind
 from settings import Settings
 from tests.integration.test_runtime_redis_outage import busy, configured, replica
@@ -199,6 +201,21 @@ def test_a_failing_asset_is_found_behind_many_that_pause(system: System) -> None
     fail(system, "TWICE", attempts=2)
     redis.zincrby(queue.keys.delayed, MINUTE_MS, "TWICE")
     system.becomes("degraded", "1 asset fails: TWICE (ProviderDown: 502)")
+
+
+def test_a_log_that_cannot_be_written(
+    system: System, r: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system.becomes("healthy")
+    with Path("/dev/full").open("w") as full:
+        log = Lines(full)
+        monkeypatch.setattr("runtime.logs._configured", [log])
+        log.msg("lost")
+        heartbeat.beat(r, system.context.keys, "worker@test-1")
+        system.becomes("degraded", "The log of worker@test-1 cannot be written")
+    log.lost = 0
+    heartbeat.beat(r, system.context.keys, "worker@test-1")
+    system.becomes("healthy")
 
 
 # --- clocks

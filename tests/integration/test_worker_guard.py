@@ -16,7 +16,7 @@ from redis.exceptions import ResponseError
 
 from local.sandbox import SandboxServer
 from queueing import Priority
-from runtime import failpoints
+from runtime import failpoints, heartbeat
 from runtime.failpoints import Point
 from runtime.logs import configure
 from tests.kit import worker as worker_kit
@@ -238,7 +238,11 @@ def test_a_worker_without_a_log_keeps_to_a_429(
         site.ticks.push(BATCH, "1", urgent=True)
         eventually(lambda: bool(site.context.queue.batches(1)), 20)
         assert worker.process.poll() is None
+        redis, keys = site.context.redis, site.context.keys
+        (name,) = eventually(lambda: heartbeat.unlogged(redis, keys), 20)
+        assert [p.name for p in heartbeat.processes(redis, keys)] == [name]
         assert worker.terminate(15) == 0
+        assert heartbeat.unlogged(redis, keys) == []
     finally:
         worker.end()
     assert len(provider.arrivals()) == 1
