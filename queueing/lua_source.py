@@ -1,7 +1,8 @@
 """The text of a script: what stands in its file, behind what it uses of `lua/lib` and no more.
 
 Redis builds every function of a script anew at each call, and each local that functions share costs
-as well. So a script contains what it needs alone, and keys and numbers stand where they are named.
+as well. So a script contains what it needs alone, a function that one other uses stands inside that
+one, and keys and numbers stand where they are named.
 A library is a row of definitions (`local …` at the start of a line); a script, or another
 definition, uses one by naming it. A key is named in capitals, as `Keys` calls it.
 """
@@ -22,6 +23,7 @@ _COMMENT = re.compile(r"[ \t]*--[^\n]*")
 _BLANK = re.compile(r"\n{2,}")
 _DEFINITION = re.compile(r"^(?=local )", re.MULTILINE)
 _DEFINED = re.compile(r"local (?:function )?(\w+(?:, \w+)*)")
+_FUNCTION = re.compile(r"local function (\w+)")
 _NUMBERS = re.compile(r"local ([A-Z_]+(?:, [A-Z_]+)*) = (\d\w*(?:, \d\w*)*)\n$")
 _NAME = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
 _READ_ONLY = "-- Read only:"
@@ -96,11 +98,25 @@ def source(name: str) -> str:
     if _READ_ONLY not in whole and any("wall, ahead" in text for text in texts):
         library.needed(["remember_clock"], texts)
         body = f"remember_clock()\n{body}"
-    code = "".join(texts) + body
+    code = "".join(_nested([*texts, body]))
     keys = [key for key in SCRIPT_KEYS if key.upper() in _names(code)]
     values = dict(library.constants)
     values |= {key.upper(): f"KEYS[{at}]" for at, key in enumerate(keys, 1)}
     return f"-- KEYS: {' '.join(keys)}\n{_NAME.sub(lambda m: values.get(m[0], m[0]), code)}"
+
+
+def _nested(texts: list[str]) -> list[str]:
+    """The texts, but for each function that only one other function names: it stands inside that
+    one, and so is built only where that one is called. The last text is the script."""
+    kept, uses = dict(enumerate(texts)), [set(_names(text)) for text in texts]
+    for at in range(len(texts) - 1):
+        found = _FUNCTION.match(kept[at])
+        users = [other for other in kept if other != at and found and found[1] in uses[other]]
+        if len(users) == 1 and users[0] < len(texts) - 1 and _FUNCTION.match(kept[users[0]]):
+            head, bracket, tail = kept[users[0]].partition(")")
+            kept[users[0]] = f"{head}{bracket}\n{kept.pop(at)}{tail}"
+            uses[users[0]] |= uses[at]
+    return list(kept.values())
 
 
 def keys_of(text: str) -> list[str]:
