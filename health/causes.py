@@ -47,10 +47,13 @@ class Cause:
     stops: bool = False
     """True if no call is made while it holds, whatever the quota allows."""
 
-    def sentence(self, seen_since_ms: int) -> str:
-        """Tell the cause, its times and the remedy."""
+    def sentence(self, since_ms: int) -> str:
+        """Tell the cause, its times and the remedy. `since_ms`: when a look first found it."""
         until = f", until {at(self.until_ms)}" if self.until_ms else ""
-        since = f"since {at(self.since_ms)}" if self.since_ms else f"seen since {at(seen_since_ms)}"
+        if self.since_ms:
+            since = f"since {at(min(self.since_ms, since_ms))}"
+        else:
+            since = f"seen since {at(since_ms)}"
         return " ".join(filter(None, (f"{self.text}{until}, {since}.", self.remedy)))
 
 

@@ -47,6 +47,7 @@ _TICKS = 200
 """The most failed ticks that are counted."""
 _FOREX = "C:EURUSD"
 _ROLES = ("worker", "scheduler", "batch", "secondary")
+"""Also the causes whose own beginning may be no older than this process: see `last_seen_ms`."""
 
 
 def connect_redis(settings: Settings) -> Redis:
@@ -95,10 +96,16 @@ class Observer:
             state=state,
         )
 
-    def seen_since(self, found: Iterable[Cause], facts: Facts) -> dict[str, int]:
-        """Return for each cause since when it has been seen without a break, by any web process."""
+    def since(self, found: Iterable[Cause], facts: Facts) -> dict[str, int]:
+        """Return since when each cause holds, or has been seen without a break by any process."""
+        causes = list(found)
         readable = facts.state is not None
-        return self._beginnings.of([c.key for c in found], facts.now_ms, readable=readable)
+        seen = self._beginnings.of([c.key for c in causes], facts.now_ms, readable=readable)
+        own = {c.key: c.since_ms for c in causes if c.since_ms is not None}
+        return {
+            key: min(own.get(key, ms), ms) if key in _ROLES else own.get(key, ms)
+            for key, ms in seen.items()
+        }
 
     def _state(self, up_ms: int) -> State:
         try:

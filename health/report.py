@@ -26,12 +26,12 @@ def report(observer: Observer) -> tuple[Level, Facts, dict[str, Any]]:
     """
     facts = observer.look()
     found = judge(facts)
-    seen_since = observer.seen_since(found, facts)
+    since = observer.since(found, facts)
     level = worst(found)
     body = {
         "status": level.status,
-        "reasons": [cause.sentence(seen_since[cause.key]) for cause in found],
-        "causes": [_cause(cause, seen_since[cause.key]) for cause in found],
+        "reasons": [cause.sentence(since[cause.key]) for cause in found],
+        "causes": [_cause(cause, since[cause.key]) for cause in found],
         "checked_at": at(facts.now_ms),
         **(_known(facts, facts.state) if facts.state else _unknown(observer.settings)),
         "next_refresh": _next_refresh(facts),
@@ -53,12 +53,12 @@ def failed(error: BaseException, settings: Settings) -> dict[str, Any]:
     return {"status": cause.level.status, "reasons": [f"{cause.text}."], **_unknown(settings)}
 
 
-def _cause(cause: Cause, seen_since_ms: int) -> dict[str, Any]:
+def _cause(cause: Cause, since_ms: int) -> dict[str, Any]:
     return {
         "cause": cause.key,
         "level": cause.level.status,
         "text": cause.text,
-        "since": at(cause.since_ms or seen_since_ms),
+        "since": at(since_ms),
         "until": at_or_none(cause.until_ms),
         "remedy": cause.remedy,
     }

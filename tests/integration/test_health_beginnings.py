@@ -6,6 +6,7 @@ import pytest
 from redis import Redis
 
 from health.beginnings import KEEP_S, Beginnings, begun
+from health.texts import at
 from local.servers.valkey import ValkeyServer
 from settings import Settings
 from tests.kit.health import System
@@ -30,10 +31,10 @@ def seen(system: System) -> str:
     return str(cause["since"])
 
 
-def age(system: System, seconds: int) -> None:
+def age(system: System, seconds: int, cause: str = "suspended") -> None:
     """Let the cause have begun earlier, as if the time had passed."""
     redis, key = system.context.redis, system.context.keys.causes
-    for field in ("suspended", "looked"):
+    for field in (cause, "looked"):
         redis.hincrby(key, field, -seconds * 1000)
 
 
@@ -65,6 +66,23 @@ def test_redis_that_lost_its_data(system: System, valkey_server: ValkeyServer) -
     system.make_healthy()
     system.context.redis.set("rq:suspended", 1)
     assert seen(system) == seen(another(system)) == hour_ago
+
+
+def test_workers_that_no_process_has_ever_seen(system: System) -> None:
+    """Their heartbeats are long gone: the process alone would count from its own start."""
+    system.context.redis.delete(system.context.keys.heartbeats)
+    system.health()
+    age(system, 3600, "worker")
+
+    def since(one: System) -> str:
+        return str({c["cause"]: c["since"] for c in one.health()["causes"]}["worker"])
+
+    assert since(another(system)) == since(system) < since_start(system)
+
+
+def since_start(system: System) -> str:
+    """A time after which the processes of these tests began."""
+    return at(system.context.redis_now_ms() - 1800_000)
 
 
 @pytest.mark.parametrize(

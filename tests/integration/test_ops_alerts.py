@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
 import pytest
+import requests
 import yaml
 from flask.testing import FlaskClient
 from prometheus_client.parser import text_string_to_metric_families
+from pydantic import SecretStr
 from rq.registry import FailedJobRegistry
 
 from health.observe import Observer
+from local.servers.process import dying_with_us
+from local.servers.server import free_port
 from queueing import (
     Batch,
     BatchOutcome,
@@ -30,7 +37,9 @@ from queueing import (
 from runtime.context import Context
 from runtime.heartbeat import beat, gone
 from settings import Settings
-from tests.kit.promtool import Looks, constant, firing, promtool, rules
+from tests.kit.promtool import ALERTS, Looks, constant, firing, promtool, rules
+from tests.kit.waiting import eventually
+from tests.kit.worker import Running, process_env
 from web.app import create_app
 from worker.rq_classes import TickJob
 from worker.ticks import Ticks, rq_queue
@@ -316,8 +325,75 @@ def test_a_refusing_database_is_an_alert(
     firing(tmp_path, (constant(found), looks), (constant(scraped(site)), [(18, [])]))
 
 
-def test_each_alert_but_that_of_the_scrape_is_provoked_here() -> None:
-    """AssetqDown is about `up`, which Prometheus makes: no answer of ours can tell it."""
+@contextmanager
+def prometheus(tmp_path: Path, scraped_port: int) -> Iterator[Callable[[], set[str]]]:
+    """A real one with these rules, which does not wait where they say minutes. Yields a look at
+    what fires."""
+    found = shutil.which("prometheus")
+    if found is None:
+        pytest.skip("prometheus is not installed here (Debian: apt install prometheus)")
+    (tmp_path / "alerts.yml").write_text(re.sub(r"for: \d+m", "for: 0s", ALERTS.read_text()))
+    every = dict.fromkeys(("scrape_interval", "scrape_timeout", "evaluation_interval"), "300ms")
+    target = {"targets": [f"127.0.0.1:{scraped_port}"]}
+    config = {
+        "global": every,
+        "scrape_configs": [{"job_name": "assetq", "static_configs": [target]}],
+        "rule_files": ["alerts.yml"],
+    }
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
+    address = f"127.0.0.1:{free_port()}"
+    with ExitStack() as stack:
+        process = subprocess.Popen(
+            [
+                found,
+                "--config.file=prometheus.yml",
+                f"--storage.tsdb.path={tmp_path / 'tsdb'}",
+                f"--web.listen-address={address}",
+                "--log.level=error",
+            ],
+            cwd=tmp_path,
+            preexec_fn=dying_with_us(),
+        )
+        stack.callback(process.wait)
+        stack.callback(process.kill)
+        session = stack.enter_context(requests.Session())
+        session.trust_env = False
+
+        def fires() -> set[str]:
+            answer = session.get(f"http://{address}/api/v1/alerts", timeout=5).json()
+            alerts = answer["data"]["alerts"]
+            return {a["labels"]["alertname"] for a in alerts if a["state"] == "firing"}
+
+        def answers() -> bool:
+            try:
+                return session.get(f"http://{address}/-/ready", timeout=5).ok
+            except requests.ConnectionError:
+                return False
+
+        eventually(answers, 20, what="prometheus is ready")
+        yield fires
+
+
+def test_prometheus_itself_tells_whether_the_web_process_answers(
+    settings: Settings, context: Context, project_root: Path, tmp_path: Path
+) -> None:
+    """Nobody else can: `up` is its own. The worker's alert shows that it reads what we tell."""
+    context.limiter.reset()
+    settings = settings.model_copy(update={"api_key": SecretStr("unused")})
+    port = free_port()
+    env = process_env(settings, tmp_path, PORT=str(port))
+    with prometheus(tmp_path, port) as fires:
+        eventually(lambda: fires() == {"AssetqDown"}, 20)
+        web = Running(project_root, "web", env, tmp_path / "web.log")
+        try:
+            eventually(lambda: "AssetqNoWorker" in fires() and "AssetqDown" not in fires(), 20)
+            assert web.terminate(20) == 0
+            eventually(lambda: "AssetqDown" in fires(), 20)
+        finally:
+            web.end()
+
+
+def test_each_alert_is_provoked_here() -> None:
     others = {"AssetqUnhealthy", "AssetqServerRefuses", "AssetqCriticalStale"}
     others |= {"AssetqBatchLate", "AssetqQuotaIdle", "AssetqDown"}
     assert {rule["alert"] for rule in rules()} == {*PROVOKE, *others}

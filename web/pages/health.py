@@ -49,7 +49,7 @@ def show() -> Response:
         "Health",
         facts,
         state=facts.state,
-        seen_since=here.observer.seen_since(causes, facts),
+        since=here.observer.since(causes, facts),
         links=_LINKS,
         servers=servers(facts),
         notes=list(notes(facts.state)) if facts.state else [],
