@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.commands.doctor.configuration import sources
 from cli.session import environment, load_settings
 from local.servers.state import DataDir
 
@@ -79,3 +80,15 @@ def test_a_run_that_has_ended_leads_nowhere(
     monkeypatch.setenv("ASSETQ_DATA_DIR", str(data.path))
     monkeypatch.delenv("REDIS_URL", raising=False)
     assert "REDIS_URL" not in environment()
+
+
+@pytest.mark.usefixtures("run")
+def test_doctor_tells_which_settings_are_those_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text("POLYGON_BASE_URL=https://elsewhere\nQUEUE_MAX_SIZE=7\n")
+    monkeypatch.setenv("REDIS_URL", RUN["REDIS_URL"])
+    (told,) = sources(load_settings())
+    assert told.text.startswith("environment: REDIS_URL; the `assetq up` that runs here: ")
+    assert "DATABASE_URL, MASSIVE_API_KEY, POLYGON_BASE_URL; /" in told.text
+    assert told.text.endswith("/.env: QUEUE_MAX_SIZE; the others are defaults")

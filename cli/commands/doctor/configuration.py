@@ -10,6 +10,7 @@ from pathlib import Path
 from dotenv import dotenv_values
 
 from cli.commands.doctor.finding import Finding, fail, ok, warn
+from cli.session import environment as run_environment
 from runtime.rq_environment import dropped
 from settings import Settings
 from settings.files import read_yaml
@@ -31,6 +32,9 @@ def sources(settings: Settings) -> Iterator[Finding]:
     environment = {name: value for name, value in os.environ.items() if value}
     taken = known & environment.keys()
     parts = [f"environment: {_names(taken)}"]
+    if borrowed := (known & run_environment().keys()) - taken:
+        parts.append(f"the `assetq up` that runs here: {_names(borrowed)}")
+        taken |= borrowed
     if dotenv:
         parts.append(f"{ENV_FILE.resolve()}: {_names((known & dotenv.keys()) - taken)}")
     config = environment.get("ASSETQ_CONFIG") or dotenv.get("ASSETQ_CONFIG")
@@ -39,7 +43,8 @@ def sources(settings: Settings) -> Iterator[Finding]:
         fields = {field for field in read_yaml(Path(config)) if field.upper() not in overruled}
         parts.append(f"{config}: {_names({field.upper() for field in fields})}")
     yield ok("settings", "; ".join(parts) + "; the others are defaults")
-    shadowed = {name for name in taken & dotenv.keys() if environment[name] != dotenv[name]}
+    given = taken & environment.keys() & dotenv.keys()
+    shadowed = {name for name in given if environment[name] != dotenv[name]}
     if shadowed:
         yield warn(
             "settings",
