@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from market.client import MarketClient
 from market.deadline import SendDeadline
-from market.quotes import Answer, Delay
+from market.quotes import Answer, Delay, Missing, Observation
+from market.reading import answer_of
 from market.tickers import market_of
 
 
@@ -66,6 +68,30 @@ class Feed(ABC):
             raise ValueError(f"{len(tickers)} tickers for a call that takes {self.max_tickers}")
 
 
+@dataclass(frozen=True)
+class MarketRows(ABC):
+    """An answer about a whole market as it came: each ticker is read when it is asked for."""
+
+    market: str
+    rows: Mapping[str, Any]
+
+    def read(self, tickers: Sequence[str], now: datetime) -> Answer:
+        """The prices of those of the tickers that are of this market; the others were not asked
+        for. `now` is the instant of the grant of the call that brought the rows."""
+        mine = [ticker for ticker in tickers if market_of(ticker) == self.market]
+        found = [self.read_one(ticker, self.rows.get(ticker), now) for ticker in mine]
+        return answer_of(found, cut_short=len(mine) < len(tickers))
+
+    @abstractmethod
+    def read_one(self, ticker: str, row: Any, now: datetime) -> Observation | Missing:
+        """What a row says; None: there is none."""
+
+    @abstractmethod
+    def are_new_for(self, feed: Feed, ticker: str, seen_at: datetime, *, waited: bool) -> bool:
+        """True if a call of this feed that sees the market as of `seen_at` would bring nothing
+        newer. `waited`: its ticker was asked for before the rows were."""
+
+
 class MarketFeed(Feed):
     """A feed whose answer is about a whole market, forex or crypto: that of the first ticker."""
 
@@ -76,3 +102,20 @@ class MarketFeed(Feed):
     def calls_for(self, tickers: Sequence[str]) -> int:
         """One for each market."""
         return len({market_of(ticker) for ticker in tickers})
+
+    def fetch(
+        self,
+        client: MarketClient,
+        tickers: Sequence[str],
+        *,
+        now: datetime,
+        deadline: SendDeadline,
+    ) -> Answer:
+        self.check_count(tickers)
+        return self.fetch_rows(client, tickers[0], now=now, deadline=deadline).read(tickers, now)
+
+    @abstractmethod
+    def fetch_rows(
+        self, client: MarketClient, ticker: str, *, now: datetime, deadline: SendDeadline
+    ) -> MarketRows:
+        """The rows of the ticker's market. One HTTP request; raises MarketError."""

@@ -24,13 +24,23 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from market.aggregates import Aggregates
-from market.feed import Feed
+from market.feed import Feed, MarketFeed, MarketRows
 from market.grouped import Grouped
 from market.snapshots import Snapshot, SnapshotV3
 from market.tiers import Plan
-from market.whole import MarketRows, WholeMarket
+from market.whole import SnapshotRows, WholeMarket
 
-__all__ = ["FEEDS", "Aggregates", "Feed", "MarketRows", "WholeMarket", "feeds_for", "price_feeds"]
+__all__ = [
+    "FEEDS",
+    "Aggregates",
+    "Feed",
+    "MarketFeed",
+    "MarketRows",
+    "SnapshotRows",
+    "WholeMarket",
+    "feeds_for",
+    "price_feeds",
+]
 
 FEEDS: Final[tuple[Feed, ...]] = (SnapshotV3(), Snapshot(), Grouped(), Aggregates())
 """All feeds, the best first, for a plan of which nothing is known."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, ClassVar, Final
@@ -13,16 +13,31 @@ from market.client import MarketClient
 from market.coverage import PUBLISHED_BY
 from market.deadline import SendDeadline
 from market.errors import NoTrading, NotYetPublished, OutsidePlan
-from market.feed import MarketFeed
+from market.feed import Feed, MarketFeed, MarketRows
 from market.freshness import newest_allowed_day
 from market.hours import sessions_on
 from market.models import WireBar
-from market.quotes import Answer, Bar, Basis, Delay, Missing, Observation, Price
-from market.reading import answer_of, malformed, ohlc_of, read_envelope, rows_by_ticker
+from market.quotes import Bar, Basis, Delay, Missing, Observation, Price
+from market.reading import malformed, ohlc_of, read_envelope, rows_by_ticker
 from market.tickers import asset_kind, check_ticker, market_of
 
 _SUNDAY: Final = 6
 _MARKETS: Final = {"forex": "fx", "crypto": "crypto"}
+
+
+@dataclass(frozen=True)
+class DayRows(MarketRows):
+    """The daily bars of a market."""
+
+    day: date
+
+    def read_one(self, ticker: str, row: Any, now: datetime) -> Observation | Missing:
+        return _read(ticker, row, self.day)
+
+    def are_new_for(self, feed: Feed, ticker: str, seen_at: datetime, *, waited: bool) -> bool:
+        """As long as their day is the newest: it is over, and does not change."""
+        newest = newest_allowed_day(seen_at, asset_kind(ticker))
+        return feed.name == Grouped.name and newest == self.day
 
 
 class Grouped(MarketFeed):
@@ -46,19 +61,11 @@ class Grouped(MarketFeed):
         kind = asset_kind(ticker)
         return market_of(ticker) == "crypto" or newest_allowed_day(now, kind).weekday() != _SUNDAY
 
-    def fetch(
-        self,
-        client: MarketClient,
-        tickers: Sequence[str],
-        *,
-        now: datetime,
-        deadline: SendDeadline,
-    ) -> Answer:
-        """As in `Feed`."""
-        self.check_count(tickers)
-        market = market_of(check_ticker(tickers[0]))
-        mine = [ticker for ticker in tickers if market_of(ticker) == market]
-        day = newest_allowed_day(now, asset_kind(mine[0]))
+    def fetch_rows(
+        self, client: MarketClient, ticker: str, *, now: datetime, deadline: SendDeadline
+    ) -> DayRows:
+        market = market_of(check_ticker(ticker))
+        day = newest_allowed_day(now, asset_kind(ticker))
         path = f"/v2/aggs/grouped/locale/global/market/{_MARKETS[market]}/{day}"
         try:
             body = client.get(path, {"adjusted": "true"}, deadline=deadline)
@@ -70,8 +77,7 @@ class Grouped(MarketFeed):
             if now < midnight + PUBLISHED_BY:
                 raise NotYetPublished(f"{market} has no rows of {day} yet", status=200)
             raise NoTrading(f"{market} did not trade on {day}", day=day)
-        found = [_read(ticker, rows.get(ticker), day) for ticker in mine]
-        return answer_of(found, cut_short=len(mine) < len(tickers))
+        return DayRows(market, rows, day)
 
 
 def _read(ticker: str, row: Any, day: date) -> Observation | Missing:

@@ -11,7 +11,7 @@ from db.errors import DatabaseError
 from db.symbols import SymbolRepository
 from market.client import MarketClient
 from market.errors import InvalidTicker
-from market.feeds import Aggregates, WholeMarket
+from market.feeds import Aggregates, MarketFeed
 from market.quotes import Answer, Delay
 from market.tickers import market_of
 from queueing import Again, Done, GiveBack, Verdict
@@ -61,7 +61,7 @@ class Fetcher:
         if asked_first <= done.keys():  # nothing need be sent; another market is a call of its own
             rest = {w.item.symbol: GiveBack(w.item.symbol) for w in call.work}
             return Outcome(rest | call.not_asked() | done, answered=False, sent=False, failed=None)
-        if (at_hand := self._spares.answer(call)) is not None:
+        if (at_hand := self._spares.answer(call, self._seen_at(call))) is not None:
             self._learn(call, at_hand)
             found = outcome_of_answer(call, at_hand, self._rules, self._settings.jumps)
             return replace(found, answered=False, sent=False, failed=None)
@@ -82,12 +82,12 @@ class Fetcher:
         if hole is not None and isinstance(feed, Aggregates):
             days, until = (hole.oldest, hole.newest), bars_until(now)
             return feed.fetch_days(self._client, ticker, *days, now=until, deadline=call.deadline)
-        if isinstance(feed, WholeMarket):
-            rows = feed.fetch_rows(self._client, ticker, deadline=call.deadline)
-            self._spares.keep(rows, call.claimed)
-            return rows.read(call.tickers, now)
         seen_at = self._seen_at(call)
         call.progress.day_before = seen_at < now
+        if isinstance(feed, MarketFeed):
+            rows = feed.fetch_rows(self._client, ticker, now=seen_at, deadline=call.deadline)
+            self._spares.keep(rows, call.claimed)
+            return rows.read(call.tickers, seen_at)
         return feed.fetch(self._client, call.tickers, now=seen_at, deadline=call.deadline)
 
     def _seen_at(self, call: Call) -> datetime:

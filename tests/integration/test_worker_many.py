@@ -14,7 +14,7 @@ from local.sandbox import SandboxServer
 from market.grouped import Grouped
 from queueing import Priority
 from tests.kit import worker as worker_kit
-from tests.kit.worker import CRITICAL, Site, settings_for
+from tests.kit.worker import CRITICAL, OTHERS, Site, settings_for
 from worker.batch import begin
 
 # Assets may share a ticker, which makes the sandbox quick.
@@ -101,3 +101,24 @@ def test_a_new_day_of_500_assets_takes_two_calls(
             assert len(provider.arrivals()) <= 3, "two markets, and at most one refusal"
             begin(site.context, site.connection, site.capabilities, by_hand=True)
             assert site.context.queue.size == 0, "nothing newer can exist"
+
+
+def test_a_new_day_serves_what_is_asked_for_while_it_comes(
+    redis_url: str, migrated_url: str
+) -> None:
+    """A batch asks for critical assets first; a worker may make the call before it goes on."""
+    coins = [asset for asset in (*CRITICAL, *OTHERS) if asset.asset_type == "crypto"]
+    with worker_kit.sandbox("free") as provider:
+        given = settings_for(redis_url, migrated_url, provider.url, polygon_tier="free")
+        with Site.open(given, coins) as site:
+            site.context.limiter.reset()
+            for feed in ("snapshot_v3", "snapshot", "aggregates"):
+                site.capabilities.refuse(feed, "only prices of a day, please")
+            drain = site.drain(slice_s=30)
+            site.ask("BTCUSD", at=Priority.CRITICAL)
+            drain.run()
+            site.ask("SOLUSD", "ETHUSDT")
+            drain.run()
+            assert site.events() == ["BTCUSD", "SOLUSD", "ETHUSDT"]
+            assert len(provider.arrivals()) == 1
+            assert site.outcomes() == ["ok"]

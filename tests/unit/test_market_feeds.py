@@ -521,7 +521,7 @@ def test_a_whole_market_holds_what_nobody_asked_for_yet() -> None:
     assert answer.observations[EUR].price.source == "snapshot_market"
     assert {t: m.elsewhere for t, m in answer.missing.items()} == {"C:NOPEUSD": True, jpy: False}
     assert answer.cut_short, "crypto is a call of its own"
-    kept = WholeMarket().fetch_rows(cast(MarketClient, canned), EUR, deadline=DEADLINE)
+    kept = WholeMarket().fetch_rows(cast(MarketClient, canned), EUR, now=NOW, deadline=DEADLINE)
     assert list(kept.read([gbp], NOW).observations) == [gbp]
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from market.feeds import MarketRows, WholeMarket
+from market.feeds import Feed, SnapshotRows, WholeMarket
+from market.grouped import DayRows, Grouped
 from market.quotes import Delay
 from market.transport import SendDeadline
 from queueing import Claimed, Hint, Item
@@ -19,7 +21,7 @@ SNAPSHOT = {
     "lastTrade": {"p": 2.5, "t": GRANTED_MS - 5_000},
     "day": {"o": 2.4, "h": 2.6, "l": 2.3, "c": 2.5},
 }
-ROWS = MarketRows("crypto", {t: {"ticker": t, **SNAPSHOT} for t in TICKERS}, Delay.REAL_TIME)
+ROWS = SnapshotRows("crypto", {t: {"ticker": t, **SNAPSHOT} for t in TICKERS}, Delay.REAL_TIME)
 
 
 def claimed(token: str, symbols: Sequence[str], enqueued_at_ms: int) -> Claimed:
@@ -30,11 +32,17 @@ def claimed(token: str, symbols: Sequence[str], enqueued_at_ms: int) -> Claimed:
     return Claimed(token, items, GRANTED_MS, GRANTED_MS + 4_000, GRANTED_MS + 30_000, Hint(0))
 
 
-def answered(spares: Spares, claim: Claimed) -> list[str]:
+def answered(
+    spares: Spares,
+    claim: Claimed,
+    *,
+    feed: Feed | None = None,
+    seen_at: datetime | None = None,
+) -> list[str]:
     """The tickers that get their price of what is at hand."""
-    feed = WholeMarket()
-    call = Call(claim, feed, lambda *_: feed, SendDeadline(0.0), "drain", 0)
-    answer = spares.answer(call)
+    used = feed or WholeMarket()
+    call = Call(claim, used, lambda *_: used, SendDeadline(0.0), "drain", 0)
+    answer = spares.answer(call, seen_at or call.granted_at)
     return sorted(answer.observations) if answer else []
 
 
@@ -60,3 +68,37 @@ def test_nothing_is_served_twice_although_the_clock_went_back(
     assert answered(spares, claimed("next", "AB", GRANTED_MS + since_ms)) == []
     assert answered(spares, claimed("third", "BC", GRANTED_MS + since_ms)) == ["X:BUSD", "X:CUSD"]
     assert answered(spares, claimed("again", "BC", GRANTED_MS + since_ms)) == []
+
+
+# --- the day of a market, which is over: it does not change
+
+
+BAR = {"o": 2.4, "h": 2.6, "l": 2.3, "c": 2.5, "v": 1}
+GRANTED_AT = datetime.fromtimestamp(GRANTED_MS / 1000, UTC)
+DAY = GRANTED_AT.date() - timedelta(days=1)
+
+
+@pytest.fixture
+def day() -> Spares:
+    kept = Spares()
+    rows = DayRows("crypto", {t: {"T": t, **BAR} for t in TICKERS}, DAY)
+    kept.keep(rows, claimed("first", "A", GRANTED_MS - 60_000))
+    return kept
+
+
+def test_a_day_serves_what_is_asked_for_later_as_well(day: Spares) -> None:
+    later = claimed("next", "BC", GRANTED_MS + 5_000)
+    assert answered(day, later, feed=Grouped()) == ["X:BUSD", "X:CUSD"]
+    assert answered(day, later, feed=Grouped()) == [], "each once"
+
+
+def test_a_day_serves_no_call_for_another_day_or_for_live_prices(day: Spares) -> None:
+    for days in (-1, 1):
+        seen_at = GRANTED_AT + timedelta(days=days)
+        claim = claimed("next", "BC", GRANTED_MS)
+        assert answered(day, claim, feed=Grouped(), seen_at=seen_at) == []
+    assert answered(day, claimed("next", "BC", GRANTED_MS)) == []
+
+
+def test_live_prices_serve_no_call_for_a_day(spares: Spares) -> None:
+    assert answered(spares, claimed("next", "BC", GRANTED_MS), feed=Grouped()) == []
