@@ -33,7 +33,10 @@ from queueing import Priority, Request
 from runtime.context import Context
 from settings import Settings
 
-PAGES = ("", "freshness", "freshness?q=asset&sort=age", "health", "health/batch", "metrics")
+PAGES = (
+    *("", "freshness", "freshness?q=asset&sort=age", "asset?symbol=A00007USD", "quota", "health"),
+    *("health/batch", "metrics"),
+)
 SMALL = 50
 TABS, SILENT = 40, 20
 FILL = b"""
@@ -45,6 +48,36 @@ UPDATE trading.symbols SET metadata = jsonb_build_object('last_update', jsonb_bu
 FROM (SELECT symbol AS known, row_number() OVER (ORDER BY symbol) AS id_number
       FROM trading.symbols) AS numbered WHERE symbol = known
 """
+
+
+PAST = (
+    b"""
+INSERT INTO market_data.ohlcv_5m
+    (symbol_id, ts, open, high, low, close, volume, source, observed_at_ms)
+SELECT id, ts, 1.2, 1.3, 1.1, 1.25, 9, 'aggregates', (extract(epoch from ts) * 1000)::bigint
+FROM trading.symbols, generate_series(date_bin('5 min', now(), 'epoch') - interval '1 day', now(),
+                                      interval '5 min') AS ts
+""",
+    b"""
+INSERT INTO data_sources.api_calls
+    (call_id, provider, endpoint, feed, tickers, status, outcome, started_at, latency_ms)
+SELECT 'bench:' || number, 'massive', '/v2/x', 'snapshot', ARRAY[polygon_ticker], 200, 'ok',
+       now() - number * interval '12 seconds', 90
+FROM generate_series(1, 7200) AS number
+JOIN (SELECT polygon_ticker, row_number() OVER (ORDER BY symbol) - 1 AS place,
+             count(*) OVER () AS assets FROM trading.symbols) AS numbered
+    ON place = number % assets
+""",
+    b"""
+INSERT INTO assetq.hours
+SELECT 'massive', hour, hour + interval '59 min', 170, 20, 90, 0, 1, 9000,
+       ARRAY[9, 9, 9, 9, 9, 9, 9, 0, 0, 0, 0, 0], 50, 2, 99, '{}', '{}'
+FROM generate_series(date_trunc('hour', now()) - interval '90 days', now(), interval '1 hour')
+     AS hour
+""",
+    b"ANALYZE",
+)
+"""A day of bars for each asset, a day of five calls a minute, and 90 days of hourly figures."""
 
 
 @dataclass
@@ -64,7 +97,8 @@ class Measured:
         began = time.perf_counter()
         answer = self.session.get(self.url + path, timeout=30)
         took = (time.perf_counter() - began) * 1000
-        assert answer.ok, (path, answer.status_code)
+        # No worker runs here, which is no trouble in the first minute only.
+        assert answer.ok or path == "health/batch", (path, answer.status_code)
         return took
 
 
@@ -74,10 +108,11 @@ def fill(settings: Settings, count: int) -> None:
         Asset(f"A{n:05}USD", f"X:A{n:05}USD", "crypto", f"Asset {n}", 2 + n % 3)
         for n in range(count)
     ]
-    with connect(settings.database_url) as connection:
+    with connect(settings.database_url, statement_timeout_s=300) as connection:
         SymbolRepository(connection).upsert_many(assets)
         with unit_of_work(connection):
-            connection.execute(FILL)
+            for statement in (FILL, *PAST):
+                connection.execute(statement)
     with Context.open(settings) as context:
         for kind, band in (("", Priority.LOW), ("/5m", Priority.BACKFILL)):
             wanted = [
