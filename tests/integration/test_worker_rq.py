@@ -190,7 +190,7 @@ def test_sigterm_ends_an_idle_worker_at_once(site: Site, start: START) -> None:
     ready(site)
     began = time.monotonic()
     assert one.terminate(within_s=5) == 0
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 4
     assert heartbeat.processes(site.context.redis, site.context.keys) == []
     assert not site.context.redis.smembers("rq:workers")
 
