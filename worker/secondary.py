@@ -85,8 +85,8 @@ def _ask(
     pending = set(queue.pending())
     new = [a for a in others if _lacks(a, needs) and bars_name(a.symbol) not in pending]
     size = queue.max_size
-    most = max(size // 4, min(1, size - 1), size - len(others))
-    left = max(0, most - sum(map(is_bars, pending)))
+    for_series = max(size // 4, min(1, size - 1), size - len(others))
+    left = max(0, for_series - sum(map(is_bars, pending)))
     late = {a.symbol for a in sorted(new, key=lambda a: needs[a.symbol].urgency())[left:]}
     room = max(0, size - len(pending) - min(left, len(new)))
     results = _ask_for_prices(queue, due[:room])

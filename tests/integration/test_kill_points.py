@@ -361,6 +361,7 @@ EXCEPT = {
     "_ask": "the request: SEND_BEFORE lies before it, ANSWERED behind it",
     "enqueue_new_bars": "called between points; a part of a round is completed by the next",
     "enqueue_secondary": "called between points; a part of a round is completed by the next",
+    "_ask_for_prices": "called between points; a part of a round is completed by the next",
     "_run": "a simulation",
     "ask_at_once": "a command's: what it does not ask for, the next round does",
 }
