@@ -36,9 +36,9 @@ def series_bars(
     bars: dict[tuple[str, datetime], SeriesBar] = {}
     flawed = []
     for item in items:
-        source = item.source or (str(item.price.source) if item.price else "")
+        source = storable_text(item.source or (str(item.price.source) if item.price else ""))
         for bar in item.bars_of(timeframe):
-            row = SeriesBar(item.symbol, bar.start, storable_text(source) or "", bar)
+            row = SeriesBar(item.symbol, bar.start, source or "", bar)
             if unstorable_bar(bar):
                 flawed.append(row)
             else:
