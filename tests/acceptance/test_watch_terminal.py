@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -62,7 +64,7 @@ def start(tmp_path: Path, redis_url: str, r: redis.Redis) -> Iterator[Callable[.
         opened.append(Terminal(command, tmp_path, env | {"PS1": "ready> "}, width, height))
         if shell:
             opened[-1].until(lambda lines: "ready>" in lines[0])
-            opened[-1].press(f"{ASSETQ} watch\n")
+            opened[-1].press(shlex.join([ASSETQ, "watch"]) + "\n")
         opened[-1].until(lambda lines: "next batch" in lines[-1])
         return opened[-1]
 
@@ -112,6 +114,7 @@ def test_signals_and_ctrl_c_leave_the_terminal_in_order(start: Callable[..., Ter
         left_in_order(terminal)
 
 
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs a shell with jobs")
 def test_ctrl_z_gives_the_terminal_back_until_fg(
     start: Callable[..., Terminal], r: redis.Redis
 ) -> None:
