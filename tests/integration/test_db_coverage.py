@@ -95,7 +95,7 @@ def holes(coverage: CoverageRepository, now: datetime, first: date, last: date) 
 def test_a_day_that_runs_is_pending_until_it_was_asked_for_after_its_end(
     connection: Connection, coverage: CoverageRepository
 ) -> None:
-    """A1: first start at 10:02; 120 bars must not count as the day."""
+    """First start at 10:02; 120 bars must not count as the day."""
     at = MONDAY + timedelta(hours=10, minutes=2)
     store(connection, at, MONDAY, MONDAY + DAY, bars(MONDAY, 120))
     assert statuses(connection) == {"01-05": ("pending", 120)}
@@ -111,7 +111,7 @@ def test_a_day_that_runs_is_pending_until_it_was_asked_for_after_its_end(
 def test_a_few_minutes_of_a_day_never_take_its_completeness(
     connection: Connection, minutes: int
 ) -> None:
-    """A2: asked at 00:06 each night."""
+    """Asked at 00:06 each night."""
     after = MONDAY + DAY + timedelta(minutes=1)
     store(connection, after, MONDAY, MONDAY + DAY, bars(MONDAY, 288))
     part = MONDAY + timedelta(minutes=minutes)
@@ -122,7 +122,7 @@ def test_a_few_minutes_of_a_day_never_take_its_completeness(
 def test_days_between_are_holes_newest_first(
     connection: Connection, coverage: CoverageRepository
 ) -> None:
-    """A3: off for three days, with history before and after."""
+    """Off for three days, with history before and after."""
     now = MONDAY + 10 * DAY
     for day in (0, 1, 5):
         start = MONDAY + day * DAY
@@ -150,7 +150,7 @@ def test_one_call_spans_what_a_call_can_bring(
 def test_a_half_published_day_is_asked_for_again_until_it_is_whole(
     connection: Connection, coverage: CoverageRepository
 ) -> None:
-    """A4: 200 with bars until 05:00 only, the full day later."""
+    """200 with bars until 05:00 only, the full day later."""
     day, at = MONDAY.date(), MONDAY + DAY + timedelta(minutes=10)
     store(connection, at, MONDAY, MONDAY + DAY, bars(MONDAY, 60))
     assert statuses(connection) == {"01-05": ("sparse", 60)}
@@ -178,7 +178,7 @@ def test_late_repairs_arrive_by_one_second_look(
 def test_an_empty_weekday_costs_a_bounded_number_of_calls(
     connection: Connection, coverage: CoverageRepository
 ) -> None:
-    """A6: a holiday. It is looked at again while it may be unpublished, and once at the end."""
+    """A holiday. It is looked at again while it may be unpublished, and once at the end."""
     day, now, asked = MONDAY.date(), MONDAY + DAY, 0
     while now < MONDAY + 30 * DAY:
         if holes(coverage, now, day, day):
@@ -259,7 +259,7 @@ def test_few_bars_that_add_up_are_complete(connection: Connection) -> None:
 
 
 def test_bars_that_are_refused_are_told_by_the_day(connection: Connection) -> None:
-    """A16 and A14: the day is sparse, and its coverage says how many were refused."""
+    """The day is sparse, and its coverage says how many were refused."""
     connection.execute("ALTER TABLE market_data.ohlcv_5m ADD CHECK (open <> 17)")
     came = bars(MONDAY, 288)
     came[3] = Bar(came[3].start, D1, D1, D1, D1, Decimal("NaN"))
@@ -353,7 +353,7 @@ def test_no_saturday_of_forex_is_missing(
 
 @pytest.mark.parametrize("zone", ["America/Lima", "Asia/Tokyo", "UTC"])
 def test_a_users_bars_without_time_zone_are_utc(database_url: str, zone: str) -> None:
-    """A17: on a host west of UTC every second day was lost."""
+    """On a host west of UTC every second day was lost."""
     run(database_url, INTEGER_IDS)
     run(
         database_url,
