@@ -12,8 +12,7 @@ from redis import Redis, RedisError
 from queueing.keys import Keys
 
 KEEP_S = 24 * 3600
-"""How long beginnings are kept that nobody looks at: whether a cause stood all the time is then
-not known any more."""
+"""How long a beginning is kept without a look. After that the cause may have come and gone."""
 LOOKED = "looked"
 """Field with the ms of the last look."""
 NOTE_MS = 10_000

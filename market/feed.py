@@ -111,6 +111,7 @@ class MarketFeed(Feed):
         now: datetime,
         deadline: SendDeadline,
     ) -> Answer:
+        """The prices of the tickers of the first one's market; the others are another call's."""
         self.check_count(tickers)
         return self.fetch_rows(client, tickers[0], now=now, deadline=deadline).read(tickers, now)
 

@@ -64,6 +64,7 @@ class Grouped(MarketFeed):
     def fetch_rows(
         self, client: MarketClient, ticker: str, *, now: datetime, deadline: SendDeadline
     ) -> DayRows:
+        """The newest day of the ticker's market. One HTTP request; raises MarketError."""
         market = market_of(check_ticker(ticker))
         day = newest_allowed_day(now, asset_kind(ticker))
         path = f"/v2/aggs/grouped/locale/global/market/{_MARKETS[market]}/{day}"

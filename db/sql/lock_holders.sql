@@ -1,5 +1,5 @@
 -- Other sessions whose transaction may hold rows or tables that a worker writes. Reading alone
--- (AccessShareLock) is in nobody's way.
+-- (AccessShareLock) holds up no write.
 SELECT l.pid, l.virtualtransaction, a.usename, a.application_name,
        array_agg(DISTINCT l.relation::regclass::text ORDER BY l.relation::regclass::text)
 FROM pg_locks AS l

@@ -12,12 +12,13 @@ import subprocess
 import termios
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pyte
 
-from local.servers.process import dying_with_us
+from local.servers.process import dying_with_us, session_members
 
 
 class Terminal:
@@ -90,6 +91,9 @@ class Terminal:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+        for pid in session_members(self.process.pid):  # jobs of a shell
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         os.close(self._master)
         os.close(self._slave)
 
