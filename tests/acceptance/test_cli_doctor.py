@@ -36,7 +36,7 @@ from tests.kit.doctor import checks
 from tests.kit.waiting import eventually
 from worker.provider_facts import unauthorized_reason
 from worker.rq_classes import TickJob
-from worker.ticks import Ticks
+from worker.ticks import BATCH, Ticks
 
 PROXY_PASSWORD = "planted-proxy-password"
 
@@ -91,17 +91,21 @@ def test_from_nothing_to_healthy(
     }
     assert before["symbols"]["remedy"] == "Run `assetq symbols import`."
     assert cli.here("symbols", "import").code == 0
-    worker, scheduler = ("bin/assetq", "worker"), ("bin/assetq", "scheduler")
-    with process(cli, project_root, *worker), process(cli, project_root, *scheduler):
+    with process(cli, project_root, "bin/assetq", "scheduler"):
+        # A worker that came first would spend the calls on what the import asked for, and the
+        # first batch would wait a window for its own.
+        with limiter_of(cli) as context, closing(Ticks(context.redis, context.keys)) as ticks:
+            eventually(lambda: ticks.waiting(BATCH), 30)
+        with process(cli, project_root, "bin/assetq", "worker"):
 
-        def healthy() -> bool:
-            found = checks(cli)
-            bad = [f for f in found.values() if f["status"] != "ok"]
-            assert not bad, bad
-            return True
+            def healthy() -> bool:
+                found = checks(cli)
+                bad = [f for f in found.values() if f["status"] != "ok"]
+                assert not bad, bad
+                return True
 
-        eventually(healthy, 30)
-        text = cli.here("doctor")
+            eventually(healthy, 30)
+            text = cli.here("doctor")
     assert text.code == 0
     assert text.out.splitlines()[-1].endswith("0 warn, 0 fail")
     assert "some-key" not in text.out
