@@ -80,6 +80,12 @@ class Policy:
         """How many calls a span allows, span after span; None: there is no limit."""
         return None if self.limit is None else self.limit * span_ms / self.window_ms
 
-    def as_args(self) -> dict[str, int]:
-        """The policy as the scripts read it; no limit is 0 there."""
-        return asdict(self) | {"limit": self.limit or 0}
+    def as_args(self) -> dict[str, int | str]:
+        """The policy as the scripts read it; no limit is 0 there.
+
+        `kept` is what makes two policies count differently: calls that were counted by one say
+        nothing to the other.
+        """
+        limit = self.limit or 0
+        kept = f"{limit}:{self.window_ms}:{self.send_ms}:{self.guard_ms}"
+        return asdict(self) | {"limit": limit, "kept": kept}

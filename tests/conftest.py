@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,10 @@ from local.servers.valkey import ValkeyServer
 
 if TYPE_CHECKING:
     from local.sandbox import SandboxServer
+
+# What a shell starts in the background ignores Ctrl-C, and so would all that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine is no failure: what takes too long is measured in bench/.
 hypothesis.settings.register_profile("assetq", deadline=None)

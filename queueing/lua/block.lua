@@ -5,6 +5,6 @@
 local until_ms = args.block_ms > 0 and now + args.block_ms or 0
 local standing = quota_state().blocked_until
 if not args.force and standing >= until_ms then return ms(told(standing)) end
-redis.call('HSET', QUOTA, 'blocked_until', ms(until_ms), 'blocked_ms', ms(args.block_ms), 'blocked_reason', args.reason)
+redis.call('HSET', QUOTA, 'blocked_until', until_ms, 'blocked_ms', args.block_ms, 'blocked_reason', args.reason)
 count('blocks')
 return ms(told(until_ms))

@@ -8,9 +8,9 @@ if q.policy_until > now then return -1 end
 check_epoch(q) -- before a window that was lost seems to be there again
 if policy.limit > 0 then
   for _, id in ipairs(args.call_ids) do
-    redis.call('ZADD', WINDOW, ms(now + policy.window_ms + policy.guard_ms), id)
+    redis.call('ZADD', WINDOW, now + policy.window_ms + policy.guard_ms, id)
   end
 end
-redis.call('HSET', QUOTA, 'last_call_at', ms(now))
+redis.call('HSET', QUOTA, 'last_call_at', now)
 count('consumed', #args.call_ids)
 return permits_in_use()

@@ -18,11 +18,11 @@ local outcomes, reasons = ask_all(args.items, { priority = args.priority, max_si
   version = args.version, revive = args.revive, rest = args.rest, slot = batch and batch.slot })
 
 if batch then
-  redis.call('HSET', QUOTA, 'batch_at', ms(batch.next_at_ms), 'batch_interval', ms(batch.interval_ms),
-    'batch_calls', ms(batch.next_calls))
+  redis.call('HSET', QUOTA, 'batch_at', batch.next_at_ms, 'batch_interval', batch.interval_ms,
+    'batch_calls', batch.next_calls)
   note_reservation(quota_state())
   if batch.last then
-    redis.call('HSET', BATCH_RECORDS, batch.slot .. ':enqueued_at_ms', ms(wall))
+    redis.call('HSET', BATCH_RECORDS, batch.slot .. ':enqueued_at_ms', wall)
     count('batches')
   end
 end

@@ -6,7 +6,7 @@ local lost, until_ms = {}, now + args.lease_ms
 for _, symbol in ipairs(args.symbols) do
   local item = load_item(symbol)
   if item and item.token == args.token then
-    redis.call('ZADD', LEASES, 'XX', ms(until_ms), symbol)
+    redis.call('ZADD', LEASES, 'XX', until_ms, symbol)
   else
     lost[#lost + 1] = symbol
   end

@@ -3,7 +3,7 @@
 -- args: mark.
 -- Writes: marks.
 -- Returns 1.
-redis.call('ZADD', MARKS, ms(now), known_epoch(quota_state()) .. ':' .. args.mark)
+redis.call('ZADD', MARKS, now, known_epoch(quota_state()) .. ':' .. args.mark)
 redis.call('ZREMRANGEBYRANK', MARKS, 0, -33)
 redis.call('PEXPIRE', MARKS, 60000)
 return 1

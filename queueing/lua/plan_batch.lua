@@ -2,6 +2,6 @@
 -- args: batch_at_ms, interval_ms (0: no batches), calls.
 -- Writes: quota.
 -- Returns 1.
-redis.call('HSET', QUOTA, 'batch_at', ms(args.batch_at_ms), 'batch_interval', ms(args.interval_ms), 'batch_calls',
-  ms(args.calls))
+redis.call('HSET', QUOTA, 'batch_at', args.batch_at_ms, 'batch_interval', args.interval_ms, 'batch_calls',
+  args.calls)
 return 1

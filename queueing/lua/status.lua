@@ -21,7 +21,7 @@ return answer({
   blocked_until_ms = told(q.blocked_until), blocked_reason = texts[1] or nil, batch_at_ms = told(q.batch_at),
   batch_calls = q.batch_calls, batch_interval_ms = q.batch_interval, urgent = { told(urgent_at), urgent_reason },
   background = { told(background_at), background_reason },
-  waits_last_hour = redis.call('ZCOUNT', WAITS, ms(now - HOUR_MS), '+inf'),
+  waits_last_hour = redis.call('ZCOUNT', WAITS, now - HOUR_MS, '+inf'),
   urgent_run = q.urgent_run, answer_ms = q.answer_ms, policy = q.policy or nil,
   policy_until_ms = told(q.policy_until), clock_ahead_ms = ahead,
   breaker = { failures = #q.failed, since_ms = open and told(tonumber(texts[2] or now)) or 0,

@@ -271,6 +271,24 @@ def test_give_back_within_a_bulk_of_one_millisecond_keeps_its_place(kit: Kit) ->
     assert kit.take_symbols(8) == names[1:]
 
 
+@pytest.mark.parametrize("way", ["raised", "raised while leased", "retried"])
+def test_what_moves_within_one_millisecond_keeps_its_order(kit: Kit, way: str) -> None:
+    """A score has more digits than Lua writes by itself; by name the order would be another."""
+    names = ["C", "B", "A"]
+    kit.put(*names, at=LOW)
+    if way == "raised":
+        kit.put(*names, at=HIGH)
+    else:
+        claimed = [kit.take() for _ in names]
+        if way == "raised while leased":
+            kit.put(*names, at=HIGH)
+        for call in claimed:
+            symbol = call.items[0].symbol
+            back = Retry(symbol, 0, LOW, "x") if way == "retried" else GiveBack(symbol)
+            kit.queue.end(call, [back], answered=True)
+    assert kit.take_symbols(3) == names
+
+
 def test_give_back_may_wait_a_while(kit: Kit) -> None:
     kit.put("A", at=HIGH)
     score = kit.score("A")

@@ -178,8 +178,8 @@ MUTATIONS = [
     ),
     Mutation(
         "scores-of-14-digits",
-        "string.format('%.17g', number)",
-        "tostring(number)",
+        "return priority * 1e13 + last_score",
+        "return tostring(priority * 1e13 + last_score)",
         scenarios.leases_are_owned,
         "order",
     ),

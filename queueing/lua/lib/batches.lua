@@ -23,14 +23,14 @@ end
 -- Drops what is older than `ttl_ms` or beyond KEPT_RECORDS: up to two, as each batch adds one.
 local function drop_old_records(ttl_ms)
   local spare = redis.call('ZCARD', BATCHES) - KEPT_RECORDS
-  local old = redis.call('ZRANGEBYSCORE', BATCHES, '-inf', ms(wall - ttl_ms), 'LIMIT', 0, 2)
+  local old = redis.call('ZRANGEBYSCORE', BATCHES, '-inf', wall - ttl_ms, 'LIMIT', 0, 2)
   if #old == 0 and spare > 0 then old = redis.call('ZRANGE', BATCHES, 0, math.min(spare, 2) - 1) end
   for _, slot in ipairs(old) do drop_record(slot) end
 end
 
 local finished = {} -- slots of batches that end in this step
 local function end_record_if_done(slot, open)
-  if open <= 0 and redis.call('HSETNX', BATCH_RECORDS, slot .. ':finished_at_ms', ms(wall)) == 1 then
+  if open <= 0 and redis.call('HSETNX', BATCH_RECORDS, slot .. ':finished_at_ms', wall) == 1 then
     finished[#finished + 1] = slot
   end
 end
@@ -50,7 +50,7 @@ end
 local function record_call(slot, granted_at_ms)
   if redis.call('HEXISTS', BATCH_RECORDS, slot) == 0 then return end
   redis.call('HINCRBY', BATCH_RECORDS, slot .. ':calls', 1)
-  redis.call('HSETNX', BATCH_RECORDS, slot .. ':first_call_at_ms', ms(granted_at_ms))
+  redis.call('HSETNX', BATCH_RECORDS, slot .. ':first_call_at_ms', granted_at_ms)
 end
 
 local function batch_is_enqueued(slot) return redis.call('HEXISTS', BATCH_RECORDS, slot .. ':enqueued_at_ms') == 1 end
@@ -67,7 +67,7 @@ local function begin_record(batch)
   call_many('HSET', BATCH_RECORDS, outcomes)
   redis.call('HSET', BATCH_RECORDS, batch.slot .. ':open', #batch.assets - known)
   drop_old_records(batch.ttl_ms)
-  redis.call('ZADD', BATCHES, ms(batch.planned_at_ms), batch.slot)
-  for _, key in ipairs({ BATCH_RECORDS, BATCHES }) do redis.call('PEXPIRE', key, ms(batch.ttl_ms)) end
+  redis.call('ZADD', BATCHES, batch.planned_at_ms, batch.slot)
+  for _, key in ipairs({ BATCH_RECORDS, BATCHES }) do redis.call('PEXPIRE', key, batch.ttl_ms) end
   end_record_if_done(batch.slot, #batch.assets - known)
 end

@@ -11,7 +11,7 @@ end
 local function close_breaker(q)
   if q.open_until > 0 then
     q.closed_at = now
-    redis.call('HSET', QUOTA, 'closed_at', ms(now))
+    redis.call('HSET', QUOTA, 'closed_at', now)
   end
   redis.call('HDEL', QUOTA, 'failed', 'open_until', 'open_ms', 'open_since', 'open_reason', 'probed')
   end_probe(q)
@@ -21,13 +21,13 @@ end
 local function open_breaker(q, reason, symbol)
   if q.open_until == 0 then
     q.open_ms = policy.breaker_first_ms
-    redis.call('HSET', QUOTA, 'open_since', ms(now))
+    redis.call('HSET', QUOTA, 'open_since', now)
     count('breaker_opened')
   else
     q.open_ms = math.min(q.open_ms * 2, policy.breaker_longest_ms)
   end
   q.open_until, q.probed = now + q.open_ms, symbol
-  redis.call('HSET', QUOTA, 'open_until', ms(q.open_until), 'open_ms', ms(q.open_ms), 'open_reason', reason or '',
+  redis.call('HSET', QUOTA, 'open_until', q.open_until, 'open_ms', q.open_ms, 'open_reason', reason or '',
     'probed', symbol)
   end_probe(q)
 end

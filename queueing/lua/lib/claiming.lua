@@ -20,13 +20,13 @@ local function grant_to(item, asked, q)
   local ready_since = math.max(item.enqueued_at_ms, work_ready_since())
   -- Slot-seconds in which this permit was free, its item was there, and the call was not made.
   local could_at = math.min(now, math.max(free_since, ready_since, q.reserved_until))
-  redis.call('HSET', QUOTA, 'could_at', ms(could_at))
+  redis.call('HSET', QUOTA, 'could_at', could_at)
   if policy.limit > 0 and could_at < now then count('idle_ms', ms(now - could_at)) end
   note_share(q, critical)
   count('granted:' .. item.priority)
   if critical and policy.limit > 0 and math.min(now, allowed_since) - ready_since > LONG_WAIT_MS then
-    redis.call('ZADD', WAITS, ms(now), asked.token)
-    redis.call('ZREMRANGEBYSCORE', WAITS, '-inf', ms(now - KEPT_WAITS_MS))
+    redis.call('ZADD', WAITS, now, asked.token)
+    redis.call('ZREMRANGEBYSCORE', WAITS, '-inf', now - KEPT_WAITS_MS)
     redis.call('PEXPIRE', WAITS, KEPT_WAITS_MS)
   end
 end

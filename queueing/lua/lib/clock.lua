@@ -26,8 +26,8 @@ local function told(time) return time and time > 0 and time - ahead or time end
 -- Called first by every script that reads the clock and is not "Read only": the next one sees if the clock steps.
 local MOST_FIELDS = 128
 local function remember_clock()
-  if not machine then return redis.call('HSET', QUOTA, 'clock_seen', ms(wall), 'clock_ahead', ms(ahead)) end
-  local new = redis.call('HSET', QUOTA, 'clock_seen', ms(wall), 'clock_ahead', ms(ahead), machine, ms(now - args.up_ms))
+  if not machine then return redis.call('HSET', QUOTA, 'clock_seen', wall, 'clock_ahead', ahead) end
+  local new = redis.call('HSET', QUOTA, 'clock_seen', wall, 'clock_ahead', ahead, machine, now - args.up_ms)
   if new == 0 or redis.call('HLEN', QUOTA) <= MOST_FIELDS then return end
   for _, name in ipairs(redis.call('HGETALL', QUOTA)) do -- machines that are gone; no value reads like one
     if name ~= machine and string.sub(name, 1, 14) == 'clock_machine:' then redis.call('HDEL', QUOTA, name) end

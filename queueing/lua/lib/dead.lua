@@ -1,7 +1,7 @@
 -- The dead letters: what goes there, and what stays there.
 local function bury_item(symbol, item, kind, reason)
   forget({ symbol })
-  redis.call('ZADD', DEAD, ms(now), symbol)
+  redis.call('ZADD', DEAD, now, symbol)
   redis.call('HSET', DEAD_ITEMS, symbol, cjson.encode({
     kind = kind, reason = reason, died_at_ms = wall, attempts = item.attempts,
     crashes = item.crashes, priority = item.priority, payload = item.payload, version = item.version,

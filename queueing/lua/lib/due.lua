@@ -1,7 +1,7 @@
 -- What time alone makes due: delayed items and expired leases.
 local AT_ONCE = 100 -- entries that one script moves; the rest is due still, so the next one comes at once
 
-local function due(key) return redis.call('ZRANGEBYSCORE', key, '-inf', ms(now), 'WITHSCORES', 'LIMIT', 0, AT_ONCE) end
+local function due(key) return redis.call('ZRANGEBYSCORE', key, '-inf', now, 'WITHSCORES', 'LIMIT', 0, AT_ONCE) end
 
 local function queue_delayed()
   local rows = due(DELAYED)

@@ -11,8 +11,8 @@ end
 -- Takes over the quota for the rules of this process, once no call that was granted by other rules can count.
 local function check_policy(q)
   if q.is_ours or q.policy_until > now then return end
-  q.policy, q.policy_until, q.is_ours = policy_text(), 0, true
-  redis.call('HSET', QUOTA, 'policy', q.policy, 'policy_horizon', ms(horizon_ms()))
+  q.policy, q.policy_until, q.is_ours = policy.kept, 0, true
+  redis.call('HSET', QUOTA, 'policy', q.policy, 'policy_horizon', horizon_ms())
 end
 
 -- A call that counts is known elsewhere and not here: this server's memory is an older one, as after a restored
@@ -37,6 +37,6 @@ local function check_epoch(q, mark, newest_call)
   if q.epoch == epoch and not lost and not (proven and q.hold_until > now) then return end
   q.epoch = epoch
   q.hold_until = proven and 0 or now + horizon_ms()
-  redis.call('HSET', QUOTA, 'epoch', epoch, 'hold_until', ms(q.hold_until))
+  redis.call('HSET', QUOTA, 'epoch', epoch, 'hold_until', q.hold_until)
   if not proven then count('holds') end
 end

@@ -53,11 +53,11 @@ end
 local function grant(call_id, q, probe_ms)
   local allowed_since = math.max(q.hold_until, q.blocked_until, q.could_at + policy.spacing_ms)
   local working_since = math.max(q.open_until, q.probe_until, q.closed_at)
-  redis.call('HSET', QUOTA, 'last_grant_at', ms(now))
+  redis.call('HSET', QUOTA, 'last_grant_at', now)
   q.last_grant_at = now
   if q.open_until > 0 then
     q.probe, q.probe_until = call_id, now + probe_ms
-    redis.call('HSET', QUOTA, 'probe', q.probe, 'probe_until', ms(q.probe_until))
+    redis.call('HSET', QUOTA, 'probe', q.probe, 'probe_until', q.probe_until)
     count('probes')
   end
   if policy.limit == 0 then return now, now end
@@ -72,7 +72,7 @@ local function note_reservation(q)
   local at, reason = call_free_at(q, false)
   local until_ms = reason == 'reserved' and at or math.min(q.reserved_until, now)
   if until_ms == q.reserved_until then return end
-  redis.call('HSET', QUOTA, 'reserved_until', ms(until_ms))
+  redis.call('HSET', QUOTA, 'reserved_until', until_ms)
   q.reserved_until = until_ms
 end
 
@@ -81,5 +81,5 @@ local MEAN_OF = 20
 local function note_answer(q, took)
   if took < 0 then return end -- the clock stepped back meanwhile
   local mean = q.answer_ms > 0 and q.answer_ms + (took - q.answer_ms) / MEAN_OF or took
-  redis.call('HSET', QUOTA, 'answer_ms', exact(mean))
+  redis.call('HSET', QUOTA, 'answer_ms', mean)
 end

@@ -24,7 +24,7 @@ end
 local function bands_behind(skip, n)
   local bands = {}
   for priority = CRITICAL, LOWEST do
-    local low = redis.call('ZCOUNT', QUEUE, '-inf', '(' .. ms(priority * BAND))
+    local low = redis.call('ZCOUNT', QUEUE, '-inf', priority * BAND - 1)
     local from, stop = skip[priority], math.min(skip[priority] + n, queued_in(priority, priority))
     local rows = from < stop and redis.call('ZRANGE', QUEUE, low + from, low + stop - 1, 'WITHSCORES') or {}
     bands[priority] = band_of(priority, rows)

@@ -7,23 +7,23 @@ local last_score
 local function next_score(priority)
   local last = last_score or tonumber(redis.call('HGET', QUOTA, 'last_score_ms') or 0)
   last_score = math.max(now, last + 1 / 128)
-  return exact(priority * BAND + last_score)
+  return priority * BAND + last_score
 end
 
 local function remember_score()
-  if last_score then redis.call('HSET', QUOTA, 'last_score_ms', exact(last_score)) end
+  if last_score then redis.call('HSET', QUOTA, 'last_score_ms', last_score) end
 end
 
-local function note_ready(ready_at) redis.call('HSETNX', QUOTA, 'ready_since', ms(ready_at)) end
+local function note_ready(ready_at) redis.call('HSETNX', QUOTA, 'ready_since', ready_at) end
 local function work_ready_since() return tonumber(redis.call('HGET', QUOTA, 'ready_since') or 0) end
 
 -- An item that was raised or retried stands behind younger requests: OVERTAKEN remembers its age.
 local YOUNGER_MS = 1000
 local function put_in_queue(symbol, item, ready_at)
-  local score = item.score or exact(item.priority * BAND + item.enqueued_at_ms) -- QUEUE was lost, and its scores
+  local score = item.score or item.priority * BAND + item.enqueued_at_ms -- QUEUE was lost, and its scores
   redis.call('ZADD', QUEUE, score, symbol)
   if score - item.priority * BAND > item.enqueued_at_ms + YOUNGER_MS then
-    redis.call('ZADD', OVERTAKEN, ms(item.enqueued_at_ms), symbol)
+    redis.call('ZADD', OVERTAKEN, item.enqueued_at_ms, symbol)
   end
   note_ready(ready_at)
 end
@@ -33,8 +33,8 @@ local function leave_queue(symbols)
   call_many('ZREM', OVERTAKEN, symbols)
 end
 
--- The scores of the bands from `first` to `last`, as ZCOUNT and ZRANGEBYSCORE want them.
-local function band_scores(first, last) return ms(first * BAND), '(' .. ms((last + 1) * BAND) end
+-- The scores of the bands from `first` to `last`: each ends long before the next one begins.
+local function band_scores(first, last) return first * BAND, (last + 1) * BAND - 1 end
 
 local function queued_in(first, last) return redis.call('ZCOUNT', QUEUE, band_scores(first, last)) end
 

@@ -7,7 +7,7 @@
 local args = cjson.decode(ARGV[1])
 local policy = args.policy
 
--- Numbers leave Lua as strings: tostring and .. keep 14 digits only. As an argument of a command a number keeps all.
+-- Numbers as text: tostring, .. and cjson keep 14 digits only. As an argument of a command a number keeps all of them.
 local function ms(number) return string.format('%.0f', number) end
 local function exact(number) return string.format('%.17g', number) end
 -- One command with many arguments, in parts: Lua passes some thousand at most. Returns the sum of its answers.

@@ -23,9 +23,9 @@ local function raise(symbol, item, wish)
     return 'pending'
   end
   if leased then
-    item.wanted_priority, item.wanted_score = priority, next_score(priority)
+    item.wanted_priority, item.wanted_score = priority, exact(next_score(priority))
   else
-    item.priority, item.score = priority, next_score(priority)
+    item.priority, item.score = priority, exact(next_score(priority))
   end
   save_item(symbol, item)
   if queued or (delayed and priority == CRITICAL) then queue_now(symbol, item) end

@@ -20,7 +20,7 @@ local function ask(symbol, payload, solo, wish, new)
   new.scores[2 * at - 1], new.scores[2 * at] = score, symbol
   new.items[2 * at - 1], new.items[2 * at] = symbol, cjson.encode({
     payload = payload, priority = wish.priority, enqueued_at_ms = now, solo = solo or dead.solo,
-    attempts = wish.zero, crashes = wish.zero, score = wish.zero and score,
+    attempts = wish.zero, crashes = wish.zero, score = wish.zero and exact(score),
     deaths = not wish.revive and dead.deaths or nil, version = wish.version > 1 and wish.version or nil,
     batch = wish.slot })
   return 'enqueued'

@@ -1,7 +1,7 @@
 -- How one item of a call ends.
 local function publish(row, stream_max)
   if not row.event then return end
-  redis.call('XADD', UPDATES, 'MAXLEN', '~', ms(stream_max), '*', 'event', row.event)
+  redis.call('XADD', UPDATES, 'MAXLEN', '~', stream_max, '*', 'event', row.event)
   redis.call('PUBLISH', row.channel, row.event)
 end
 
@@ -22,7 +22,7 @@ local function come_back(symbol, item, delay_ms)
   apply_wanted(item)
   save_item(symbol, item)
   if delay_ms > 0 then
-    redis.call('ZADD', DELAYED, ms(now + delay_ms), symbol)
+    redis.call('ZADD', DELAYED, now + delay_ms, symbol)
   else
     put_in_queue(symbol, item, now)
   end
@@ -31,7 +31,7 @@ end
 local function go_on(symbol, item, row, stream_max)
   item.attempts, item.crashes, item.last_error, item.deaths = 0, 0, nil, nil
   forget_dead({ symbol })
-  item.priority, item.score, item.enqueued_at_ms = row.priority, next_score(row.priority), now
+  item.priority, item.score, item.enqueued_at_ms = row.priority, exact(next_score(row.priority)), now
   count('continued')
   publish(row, stream_max)
   come_back(symbol, item, 0)
@@ -42,7 +42,7 @@ local function retry(symbol, item, row)
   if item.deaths then return bury(symbol, item, { kind = 'transient', error = row.error }) end
   item.attempts = item.attempts + 1
   item.crashes = 0 -- a worker lived through the whole of it: earlier deaths had another cause
-  item.priority, item.score = row.priority, next_score(row.priority)
+  item.priority, item.score = row.priority, exact(next_score(row.priority))
   record_outcome(item.batch, symbol, 'retrying', row.error)
   count('retried')
   come_back(symbol, item, row.delay_ms)

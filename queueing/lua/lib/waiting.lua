@@ -20,7 +20,7 @@ local function become_waiter(drain, at, max_wait_ms)
   if holder and holder ~= drain then return false end
   local wait = math.min(at - now, max_wait_ms or LONGEST_WAIT_MS)
   redis.call('SET', WAITER, drain, 'PX', ms(wait + WAITER_SLACK_MS))
-  redis.call('HSET', QUOTA, 'waiter_at', ms(now + wait))
+  redis.call('HSET', QUOTA, 'waiter_at', now + wait)
   redis.call('DEL', WAKE) -- what they told is known by now
   return true
 end
@@ -32,7 +32,7 @@ end
 local function a_drain_waits() return waiting_drain() ~= nil end
 
 local function push_token()
-  redis.call('LPUSH', WAKE, ms(now))
+  redis.call('LPUSH', WAKE, now)
   redis.call('LTRIM', WAKE, 0, 7)
   redis.call('PEXPIRE', WAKE, 60000)
 end

@@ -18,7 +18,7 @@ local function take_permit(call_id)
     free_since = tonumber(redis.call('ZRANGE', WINDOW, ended - 1, ended - 1, 'WITHSCORES')[2])
     redis.call('ZREMRANGEBYRANK', WINDOW, 0, ended - 1)
   end
-  redis.call('ZADD', WINDOW, ms(now + horizon_ms()), call_id)
+  redis.call('ZADD', WINDOW, now + horizon_ms(), call_id)
   return free_since
 end
 
@@ -28,5 +28,5 @@ end
 local function settle(call_id, answered)
   if policy.limit == 0 then return 0 end
   local until_ms = now + policy.window_ms + policy.guard_ms
-  return redis.call('ZADD', WINDOW, 'XX', answered and 'LT' or 'GT', 'CH', ms(until_ms), call_id)
+  return redis.call('ZADD', WINDOW, 'XX', answered and 'LT' or 'GT', 'CH', until_ms, call_id)
 end
