@@ -85,8 +85,8 @@ MEASUREMENTS = (
         "",
         "Bars into PostgreSQL",
         "`assetq` is the whole write of one call: lock, bars, coverage, status, audit row. Each\n"
-        "figure is looked at first, so that one bad bar costs itself alone, and arrays need no\n"
-        "right to make temporary tables. A call brings 10,000 bars at most.",
+        "figure is looked at first, so that one bad bar costs itself alone. Columns go as arrays,\n"
+        "which need no right to make temporary tables. A call brings 10,000 bars at most.",
     ),
     Measurement(
         "pipeline",

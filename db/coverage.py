@@ -106,10 +106,7 @@ def covered_days(
     stored = [at.astimezone(UTC) for at in stored]
     came = Counter(at.date() for at in stored)
     lost = Counter(at.astimezone(UTC).date() for at in refused)
-    reach: dict[date, timedelta] = {}
-    for at in stored:
-        since_midnight = at - datetime.combine(at.date(), time.min, UTC)
-        reach[at.date()] = max(since_midnight, reach.get(at.date(), timedelta()))
+    last = {at.date(): at for at in sorted(stored)}
     seen_until = asked.seen_until or asked_at
     speaks_to = min(asked.end, asked.answered_to or asked.end, seen_until)
     found = []
@@ -120,7 +117,7 @@ def covered_days(
         expected = asked.expected.get(day, FULL_DAY[asked.timeframe])
         again = None
         if whole:
-            slots = reach.get(day, timedelta()) / NEXT_BAR + 1
+            slots = (last.get(day, begins) - begins) / NEXT_BAR + 1
             thin = 0 < came[day] < DENSE * slots
             again = look_again_at(ends, asked_at, came[day], expected, thin=thin)
         elif seen_until < ends:  # the day goes on

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
+from operator import attrgetter
 from typing import NamedTuple, Protocol
 
 from db.coverage import FIVE_MINUTES, Asked
@@ -16,6 +18,7 @@ _MAX_DIGITS = 80  # sign, point and exponent included; a file's worth of digits 
 _YEAR_2100_MS = 4_102_444_800_000
 _PRICE_NUMBERS = ("last", "bid", "ask", "daily_open", "daily_high", "daily_low", "daily_close")
 _BAR_NUMBERS = ("open", "high", "low", "close", "volume", "vwap")
+_PLAIN = re.compile(r"(-?[0-9]{1,30}(\.[0-9]{1,30})?,)*")
 
 
 class PriceLike(Protocol):
@@ -151,6 +154,18 @@ def unstorable_bar(bar: BarLike) -> str | None:
     if bar.trades is not None and not 0 <= bar.trades < 2**63:
         return f"trades is out of range: {bar.trades}"
     return _flaw(bar, _BAR_NUMBERS) or _naive("start", bar.start)
+
+
+def all_plain(bars: Sequence[BarLike]) -> bool:
+    """True if one look at each column shows that all the bars can be stored, as nearly always."""
+    for name in _BAR_NUMBERS:
+        column = [number for number in map(attrgetter(name), bars) if number is not None]
+        if not {*map(type, column)} <= {Decimal} or not _PLAIN.fullmatch(
+            ",".join([*map(str, column), ""])
+        ):
+            return False
+    trades = [bar.trades for bar in bars if bar.trades is not None]
+    return all(0 <= count < 2**63 for count in trades) and all(bar.start.tzinfo for bar in bars)
 
 
 def instant_text(moment: datetime) -> str:

@@ -5,9 +5,9 @@ INSERT INTO {table} AS bar
 SELECT s.id, n.ts, n.open, n.high, n.low, n.close, n.volume, n.vwap, n.trades, n.source,
        %(observed_at_ms)s::bigint
 FROM unnest(
-        %(symbol)b::text[], %(ts)b::timestamptz[], %(open)b::numeric[], %(high)b::numeric[],
-        %(low)b::numeric[], %(close)b::numeric[], %(volume)b::numeric[], %(vwap)b::numeric[],
-        %(trades)b::bigint[], %(source)b::text[]
+        %(symbol)s::text[], %(ts)s::timestamptz[], %(open)s::numeric[], %(high)s::numeric[],
+        %(low)s::numeric[], %(close)s::numeric[], %(volume)s::numeric[], %(vwap)s::numeric[],
+        %(trades)s::bigint[], %(source)s::text[]
     ) AS n (symbol, ts, open, high, low, close, volume, vwap, trades, source)
 JOIN trading.symbols AS s ON s.symbol = n.symbol
 ON CONFLICT (symbol_id, ts) DO UPDATE

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from db.connection import target
 from db.errors import BadDatabaseUrl, DatabaseError, IncompatibleSchema, MigrationMissing
 from db.rows import (
+    all_plain,
     instant_text,
     parse_instant,
     storable_text,
@@ -60,6 +61,37 @@ def test_naive_times_are_refused() -> None:
     naive = AT.replace(tzinfo=None)
     assert "as_of" in str(unstorable_price(price(as_of=naive)))
     assert "start" in str(unstorable_bar(bar(start=naive)))
+
+
+odd_numbers = st.one_of(
+    st.none(),
+    st.decimals(),
+    st.decimals(places=2, min_value=-100, max_value=100),
+    st.sampled_from([1.1, 1, "1", Decimal("1E+40"), Decimal(f"0.{'0' * 29}1"), Decimal("9" * 81)]),
+)
+
+
+@given(
+    st.lists(
+        st.builds(
+            bar,
+            volume=odd_numbers.filter(lambda number: number is not None),
+            vwap=odd_numbers,
+            trades=st.sampled_from([None, 0, 2**63 - 1, 2**63, -1]),
+            start=st.sampled_from([AT, AT.replace(tzinfo=None)]),
+        ),
+        max_size=3,
+    )
+)
+def test_bars_that_are_plain_at_sight_can_all_be_stored(bars: list[Bar]) -> None:
+    if all_plain(bars):
+        assert [unstorable_bar(bar) for bar in bars] == [None] * len(bars)
+
+
+def test_the_usual_bars_are_plain_at_sight() -> None:
+    assert all_plain([])
+    assert all_plain([bar(vwap=None), bar(vwap=Decimal("-1.10"), trades=7)])
+    assert not all_plain([bar(), bar(volume=Decimal("NaN"))])
 
 
 aware = st.builds(
