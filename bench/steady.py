@@ -18,7 +18,7 @@ from redis import Redis
 
 from bench.servers import stand
 from queueing import Keys, Policy, PriorityQueue
-from queueing.models import BatchRecord
+from queueing.batches import BatchRecord
 from settings.catalogue import read_assets
 from tests.chaos.fleet import Fleet
 from tests.chaos.soak import fetch, judge

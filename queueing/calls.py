@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import Any, Required, TypedDict, Unpack
 
 from queueing.errors import InvalidRequest
-from queueing.models import Again, Claimed, Done, Hint, NotNow, Verdict
+from queueing.models import Claimed, Hint, NotNow
+from queueing.verdicts import Again, Done, Verdict
 from queueing.views import QueueView
 from queueing.wire import MAX_LEASE_MS, checked_span, claimed_of, verdict_args, whole
 

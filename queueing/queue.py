@@ -6,9 +6,10 @@ from typing import Any
 
 from redis import Redis
 
+from queueing.batches import Batch
 from queueing.calls import Calls
 from queueing.keys import Keys
-from queueing.models import Batch, DeadLetter, Death, Enqueued, Hint, Priority, Request
+from queueing.models import DeadLetter, Death, Enqueued, Hint, Priority, Request
 from queueing.policy import Policy
 from queueing.waiting import blocking_pop, wake_drain
 from queueing.wire import (

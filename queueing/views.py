@@ -5,8 +5,9 @@ from typing import Any
 
 from redis import Redis
 
+from queueing.batches import BatchRecord
 from queueing.keys import Keys
-from queueing.models import BatchRecord, DeadLetter, Hint, Item, Priority, Stats
+from queueing.models import DeadLetter, Hint, Item, Priority, Stats
 from queueing.policy import Policy
 from queueing.scripts import Scripts
 from queueing.timings import Histogram, histograms

@@ -5,24 +5,10 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+from queueing.batches import Batch
 from queueing.errors import InvalidRequest, LeaseLost
-from queueing.models import (
-    Again,
-    Batch,
-    Bury,
-    Claimed,
-    DeadLetter,
-    Death,
-    Done,
-    GiveBack,
-    Hint,
-    Item,
-    Outcome,
-    Priority,
-    Retry,
-    Verdict,
-    read_payload,
-)
+from queueing.models import Claimed, DeadLetter, Death, Hint, Item, Outcome, Priority, read_payload
+from queueing.verdicts import Again, Bury, Done, GiveBack, Retry, Verdict
 
 MAX_STEP = 100
 """Items that one script handles at most: Redis serves no other client meanwhile."""
