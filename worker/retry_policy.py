@@ -72,7 +72,9 @@ def after_error(
     match error:
         case NotEntitled() if feed.last_resort:  # nothing is left to ask: never in a circle
             return after_failure(item, text, rules=rules)
-        case RateLimited() | Unauthorized() | NotEntitled() | SendDeadlinePassed():
+        case NotEntitled():  # what the plan gives was learned, and the item is to blame for nothing
+            return GiveBack(item.symbol)
+        case RateLimited() | Unauthorized() | SendDeadlinePassed():
             return GiveBack(item.symbol, error=text)
         case NotYetPublished() if work.kind is Kind.PRICE and not day_before:
             return GiveBack(item.symbol, error=text)
