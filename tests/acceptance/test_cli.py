@@ -185,7 +185,7 @@ def test_enqueue_waits_for_the_result_and_ends_with_it(cli: Cli, assets: None) -
         assert waiting.stderr is not None
         told = [waiting.stderr.readline() for _ in range(2)]  # before a drain comes to life
         assert cli.here("drain").code == 0
-        out, _ = waiting.communicate(timeout=15)
+        out, _ = waiting.communicate(timeout=30)
     finally:
         waiting.kill()
     assert waiting.returncode == 0
@@ -200,12 +200,12 @@ def test_enqueue_ends_with_the_reason_where_an_asset_is_given_up(
 ) -> None:
     waiting = cli.start("enqueue", "GBPUSD", "ETHUSDT", "--priority", "1", "--wait")
     try:
-        eventually(lambda: queue.size == 2, 15, what="both are asked for")
+        eventually(lambda: queue.size == 2, what="both are asked for")
         for verdict in (Bury("GBPUSD", Death.INVALID, "unknown ticker"), Done("ETHUSDT")):
             claimed = queue.claim()
             assert isinstance(claimed, Claimed)
             queue.end(claimed, [verdict], answered=True)
-        out, err = waiting.communicate(timeout=15)
+        out, err = waiting.communicate(timeout=30)
     finally:
         waiting.kill()
     assert waiting.returncode == 1
@@ -341,19 +341,21 @@ def test_a_batch_without_workers_is_done_here_within_the_quota(
 ) -> None:
     watch = cli.start("watch", "--json", "--for", "120")
     try:
-        eventually(lambda: redis.Redis.from_url(cli.env["REDIS_URL"]).pubsub_numpat() == 1, 10)
+        eventually(lambda: redis.Redis.from_url(cli.env["REDIS_URL"]).pubsub_numpat() == 1)
         done = cli("batch", "--json")
         assert done.code == 0, done
         assert done.json["updated"] == ["XAUUSD", "EURUSD", "BTCUSD"]
         assert done.json["failed"] == []
         assert 3 <= done.json["api_calls_used"] <= len(sandbox.arrivals()) <= 5
+        assert watch.stdout
+        told = [watch.stdout.readline() for _ in range(3)]  # before it is asked to end
         watch.send_signal(signal.SIGINT)
-        out, err = watch.communicate(timeout=10)
+        out, err = watch.communicate(timeout=30)
         assert (watch.returncode, err.strip()) == (130, "")
     finally:
         watch.kill()
         watch.communicate()
-    events = [json.loads(line) for line in out.splitlines()]
+    events = [json.loads(line) for line in (*told, *out.splitlines())]
     assert [event["symbol"] for event in events][:3] == ["XAUUSD", "EURUSD", "BTCUSD"]
     assert {"bid", "ask", "last_price", "timestamp"} <= events[0].keys()
     last = cli.here("watch", "--last", "2", "--for", "0.2")
@@ -395,9 +397,9 @@ def test_drain_ends_gently_on_ctrl_c(cli: Cli, assets: None, r: redis.Redis) -> 
     cli.here("enqueue", "GBPUSD")
     drain = cli.start("drain", "--for", "60")
     try:
-        eventually(lambda: r.exists(Keys().waiter), 15, what="the drain waits")
+        eventually(lambda: r.exists(Keys().waiter), what="the drain waits")
         drain.send_signal(signal.SIGINT)
-        out, err = drain.communicate(timeout=10)
+        out, err = drain.communicate(timeout=30)
     finally:
         drain.kill()
         drain.communicate()
@@ -422,7 +424,7 @@ def test_the_schedule_is_told_with_and_without_a_scheduler(cli: Cli, project_roo
     )
     try:
         rows = eventually(
-            lambda: [x for x in cli.here("schedule", "list", "--json").json if x["next_run"]], 20
+            lambda: [x for x in cli.here("schedule", "list", "--json").json if x["next_run"]]
         )
     finally:
         scheduler.terminate()

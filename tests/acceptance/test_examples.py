@@ -37,7 +37,7 @@ def publish(queue: PriorityQueue, first: int, count: int) -> list[str]:
 
 
 def is_told(told: Path, line: str) -> None:
-    eventually(lambda: line in told.read_text().splitlines(), 15, what=f"{line} is followed")
+    eventually(lambda: line in told.read_text().splitlines(), what=f"{line} is followed")
 
 
 def test_follow_loses_no_event_over_its_own_restarts(
@@ -84,14 +84,14 @@ def test_follow_tells_again_what_it_had_not_handled_when_it_was_killed(
     position = tmp_path / "follow.position"
     command = [sys.executable, str(project_root / "examples" / "follow.py"), redis_url]
     held = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
-    eventually(lambda: position.exists() and position.read_text() in ids[600:], 15)
+    eventually(lambda: position.exists() and position.read_text() in ids[600:])
     held.kill()
     seen = [line.split()[1] for line in held.communicate()[0].splitlines(True) if line[-1] == "\n"]
     told = tmp_path / "told"
     with told.open("w") as out:
         again = subprocess.Popen(command, cwd=tmp_path, stdout=out)
         try:
-            eventually(lambda: f"{symbols[-1]} 1\n" in told.read_text(), 15)
+            eventually(lambda: f"{symbols[-1]} 1\n" in told.read_text())
         finally:
             again.kill()
             again.wait()

@@ -142,10 +142,10 @@ def test_from_nothing_to_rows_events_and_records(
     r = site.context.redis
     subscriber = Subscriber(site.context.redis)
     processes = [start("scheduler"), start("worker")]
-    eventually(lambda: site.context.queue.batches(1), 15, what="a first batch at once")
+    eventually(lambda: site.context.queue.batches(1), what="a first batch at once")
     processes.append(start("worker"))
-    eventually(lambda: set(site.events()) >= set(ALL[:3]), 15, what="the critical three")
-    eventually(lambda: set(site.events()) == set(ALL), 40, what="all the others")
+    eventually(lambda: set(site.events()) >= set(ALL[:3]), what="the critical three")
+    eventually(lambda: set(site.events()) == set(ALL), 60, what="all the others")
     eventually(lambda: site.context.queue.size == 0, 30, what="their bars too")
 
     # In the order of priority, as calls became free; the critical ones in their own order.
@@ -184,7 +184,7 @@ def test_from_nothing_to_rows_events_and_records(
     assert sorted(f["event"] for _, f in stream) == sorted(text for _, text in subscriber.heard)
 
     # The batch's record tells what became of it.
-    record = site.context.queue.batches(1)[0]
+    record = site.context.queue.batches(10)[-1]  # a slot may have begun a second one
     assert record.updated == ALL[:3]
     assert record.failed == []
     assert record.finished_at_ms is not None
@@ -224,12 +224,12 @@ def test_a_work_horse_killed_in_a_call_loses_nothing(
     def in_the_call() -> bool:
         return any(a.tickers == ("C:EURUSD",) and "/v2/" in a.path for a in provider.arrivals())
 
-    eventually(in_the_call, 20)
+    eventually(in_the_call)
     assert site.where("EURUSD") == "leases"
     for horse in worker.horses():
         os.kill(horse, signal.SIGKILL)
     eventually(lambda: site.where("EURUSD") == "nowhere", 40, what="taken up after its lease")
-    eventually(lambda: set(site.events()) == set(ALL), 20, what="all of them, the torn one too")
+    eventually(lambda: set(site.events()) == set(ALL), 40, what="all of them, the torn one too")
     assert price_calls(site).count("C:EURUSD") == 1, "the torn call left no audit row"
     assert worker.process.poll() is None
     assert site.status("EURUSD") == ("success", None)

@@ -17,7 +17,6 @@ from typing import Any
 import psycopg
 import pytest
 import redis
-import requests
 
 from local.sandbox import SandboxServer
 from local.servers.programs import read_procfile
@@ -26,7 +25,7 @@ from queueing import Keys
 from runtime import heartbeat
 from tests.kit import worker as worker_kit
 from tests.kit.formation import Formation, listening
-from tests.kit.waiting import eventually
+from tests.kit.waiting import answers, eventually
 from tests.kit.worker import process_env, settings_for
 
 pytestmark = pytest.mark.slow
@@ -76,17 +75,9 @@ class Site:
         """Critical assets are refreshed; every process is there and says so."""
         eventually(lambda: self.fresh() >= CRITICAL, 60, what=self.formation.output)
         for role in ("worker", "scheduler"):
-            eventually(partial(heartbeat.living, self.redis, self.keys, role), 20, what=role)
-        with requests.Session() as session:
-            session.trust_env = False
-
-            def answers() -> bool:
-                try:
-                    return session.get(f"http://127.0.0.1:{self.port}/healthz", timeout=5).ok
-                except requests.ConnectionError:
-                    return False
-
-            eventually(answers, 30, what=f"port {self.port}: {self.formation.output}")
+            eventually(partial(heartbeat.living, self.redis, self.keys, role), what=role)
+        url = f"http://127.0.0.1:{self.port}/healthz"
+        eventually(lambda: answers(url), what=f"{url}: {self.formation.output}")
 
     def calls(self) -> int:
         """Calls whose answers are stored."""
@@ -177,7 +168,7 @@ def test_a_runner_of_the_whole_procfile(site: Site, runner: Callable[[], list[st
 def test_a_release_that_stays_ends_well_under_two_signals(site: Site) -> None:
     """honcho passes Ctrl-C on and sends its own SIGTERM: here both are there when it wakes up."""
     leader = site.formation.start(["bin/assetq", "release"], HONCHO_PROCESS_NAME="release.1")
-    eventually(lambda: "stays" in site.formation.output, 20)
+    eventually(lambda: "stays" in site.formation.output)
     for number in (signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal.SIGCONT):
         leader.send_signal(number)
     assert leader.wait(10) == 0, site.formation.output
@@ -228,7 +219,7 @@ HOSTS = [herokuish, exec_with_a_name, buildpack]
 def test_each_line_as_a_host_runs_it(site: Site, wrapped: Callable[[str], list[str]]) -> None:
     formation = site.formation
     lines = read_procfile(formation.root / "Procfile")
-    formation.start(wrapped(lines["release"])).wait(30)
+    formation.start(wrapped(lines["release"])).wait(60)
     assert formation.leaders.pop().returncode == 0, formation.output
     for kind in TYPES:
         formation.start(wrapped(lines[kind]), PORT=str(site.port), DYNO=f"{kind}.1")

@@ -121,7 +121,7 @@ def struck(site: Site, orders: Orders, point: Point, symbol: str) -> float:
     """Asks for a symbol whose worker is struck at the point; when its lease ends."""
     site.ask(symbol)
     site.ticks.ensure_drain()
-    eventually(lambda: not orders.pending(point), 20, what=f"a process at {point.name}")
+    eventually(lambda: not orders.pending(point), what=f"a process at {point.name}")
     return deadline_ms(site, symbol)
 
 
@@ -141,7 +141,7 @@ def test_what_a_dead_work_horse_held_is_taken_up_in_time(
         until_ms = struck(site, orders, Point.CLAIMED, "EURUSD")
         if not scheduled:
             site.ticks.push(DRAIN)  # any drain: it came for something else, say
-        eventually(lambda n=crash: len(events(site, "EURUSD")) > n, 10)  # type: ignore[misc]
+        eventually(lambda n=crash: len(events(site, "EURUSD")) > n)  # type: ignore[misc]
         late_ms = events(site, "EURUSD")[-1]["observed_at_ms"] - until_ms
         print(f"taken up {late_ms:.0f} ms after its lease ended")
         assert 0 <= late_ms <= TAKEN_UP_WITHIN_MS
@@ -158,22 +158,25 @@ def test_a_lone_scheduler_takes_back_what_a_dead_worker_held(
     until_ms = struck(site, orders, Point.COMMITTED, "EURUSD")
     worker.end()
     assert events(site, "EURUSD") == [], "stored, not told"
-    eventually(lambda: site.where("EURUSD") == "queue", 10)
+    eventually(lambda: site.where("EURUSD") == "queue")
     assert site.context.redis_now_ms() - until_ms <= TAKEN_UP_WITHIN_MS
     assert site.item("EURUSD").crashes == 1
-    eventually(lambda: site.ticks.waiting(DRAIN), 5, what="a tick for the worker to come")
+    eventually(lambda: site.ticks.waiting(DRAIN), what="a tick for the worker to come")
     start("worker")
-    eventually(lambda: len(events(site, "EURUSD")) == 1, 20)
+    eventually(lambda: len(events(site, "EURUSD")) == 1)
     assert scheduler.process.poll() is None
 
 
-def test_a_deploy_is_no_crash(site: Site, start: START, provider: SandboxServer) -> None:
+def test_a_deploy_is_no_crash(
+    site: Site, env: dict[str, str], start: START, provider: SandboxServer
+) -> None:
     """SIGTERM in the middle of a call: the call is finished, and no item is suspected."""
+    env["REQUEST_TIMEOUT_SECONDS"] = "10"  # an answer that is late on a busy machine is no failure
     worker = start("worker")
     provider.configure({"kind": "delay", "min_s": 0.3, "max_s": 0.3})
     site.ask("EURUSD")
     site.ticks.push(DRAIN)
-    eventually(lambda: provider.arrivals(), 20)
+    eventually(lambda: provider.arrivals())
     assert worker.terminate(within_s=25) == 0
     assert len(events(site, "EURUSD")) == 1
     assert site.where("EURUSD") == "nowhere"
@@ -196,7 +199,7 @@ def test_a_zombie_changes_and_tells_nothing(site: Site, start: START, orders: Or
     for number, (point, symbol) in enumerate(arrived.items(), 1):
         orders.give(point, signal.SIGSTOP)
         until_ms = struck(site, orders, point, symbol)
-        eventually(lambda s=symbol: len(events(site, s)) == 1, 15)  # type: ignore[misc]
+        eventually(lambda s=symbol: len(events(site, s)) == 1)  # type: ignore[misc]
         newer_ms = events(site, symbol)[0]["observed_at_ms"]
         print(f"taken up {newer_ms - until_ms:.0f} ms after its lease ended")
         assert newer_ms - until_ms <= TAKEN_UP_WITHIN_MS
@@ -205,7 +208,6 @@ def test_a_zombie_changes_and_tells_nothing(site: Site, start: START, orders: Or
         os.kill(zombie, signal.SIGCONT)
         eventually(
             lambda n=number: sum(w.output.count("lease.lost") for w in workers) == n,  # type: ignore[misc]
-            10,
             what=f"the zombie of {point.name} learns it",
         )
         eventually(lambda z=zombie: not stopped(z))  # type: ignore[misc]

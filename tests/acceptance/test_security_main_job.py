@@ -19,7 +19,7 @@ from tests.acceptance.test_pipeline import Subscriber
 from tests.kit import worker as worker_kit
 from tests.kit.cli_runs import Cli
 from tests.kit.security import ALWAYS, SILENT, Recorder, acl_user, least_role
-from tests.kit.waiting import eventually
+from tests.kit.waiting import answers, eventually
 from tests.kit.worker import CRITICAL, OTHERS, Running, Site, process_env, settings_for
 
 LIMIT, WINDOW_S = 20, 1.0
@@ -121,6 +121,7 @@ def test_the_least_rights_do_the_whole_main_job(
         assert "0 fail" in done.out
         session = stack.enter_context(requests.Session())
         session.trust_env, session.auth = False, ("admin", WEB_PASSWORD)
+        eventually(lambda: answers(f"http://127.0.0.1:{env['PORT']}/healthz"))
         for page in PAGES:
             assert session.get(f"http://127.0.0.1:{env['PORT']}{page}", timeout=5).ok, page
         with session.get(f"http://127.0.0.1:{env['PORT']}/live", stream=True, timeout=5) as live:

@@ -20,7 +20,7 @@ from rq.registry import FailedJobRegistry
 from local.sandbox import SandboxServer
 from local.servers.server import free_port
 from tests.kit import worker as worker_kit
-from tests.kit.waiting import eventually
+from tests.kit.waiting import answers, eventually
 from tests.kit.worker import CRITICAL, Running, Site, process_env, settings_for
 
 WEB_PASSWORD = "MarkWeb86"
@@ -101,23 +101,24 @@ def test_neighbours_neither_disturb_nor_are_disturbed(
             ),
         ]
         for name in ("theirs-queued", "theirs-scheduled"):
-            eventually(lambda name=name: (tmp_path / name).is_dir(), 30, what=name)  # type: ignore[misc]
-        eventually(lambda: set(site.events()) == SYMBOLS, 25, what="ours")
+            eventually(lambda name=name: (tmp_path / name).is_dir(), what=name)  # type: ignore[misc]
+        eventually(lambda: set(site.events()) == SYMBOLS, what="ours")
         assert first.get_status(refresh=True) == "finished"
 
         # Their failed job is theirs, and ours goes on after they requeue everything they see.
         failed = FailedJobRegistry("default", connection=raw)
-        eventually(lambda: broken.id in failed.get_job_ids(), 15)
+        eventually(lambda: broken.id in failed.get_job_ids())
         assert FailedJobRegistry("assetq-massive", connection=raw).get_job_ids() == []
         evil = Queue("assetq-massive", connection=raw).enqueue(os.mkdir, str(tmp_path / "it-ran"))
         refused = FailedJobRegistry("assetq-massive", connection=raw)
-        eventually(lambda: evil.id in refused.get_job_ids(), 20, what="refused")
+        eventually(lambda: evil.id in refused.get_job_ids(), what="refused")
         for registry in (refused, failed):
             for job_id in registry.get_job_ids():
                 registry.requeue(job_id)  # what a dashboard of theirs does
-        eventually(lambda: evil.id in refused.get_job_ids(), 20, what="refused again")
+        eventually(lambda: evil.id in refused.get_job_ids(), what="refused again")
         session = stack.enter_context(requests.Session())
         session.trust_env, session.auth = False, ("admin", WEB_PASSWORD)
+        eventually(lambda: answers(f"http://127.0.0.1:{env['PORT']}/healthz"))
         base = f"http://127.0.0.1:{env['PORT']}/rq"
         for queue in ("default", "assetq-massive"):
             jobs = session.get(f"{base}/0/data/jobs/{queue}/failed/50/asc/1.json", timeout=5)
@@ -125,14 +126,14 @@ def test_neighbours_neither_disturb_nor_are_disturbed(
             assert session.get(f"{base}/0/data/job/{evil.id}.json", timeout=5).ok
             answer = session.post(f"{base}/requeue/{queue}", timeout=5)
             assert answer.ok, answer.text
-        eventually(lambda: evil.id in refused.get_job_ids(), 20, what="refused for ever")
-        eventually(lambda: broken.id in failed.get_job_ids(), 20, what="failed again, theirs")
+        eventually(lambda: evil.id in refused.get_job_ids(), what="refused for ever")
+        eventually(lambda: broken.id in failed.get_job_ids(), what="failed again, theirs")
         assert not (tmp_path / "it-ran").exists()
 
         before = len(site.events())
         site.ask("EURUSD")
         site.ticks.push("drain")
-        eventually(lambda: len(site.events()) > before, 15, what="ours goes on")
+        eventually(lambda: len(site.events()) > before, what="ours goes on")
         assert [one.process.poll() for one in neighbours] == [None, None]
         for name in ("rq.log", "rqs.log"):
             assert "UnicodeDecodeError" not in (tmp_path / name).read_text()
@@ -174,21 +175,14 @@ def test_nothing_of_a_job_is_ever_unpickled(
         session = stack.enter_context(requests.Session())
         session.trust_env, session.auth = False, ("admin", WEB_PASSWORD)
         base = f"http://127.0.0.1:{env['PORT']}/rq/0/data"
-
-        def answers() -> bool:
-            try:
-                return session.get(f"{base}/queues.json", timeout=5).ok
-            except requests.ConnectionError:
-                return False
-
-        eventually(answers, 15)
+        eventually(lambda: answers(f"http://127.0.0.1:{env['PORT']}/healthz"))
         session.get(f"{base}/job/{tick}.json", timeout=5)
         session.get(f"{base}/jobs/assetq-massive/queued/50/asc/1.json", timeout=5)
         worker = Running(project_root, "worker", env, tmp_path / "worker.log")
         stack.callback(worker.end)
-        eventually(lambda: raw.llen("rq:queue:assetq-massive") == 0, 15)
+        eventually(lambda: raw.llen("rq:queue:assetq-massive") == 0)
         site.ticks.push("drain")
-        eventually(lambda: site.events() == ["EURUSD"], 15)
+        eventually(lambda: site.events() == ["EURUSD"])
         session.get(f"{base}/jobs/assetq-massive/failed/50/asc/1.json", timeout=5)
         assert worker.process.poll() is None
     assert not trap.exists()

@@ -21,7 +21,7 @@ from tests.kit import worker as worker_kit
 from tests.kit.cli_runs import Cli
 from tests.kit.db_data import run
 from tests.kit.security import REDIS_PASSWORD, ROLE, ROLE_PASSWORD, acl_user, least_role
-from tests.kit.waiting import eventually
+from tests.kit.waiting import answers, eventually
 from tests.kit.worker import CRITICAL, Running, Site, process_env, settings_for
 
 API_KEY, WEB_PASSWORD = "MarkKey%2F/87+a", "MarkWeb@88:x"
@@ -91,7 +91,8 @@ def test_no_secret_is_seen_whatever_goes_wrong(
             seen.extend(command_lines(pids))
             return len(set(site.events())) == len(CRITICAL)
 
-        eventually(look, 25, what="the batch")
+        eventually(look, what="the batch")
+        eventually(lambda: answers(f"http://127.0.0.1:{env['PORT']}/healthz"))
         session = stack.enter_context(requests.Session())
         session.trust_env, session.auth = False, ("admin", WEB_PASSWORD)
 
@@ -112,9 +113,9 @@ def test_no_secret_is_seen_whatever_goes_wrong(
         stack.callback(worker.end)
         site.ask("EURUSD", at=1)
         site.ticks.push("drain")
-        eventually(lambda: "Unauthorized" in worker.output, 15)
+        eventually(lambda: "Unauthorized" in worker.output)
         refused = "SELECT count(*) FROM data_sources.api_calls WHERE status = 401"
-        eventually(lambda: site.one(refused), 5)
+        eventually(lambda: site.one(refused))
         cli.here("limiter", "status")
 
         # Both stores refuse the login.
@@ -123,13 +124,13 @@ def test_no_secret_is_seen_whatever_goes_wrong(
         run(migrated_url, cut)
         site.ticks.push("drain")
         site.context.queue.wake()
-        eventually(lambda: "tick.database" in worker.output, 20)
+        eventually(lambda: "tick.database" in worker.output)
         with redis.Redis.from_url(redis_url) as plain:
             for key, value in eventually(lambda: list(everything_in(plain)), 5):
                 clean(f"Redis key {key}", f"{key} {value}")
         r.execute_command("ACL", "SETUSER", USER, "resetpass", ">other")
         r.client_kill_filter(_type="normal", user=USER)
-        eventually(lambda: "refuses the login" in fleet[0].output, 15)
+        eventually(lambda: "refuses the login" in fleet[0].output)
         seen += pages(("/health/batch", "/metrics", "/rq/0/data/queues.json"))
         for line in ("doctor", "queue stats", "symbols list", "rebuild"):
             assert cli.here(*line.split()).code != 0

@@ -65,8 +65,9 @@ def test_each_refreshes_its_own_assets_under_its_own_quota(
             for kind in ("worker", "scheduler"):
                 start(site, kind, project_root, tmp_path, stack)
         for name, site in sites.items():
-            eventually(partial(_all_told, site), 30, what=name)
-            assert set(site.context.queue.batches()[0].updated) == SYMBOLS
+            eventually(partial(_all_told, site), 40, what=name)
+            first = site.context.queue.batches(10)[-1]  # a slot may have begun a second one
+            assert set(first.updated) == SYMBOLS
 
 
 def test_workers_leave_the_ticks_of_others_alone(
@@ -79,11 +80,11 @@ def test_workers_leave_the_ticks_of_others_alone(
         mine.ticks.push(DRAIN)
         theirs.ask("EURUSD")
         theirs.ticks.push(DRAIN)
-        eventually(lambda: theirs.events() == ["EURUSD"], 20)
-        eventually(lambda: theirs.ticks.queue.count == 0, 20)
+        eventually(lambda: theirs.events() == ["EURUSD"])
+        eventually(lambda: theirs.ticks.queue.count == 0)
         assert mine.ticks.waiting(DRAIN), "no worker took it"
         assert mine.where("EURUSD") == "queue"
         mine.context.limiter.block(60_000, "a 429 for this key only")
         theirs.ask("BTCUSD")
         theirs.ticks.push(DRAIN)
-        eventually(lambda: theirs.events() == ["EURUSD", "BTCUSD"], 20)
+        eventually(lambda: theirs.events() == ["EURUSD", "BTCUSD"])

@@ -40,7 +40,7 @@ def start(project_root: Path, data: Path) -> Iterator[Start]:
 
 
 def test_from_nothing_to_fresh_critical_assets_and_again(start: Start, data: Path) -> None:
-    first = start("--for", "8")
+    first = start()
     first.until("PostgreSQL (embedded)")
     url = re.search(r"postgresql://[^\"]*", (data / "run" / "environment").read_text())
     assert url
@@ -54,6 +54,7 @@ def test_from_nothing_to_fresh_critical_assets_and_again(start: Start, data: Pat
         ).fetchall()
     assert [symbol for symbol, _ in rows[:3]] == list(CRITICAL), "in the order of their calls"
     assert all(price > 0 for _, price in rows)
+    first.press_ctrl_c()
     assert first.wait() == 0, first.output
     assert "SANDBOX API" in first.output
     assert f"critical assets: all fresh ({', '.join(CRITICAL)})" in first.output
@@ -80,7 +81,7 @@ def test_ctrl_c_stops_in_order_and_a_second_start_is_refused(start: Start, data:
     assert again.wait() == 1
     assert again.lines == [again.lines[0]]
     assert f"already running here (process {run.process.pid}" in again.output
-    os.killpg(run.process.pid, signal.SIGINT)
+    run.press_ctrl_c()
     assert run.wait() == 0, run.output
     stopped = [line.removeprefix("stopping ") for line in run.lines if line.startswith("stopping ")]
     order = ["worker", "scheduler", "web", "sandbox", "valkey", "postgres"]

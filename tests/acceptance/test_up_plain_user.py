@@ -17,6 +17,7 @@ from tests.kit.rooms import ROOMS
 from tests.kit.up_runs import UpRun, clean_env, left_running
 
 pytestmark = pytest.mark.slow
+CRITICAL = ("XAUUSD", "EURUSD", "BTCUSD")
 PARTS = (*ROOMS, "Procfile", "bin")
 # May read everything, as our interpreter may lie in root's home; may write only what is theirs.
 BECOME_NOBODY = (
@@ -49,11 +50,14 @@ def test_a_plain_user_in_a_clone_of_their_own(clone: Path) -> None:
     data = clone / ".data"
     env = clean_env(data, PYTHONPATH=str(clone))
     del env["ASSETQ_DATA_DIR"]  # the default
-    run = UpRun(clone, data, "--for", "5", prefix=BECOME_NOBODY, env=env)
+    run = UpRun(clone, data, prefix=BECOME_NOBODY, env=env)
     try:
+        for symbol in CRITICAL:
+            run.until(symbol)
+        owners = {path.owner() for path in data.glob("*")}
+        run.press_ctrl_c()
         assert run.wait() == 0, run.output
         assert "critical assets: all fresh" in run.output
-        owners = {path.owner() for path in data.glob("*")}
         assert owners == {"nobody"}
     finally:
         run.end()

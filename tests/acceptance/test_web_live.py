@@ -54,7 +54,7 @@ def open_streams(web: Web, count: int, stack: ExitStack) -> list[Iterator[bytes]
         assert answer.status_code == 200, "those of the test before may still end"
         return answer.iter_lines(1)
 
-    found = [eventually(one, 5) for _ in range(count)]
+    found = [eventually(one) for _ in range(count)]
     assert all(next(lines) == b"retry: 1000" for lines in found)
     return found
 
@@ -67,7 +67,7 @@ def refreshes(lines: Iterator[Any], count: int) -> list[tuple[str, int]]:
     """The next refreshes of a stream: id, number."""
     found: list[tuple[str, int]] = []
     id_ = ""
-    deadline = time.monotonic() + 10  # a heartbeat comes every second
+    deadline = time.monotonic() + 30  # a heartbeat comes every second
     while len(found) < count and time.monotonic() < deadline:
         name, _, value = next(lines).partition(": ")
         id_ = value if name == "id" else id_
@@ -82,7 +82,7 @@ def test_a_page_that_was_cut_off_misses_nothing_and_sees_nothing_twice(web: Web,
         assert answer.headers["Content-Type"].startswith("text/event-stream")
         lines = answer.iter_lines(1, decode_unicode=True)
         assert next(lines) == "retry: 1000"
-        eventually(lambda: any(c["cmd"] == "xread" for c in r.client_list()), 5)
+        eventually(lambda: any(c["cmd"] == "xread" for c in r.client_list()))
         publish(r, 0)
         ((last_seen, _),) = refreshes(lines, 1)
     ids = [publish(r, number) for number in range(1, 1400)]
@@ -105,7 +105,7 @@ def test_a_silent_stream_says_that_it_is_alive(web: Web) -> None:
         began = time.monotonic()
         lines = answer.iter_lines(1)
         while next(lines) != b": alive":
-            assert time.monotonic() - began < 3
+            assert time.monotonic() - began < 10
 
 
 def test_beyond_the_limit_a_page_is_told_to_poll_and_others_are_answered(web: Web) -> None:
@@ -122,7 +122,7 @@ def test_beyond_the_limit_a_page_is_told_to_poll_and_others_are_answered(web: We
         with streaming(web) as answer:
             return answer.status_code == 200
 
-    eventually(one_is_free, 5, what="a page that left makes room")
+    eventually(one_is_free, what="a page that left makes room")
 
 
 def test_sigterm_ends_open_streams(web: Web) -> None:

@@ -78,10 +78,10 @@ def started(root: Path, tmp_path: Path, out: int, **more: str) -> Iterator[Web]:
         def answers() -> bool:
             try:
                 return found.healthz_s() < 10
-            except requests.ConnectionError:
+            except (requests.ConnectionError, requests.Timeout):
                 return False
 
-        eventually(answers, 20)
+        eventually(answers)
         yield found
         process.terminate()
         assert process.wait(25) == 0

@@ -38,7 +38,7 @@ from runtime.context import Context
 from runtime.heartbeat import beat, gone
 from settings import Settings
 from tests.kit.promtool import ALERTS, Looks, constant, firing, promtool, rules
-from tests.kit.waiting import eventually
+from tests.kit.waiting import answers, eventually
 from tests.kit.worker import Running, process_env
 from web.app import create_app
 from worker.rq_classes import TickJob
@@ -364,13 +364,7 @@ def prometheus(tmp_path: Path, scraped_port: int) -> Iterator[Callable[[], set[s
             alerts = answer["data"]["alerts"]
             return {a["labels"]["alertname"] for a in alerts if a["state"] == "firing"}
 
-        def answers() -> bool:
-            try:
-                return session.get(f"http://{address}/-/ready", timeout=5).ok
-            except requests.ConnectionError:
-                return False
-
-        eventually(answers, 20, what="prometheus is ready")
+        eventually(lambda: answers(f"http://{address}/-/ready"), what="prometheus is ready")
         yield fires
 
 
@@ -383,12 +377,12 @@ def test_prometheus_itself_tells_whether_the_web_process_answers(
     port = free_port()
     env = process_env(settings, tmp_path, PORT=str(port))
     with prometheus(tmp_path, port) as fires:
-        eventually(lambda: fires() == {"AssetqDown"}, 20)
+        eventually(lambda: fires() == {"AssetqDown"})
         web = Running(project_root, "web", env, tmp_path / "web.log")
         try:
-            eventually(lambda: "AssetqNoWorker" in fires() and "AssetqDown" not in fires(), 20)
+            eventually(lambda: "AssetqNoWorker" in fires() and "AssetqDown" not in fires())
             assert web.terminate(20) == 0
-            eventually(lambda: "AssetqDown" in fires(), 20)
+            eventually(lambda: "AssetqDown" in fires())
         finally:
             web.end()
 

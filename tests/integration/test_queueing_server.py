@@ -50,9 +50,11 @@ def test_many_clients_at_once_stay_within_the_quota(redis_url: str) -> None:
                 answer = mine.claim(drain=f"d{number}")
                 if isinstance(answer, Claimed):
                     # up to the last moment that the deadline, counted from before the claim, allows
-                    wait_s = began + SHORT.send_ms / 1000 - time.monotonic()
+                    wait_s = began + 0.98 * SHORT.send_ms / 1000 - time.monotonic()
                     threading.Event().wait(max(0.0, wait_s) * (number % 3) / 2)
-                    stamps.append(time.monotonic_ns() // 1_000)
+                    arrives_us = time.monotonic_ns() // 1_000
+                    if arrives_us <= (began + SHORT.send_ms / 1000) * 1_000_000:  # else not sent
+                        stamps.append(arrives_us)
                     mine.end(answer, [Done(item.symbol) for item in answer.items], answered=True)
                 elif answer.hint.waiter:
                     mine.wait(min(0.3, (answer.hint.wait_ms or 1) / 1000))
@@ -87,7 +89,7 @@ def test_a_restart_holds_and_loses_nothing(own_server: ValkeyServer, kill: bool)
         assert hint.reason == "hold"
         assert 0 < (hint.wait_ms or 0) <= SHORT.horizon_ms
         assert [item.symbol for item in queue.peek(9)] == ["A", "B", "C"]
-        grant = eventually(lambda: isinstance(limiter.acquire(), Grant), 2.0)
+        grant = eventually(lambda: isinstance(limiter.acquire(), Grant))
         assert grant
 
 
@@ -139,7 +141,7 @@ def test_a_waiting_drain_is_woken_by_a_request(redis_url: str) -> None:
         woken: list[bool] = []
         thread = threading.Thread(target=lambda: woken.append(queue.wait(10)))
         thread.start()
-        eventually(lambda: other.info("clients")["blocked_clients"] == 1, 5)
+        eventually(lambda: other.info("clients")["blocked_clients"] == 1)
         began = time.monotonic()
         assert PriorityQueue(other, FREE).enqueue([Request("B")], MEDIUM).waiting
         thread.join(timeout=10)

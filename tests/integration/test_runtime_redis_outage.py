@@ -48,7 +48,7 @@ def busy(r: redis.Redis) -> Iterator[None]:
         thread = threading.Thread(target=run)
         thread.start()
         try:
-            eventually(lambda: refusal_of_writes(r, KEY), 5)
+            eventually(lambda: refusal_of_writes(r, KEY))
             yield
         finally:
             r.script_kill()
@@ -111,7 +111,7 @@ def test_a_disk_that_takes_nothing(tmp_path: Path) -> None:
             assert refusal_of_writes(r, KEY) is None
             shutil.rmtree(tmp_path / "valkey")
             r.bgsave()
-            found = eventually(lambda: refusal_of_writes(r, KEY), 10)
+            found = eventually(lambda: refusal_of_writes(r, KEY))
             assert found
             assert found.kind == "disk"
             assert found == refused_write(r)

@@ -155,8 +155,13 @@ def test_refused_requests_use_up_the_window_unless_told_otherwise() -> None:
     with SandboxServer("spec", limit=1, window_s=0.3) as server:
         assert get(server).status_code == 200
         until = time.monotonic() + 0.8
-        while time.monotonic() < until:  # never quiet for a window, so never let in again
-            assert get(server).status_code == 429
+        while time.monotonic() < until:
+            get(server)
+        arrivals = server.arrivals()
+    for before, one in itertools.pairwise(arrivals):
+        # On a busy machine a window may pass in between.
+        assert one.status == (200 if one.mono_ns - before.mono_ns >= 300_000_000 else 429)
+    assert len(arrivals) > 3
 
 
 def test_many_at_once_are_all_counted_and_only_five_pass() -> None:
@@ -307,7 +312,7 @@ def test_the_process_says_one_line_and_ends_at_a_signal(number: int) -> None:
             summary = f"{url}/_sandbox/summary"
             eventually(lambda: requests.get(summary, timeout=5).json()["total"] == 2)
             process.send_signal(number)
-            assert process.wait(timeout=5) == 0
+            assert process.wait(timeout=20) == 0
             with pytest.raises(requests.ConnectionError):
                 hanging.result(timeout=5)
         assert process.communicate() == (b"", b"")

@@ -33,8 +33,11 @@ class Fleet:
     threads: list[threading.Thread] = field(default_factory=list)
     stops: dict[str, StopFlag] = field(default_factory=dict)
 
-    def start(self, name: str, *, slice_s: float = 5.0, **settings: Any) -> Site:
-        site = self.open_(**settings)
+    def start(self, name: str, *, slice_s: float = 5.0, **settings: Any) -> None:
+        self.begin(name, self.open_(**settings), slice_s=slice_s)
+
+    def begin(self, name: str, site: Site, *, slice_s: float) -> None:
+        """A drain on a site that stands already."""
         stop = self.stops[name] = StopFlag()
 
         def work() -> None:
@@ -43,7 +46,6 @@ class Fleet:
         thread = threading.Thread(target=work, daemon=True)
         self.threads.append(thread)
         thread.start()
-        return site
 
     def stop(self, name: str) -> None:
         """As a signal would."""
@@ -157,20 +159,21 @@ def test_an_enqueue_wakes_the_one_that_waits(fleet: Fleet, opened: OPEN) -> None
     call = site.claim()
     later = GiveBack("BTCUSD", delay_ms=60_000)
     site.context.queue.end(call.claimed, [later], answered=True)
-    fleet.start("d1")
-    eventually(lambda: waiter(site) == "d1", 5)
+    fleet.start("d1", slice_s=60)  # it would not look again before its end
+    eventually(lambda: waiter(site) == "d1")
     site.ask("EURUSD")
-    eventually(lambda: site.events() == ["EURUSD"], 1)
-    eventually(lambda: waiter(site) == "d1", 1, what="and it waits again")
+    eventually(lambda: site.events() == ["EURUSD"])
+    eventually(lambda: waiter(site) == "d1", what="and it waits again")
 
 
 def test_only_one_of_four_waits(fleet: Fleet, opened: OPEN) -> None:
     site = opened()
     site.ask("BTCUSD")
     site.context.limiter.block(30_000, "by hand")
-    for number in range(4):
-        fleet.start(f"d{number}", slice_s=1.5)
-    eventually(lambda: len(fleet.ended) == 3, 5, what="three of four have left")
+    sites = [opened() for _ in range(4)]  # before the first one's time begins to run
+    for number, one in enumerate(sites):
+        fleet.begin(f"d{number}", one, slice_s=1.5)
+    eventually(lambda: len(fleet.ended) == 3, what="three of four have left")
     assert {d.ended for d in fleet.ended.values()} == {"another"}
     assert waiter(site) not in fleet.ended
     assert ticks_waiting(site) == [], "a drain that leaves to the waiting one pushes no successor"
@@ -261,9 +264,9 @@ def test_a_tick_wakes_the_one_that_waits(fleet: Fleet, opened: OPEN) -> None:
     site.ask("EURUSD")
     site.context.limiter.block(30_000, "by hand")
     fleet.start("d1", slice_s=20)
-    eventually(lambda: waiter(site) == "d1", 5)
+    eventually(lambda: waiter(site) == "d1")
     site.ticks.push(BATCH, "1", urgent=True)
-    eventually(lambda: "d1" in fleet.ended, 2)
+    eventually(lambda: "d1" in fleet.ended, 10)
     assert fleet.ended["d1"].ended == "tick"
 
 
@@ -276,7 +279,7 @@ def test_a_stop_during_a_call_finishes_the_call_and_claims_no_more(
     for symbol in ("EURUSD", "BTCUSD"):
         site.ask(symbol)
     fleet.start("d1", slice_s=20)
-    eventually(lambda: len(provider.arrivals()) == 1, 5)
+    eventually(lambda: len(provider.arrivals()) == 1)
     fleet.stop("d1")
     fleet.join()
     assert fleet.ended["d1"] == Drained(1, "stop")
@@ -319,17 +322,17 @@ def test_a_lost_wake_up_is_found_when_it_retires(
 
 def test_a_flushed_redis_holds_calls_unless_nobody_has_called(opened: OPEN) -> None:
     """The first start does not wait; after a flush while drains run, one window passes."""
-    rules: dict[str, Any] = {"polygon_rate_limit": 2, "rate_window_seconds": 0.5}
+    rules: dict[str, Any] = {"polygon_rate_limit": 2, "rate_window_seconds": 1.0}
     site = opened(**rules)
     site.ask("EURUSD")
     began = time.monotonic()
     assert site.drain().run().calls == 1
-    assert time.monotonic() - began < 0.5, "PostgreSQL knows that there were no calls"
+    assert time.monotonic() - began < 2.0, "PostgreSQL knows that there were no calls"
     site.context.redis.flushall()
     site.ask("BTCUSD")
     began = time.monotonic()
     assert site.drain().run().calls == 1
-    assert time.monotonic() - began > 0.9, "send budget and window, as calls may be under way"
+    assert time.monotonic() - began > 2.0, "send budget and window, as calls may be under way"
 
 
 def test_a_restored_snapshot_of_redis_holds_calls(opened: OPEN) -> None:

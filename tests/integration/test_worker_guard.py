@@ -234,12 +234,12 @@ def test_a_worker_without_a_log_keeps_to_a_429(
     worker = Running(project_root, "worker", env, Path("/dev/full"))
     try:
         site.ticks.ensure_drain()
-        eventually(lambda: len(provider.arrivals()) == 1, 20)
+        eventually(lambda: len(provider.arrivals()) == 1)
         site.ticks.push(BATCH, "1", urgent=True)
-        eventually(lambda: bool(site.context.queue.batches(1)), 20)
+        eventually(lambda: bool(site.context.queue.batches(1)))
         assert worker.process.poll() is None
         redis, keys = site.context.redis, site.context.keys
-        (name,) = eventually(lambda: heartbeat.unlogged(redis, keys), 20)
+        (name,) = eventually(lambda: heartbeat.unlogged(redis, keys))
         assert [p.name for p in heartbeat.processes(redis, keys)] == [name]
         assert worker.terminate(15) == 0
         assert heartbeat.unlogged(redis, keys) == []

@@ -75,7 +75,7 @@ def raw(redis_url: str) -> Iterator[redis.Redis]:
 
 def ready(site: Site, count: int = 1) -> None:
     """That number of workers live and listen."""
-    eventually(lambda: len(heartbeat.processes(site.context.redis, site.context.keys)) == count, 15)
+    eventually(lambda: len(heartbeat.processes(site.context.redis, site.context.keys)) == count)
 
 
 def failed(raw: redis.Redis) -> dict[str, str]:
@@ -104,7 +104,7 @@ def test_rqs_own_line_written_out_does_the_same(
     with subprocess.Popen(words, cwd=project_root, env=env) as worker:
         site.ask("EURUSD")
         site.ticks.push(DRAIN)
-        eventually(lambda: site.events() == ["EURUSD"], 15)
+        eventually(lambda: site.events() == ["EURUSD"])
         worker.terminate()
         assert worker.wait(15) == 0
     assert failed(raw) == {}
@@ -120,7 +120,7 @@ def test_a_secondary_round_forgets_calls_of_long_ago(site: Site, start: START) -
     start()
     site.ticks.push(SECONDARY, "1")
     old = "SELECT count(*) FROM data_sources.api_calls WHERE tickers = '{C:EURUSD}'"
-    eventually(lambda: site.one(old) == 0, 20)
+    eventually(lambda: site.one(old) == 0)
     assert site.one("SELECT count(*) FROM data_sources.api_calls WHERE tickers = '{X:BTCUSD}'")
 
 
@@ -128,9 +128,9 @@ def test_ticks_run_and_leave_nothing_that_stays(site: Site, start: START, raw: r
     one = start()
     for kind in (BATCH, SECONDARY, DRAIN):
         site.ticks.push(kind, *([] if kind == DRAIN else ["1"]))
-    eventually(lambda: len(set(site.events())) == 7, 20, what="all assets refreshed")
-    eventually(lambda: site.context.queue.size == 0, 10)
-    eventually(lambda: site.ticks.queue.count == 0, 10)
+    eventually(lambda: len(set(site.events())) == 7, what="all assets refreshed")
+    eventually(lambda: site.context.queue.size == 0)
+    eventually(lambda: site.ticks.queue.count == 0)
     assert failed(raw) == {}
     assert site.context.redis.get(site.context.keys.secondary)
     assert one.terminate(within_s=10) == 0
@@ -148,7 +148,7 @@ def test_a_foreign_function_is_refused_and_ends_as_failed(
     theirs.enqueue("builtins.open", str(trap), "w", job_id="foreign-2", on_failure=None)
     one = start()
     ready(site)
-    eventually(lambda: len(failed(raw)) == 2, 15)
+    eventually(lambda: len(failed(raw)) == 2)
     assert "refused" in failed(raw)["foreign"]
     assert "os.mkdir" in failed(raw)["foreign"]
     assert not trap.exists()
@@ -156,7 +156,7 @@ def test_a_foreign_function_is_refused_and_ends_as_failed(
     assert 0 < raw.ttl("rq:job:foreign") <= 24 * 3600 + 60
     site.ask("EURUSD")
     site.ticks.push(DRAIN)
-    eventually(lambda: site.events() == ["EURUSD"], 10, what="the worker goes on")
+    eventually(lambda: site.events() == ["EURUSD"], what="the worker goes on")
 
 
 def test_a_pickled_job_and_garbage_do_not_stop_the_worker(
@@ -174,8 +174,8 @@ def test_a_pickled_job_and_garbage_do_not_stop_the_worker(
     ready(site, 2)
     site.ask("EURUSD")
     site.ticks.push(DRAIN)
-    eventually(lambda: site.events() == ["EURUSD"], 15)
-    eventually(lambda: "pickled" in failed(raw), 5)
+    eventually(lambda: site.events() == ["EURUSD"])
+    eventually(lambda: "pickled" in failed(raw))
     assert "refused" in failed(raw)["pickled"]
     output = "".join(worker.output for worker in workers)
     assert "odd" in output
@@ -204,7 +204,7 @@ def test_sigterm_lets_a_call_end_and_gives_the_rest_to_others(
         site.ask(symbol)
     one = start()
     site.ticks.push(DRAIN)
-    eventually(lambda: len(provider.arrivals()) == 1, 15)
+    eventually(lambda: len(provider.arrivals()) == 1)
     began = time.monotonic()
     for pid in (*one.horses(), one.process.pid):  # to every process, as Heroku does
         os.kill(pid, signal.SIGTERM)
@@ -222,7 +222,7 @@ def test_sigterm_ends_a_drain_that_waits(site: Site, start: START, raw: redis.Re
     site.context.limiter.block(600_000, "by hand")
     one = start()
     site.ticks.push(DRAIN)
-    eventually(lambda: site.context.redis.exists(site.context.keys.waiter), 15)
+    eventually(lambda: site.context.redis.exists(site.context.keys.waiter))
     began = time.monotonic()
     assert one.terminate(within_s=10) == 0
     assert time.monotonic() - began < 3
@@ -296,7 +296,7 @@ def test_it_is_in_the_books_again_after_a_flush(site: Site, start: START) -> Non
     site.context.redis.flushall()
     site.ticks.push(DRAIN)  # something to do, so that it need not wait for its next look
     ready(site)
-    eventually(lambda: site.context.redis.scard("rq:workers") == 1, 15)
+    eventually(lambda: site.context.redis.scard("rq:workers") == 1)
     [key] = site.context.redis.smembers("rq:workers")
     assert site.context.redis.hexists(str(key), "birth")
 
@@ -308,7 +308,7 @@ def test_a_suspended_worker_goes_on_beating(site: Site, start: START, raw: redis
     suspend(raw)
     try:
         site.ticks.push(DRAIN)  # an idle worker looks when one has come
-        eventually(lambda: raw.hget(key, "state") == b"suspended", 15)
+        eventually(lambda: raw.hget(key, "state") == b"suspended")
         site.context.redis.delete(site.context.keys.heartbeats)
         ready(site)
     finally:
@@ -330,13 +330,13 @@ def test_a_killed_work_horse_fails_its_tick_and_nothing_else(
     one = start()
     site.ask("EURUSD")
     site.ticks.push(DRAIN)
-    eventually(lambda: provider.arrivals(), 15)
+    eventually(lambda: provider.arrivals())
     [horse] = one.horses()
     os.kill(horse, signal.SIGKILL)
     assert site.where("EURUSD") == "leases"
     site.context.redis.zadd(site.context.keys.leases, {"EURUSD": 1})  # its lease ends
     site.ticks.push(DRAIN)
-    eventually(lambda: site.events() == ["EURUSD"], 15)
+    eventually(lambda: site.events() == ["EURUSD"])
     assert one.process.poll() is None
 
 
@@ -350,7 +350,7 @@ def test_postgres_away_is_no_failed_tick(
     site.ticks.push(DRAIN)
     one.until("tick.database")
     eventually(lambda: site.context.redis.exists(site.context.keys.outage))
-    eventually(lambda: not one.horses(), 5)
+    eventually(lambda: not one.horses())
     assert failed(raw) == {}
     assert site.where("EURUSD") == "queue"
     assert provider.arrivals() == []

@@ -50,7 +50,7 @@ def starting(valkey_server: ValkeyServer, redis_url: str, tmp_path: Path) -> Ite
     """A process that finds no Redis."""
     valkey_server.stop()
     one = Starting(redis_url, tmp_path / "log")
-    eventually(lambda: "redis.away" in one.log, 20)
+    eventually(lambda: "redis.away" in one.log)
     yield one
     one.process.kill()
     one.process.wait()
@@ -78,7 +78,7 @@ def test_another_kind_of_outage_is_another_line(
     valkey_server.start()
     with redis.Redis.from_url(valkey_server.url) as r, busy(r):
         one = Starting(valkey_server.url, starting.path.with_name("other"))
-        eventually(lambda: "A script keeps Redis busy" in one.log, 20)
+        eventually(lambda: "A script keeps Redis busy" in one.log)
     assert one.process.wait(20) == 0
     assert "started" in one.log
 

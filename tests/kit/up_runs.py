@@ -61,7 +61,7 @@ class UpRun:
     def output(self) -> str:
         return "\n".join(self.lines)
 
-    def until(self, text: str, timeout_s: float = 30.0) -> None:
+    def until(self, text: str, timeout_s: float = 60.0) -> None:
         """Wait for a line with this text; fails early with all output if the run ended."""
 
         def seen() -> bool:
@@ -77,6 +77,10 @@ class UpRun:
         code = self.process.wait(timeout_s)
         self._reader.join(5)
         return code
+
+    def press_ctrl_c(self) -> None:
+        """The signal that a terminal sends to all that run in it."""
+        os.killpg(self.process.pid, signal.SIGINT)
 
     def pids(self) -> dict[str, int]:
         """Name → pid of everything that it has started."""

@@ -6,11 +6,13 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+import requests
+
 T = TypeVar("T")
 
 
 def eventually(
-    check: Callable[[], T | None], timeout_s: float = 10.0, *, every_s: float = 0.02, what: str = ""
+    check: Callable[[], T | None], timeout_s: float = 30.0, *, every_s: float = 0.02, what: str = ""
 ) -> T:
     """Call `check` until it returns something true, and return that.
 
@@ -29,3 +31,14 @@ def eventually(
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {timeout_s} s: {what or check}: {problem}")
         time.sleep(every_s)  # the only sleep of the tests: between two looks
+
+
+def answers(url: str) -> bool:
+    """Does a server of this machine answer there, with success? One that starts refuses, or
+    accepts before it can answer."""
+    with requests.Session() as session:
+        session.trust_env = False
+        try:
+            return session.get(url, timeout=5).ok
+        except (requests.ConnectionError, requests.Timeout):
+            return False

@@ -265,7 +265,7 @@ class Running:
     def output(self) -> str:
         return self.log.read_text(errors="replace")
 
-    def until(self, text: str, timeout_s: float = 15.0) -> None:
+    def until(self, text: str, timeout_s: float = 30.0) -> None:
         def seen() -> bool:
             if text not in self.output and self.process.poll() is not None:
                 raise RuntimeError(f"ended with {self.process.returncode}:\n{self.output}")
