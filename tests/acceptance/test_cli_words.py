@@ -431,8 +431,17 @@ def test_a_redis_that_is_away_is_told_in_the_same_words(system: System) -> None:
 
 
 @contextmanager
+def markets(*, are_open: bool) -> Iterator[None]:
+    """Whatever day it is."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("health.observe.is_open", lambda ticker, at: are_open)
+        yield
+
+
+@contextmanager
 def not_published(s: System) -> Iterator[None]:
-    with Context.open(Settings.load(s.cli.env, env_file=None)) as context:
+    loaded = Settings.load(s.cli.env, env_file=None)
+    with Context.open(loaded) as context, markets(are_open=True):
         capabilities = Capabilities(context)
         capabilities.not_published("C:EURUSD", datetime.now(UTC))
         yield
@@ -442,8 +451,7 @@ def not_published(s: System) -> Iterator[None]:
 @contextmanager
 def forex_is_closed(s: System) -> Iterator[None]:
     """As on a Saturday."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("health.observe.is_open", lambda ticker, at: False)
+    with markets(are_open=False):
         yield
 
 
