@@ -40,4 +40,6 @@ def main(url: str, symbol: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    if len(sys.argv) != 3:
+        sys.exit("usage: python examples/bars.py DATABASE_URL SYMBOL")
+    main(*sys.argv[1:])

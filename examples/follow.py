@@ -36,4 +36,6 @@ def follow(redis: Redis, position: Path) -> None:
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python examples/follow.py REDIS_URL")
     follow(Redis.from_url(sys.argv[1], decode_responses=True), Path("follow.position"))

@@ -105,7 +105,7 @@ def _read(text: str | None) -> dict[str, Any] | None:
 
 
 def band_name(priority: int) -> str:
-    """CRITICAL, HIGH, MEDIUM or LOW; any other number as it is."""
+    """The name of a band, such as CRITICAL or BARS; any other number as it is."""
     try:
         return Priority(priority).name
     except ValueError:

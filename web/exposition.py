@@ -189,19 +189,20 @@ def _batches(state: State) -> Iterator[Metric]:
 
 
 def _counters(state: State) -> Iterator[Metric]:
-    """Since the counters in Redis began."""
+    """Since the counters in Redis began. One without a label is there before it first counts, so
+    that a rate knows its first step."""
     families: dict[str, CounterMetricFamily] = {}
-    for name, number in sorted(state.counters.items()):
+    unlabelled = {head: 0 for head, (_, label, _) in COUNTERS.items() if label is None}
+    for name, number in sorted({**unlabelled, **state.counters}.items()):
         head, _, detail = name.partition(":")
         family, label, text = COUNTERS.get(head, ("", None, ""))
         if family and bool(label) == bool(detail):
             empty = CounterMetricFamily(f"assetq_{family}", text, labels=[label] if label else [])
             families.setdefault(head, empty).add_metric(_label_values(head, detail), number)
     yield from families.values()
-    if "idle_ms" in state.counters:
-        text = "Time in which a permit was free while eligible work waited."
-        seconds = state.counters["idle_ms"] / 1000
-        yield CounterMetricFamily("assetq_idle_seconds", text, value=seconds)
+    text = "Time in which a permit was free while eligible work waited."
+    seconds = state.counters.get("idle_ms", 0) / 1000
+    yield CounterMetricFamily("assetq_idle_seconds", text, value=seconds)
 
 
 def _label_values(head: str, detail: str) -> list[str]:

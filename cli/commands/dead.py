@@ -94,6 +94,8 @@ def retry(symbols: tuple[str, ...], all_: bool, priority: int | None) -> None:
     settings = load_settings()
     with open_context(settings) as context:
         letters = _chosen(context, symbols, all_)
+        if not letters:
+            click.echo("no dead letters")
         requests = _requests(settings, letters)
         refused = []
         for letter, request in zip(letters, requests, strict=True):

@@ -14,7 +14,7 @@ from cli.options import PRIORITY, NumberRange, as_json
 from cli.session import load_settings, open_context, open_database
 from cli.show.causes import look
 from cli.show.output import print_json, print_table
-from cli.show.waiting import Waiting, tell_idle
+from cli.show.waiting import Waiting, pending_of, tell_idle
 from db.connection import Connection
 from db.symbols import StoredAsset, SymbolRepository
 from health.expected import Expected
@@ -58,7 +58,7 @@ def enqueue(
         results = _enqueue(context, assets, priority)
         refused = [asked.symbol for asked in results if asked.outcome is Outcome.REFUSED]
         pending = Pending.look(context, look(context))
-        results = [replace(asked, expected=pending.of(asked.symbol)) for asked in results]
+        results = _forecast(context, pending, results)
         if wait_ and not refused:
             waiting.for_all([asked.symbol for asked in results], timeout_s)
         size = context.queue.size
@@ -104,6 +104,8 @@ class _Asked:
     outcome: Outcome
     detail: str | None
     expected: Expected = field(default_factory=lambda: Expected(None, None))
+    over: bool = False
+    """It was taken and ended before anybody could look."""
 
     def as_dict(self) -> dict[str, Any]:
         asked = {"symbol": self.symbol, "priority": self.band, "outcome": self.outcome}
@@ -113,6 +115,8 @@ class _Asked:
         asked = (self.symbol, self.band, self.outcome)
         if self.outcome is Outcome.REFUSED:
             return (*asked, None, self.detail)
+        if self.over:
+            return (*asked, "was taken at once", None)
         return (*asked, self.expected.text(now_ms), self.expected.why())
 
 
@@ -158,6 +162,16 @@ def _enqueue(context: Context, assets: Sequence[StoredAsset], priority: int | No
             results[symbol] = _Asked(symbol, band_name(band), outcome, detail)
     start_work(context)
     return [results[asset.symbol] for asset in assets]
+
+
+def _forecast(context: Context, pending: Pending, results: Sequence[_Asked]) -> list[_Asked]:
+    """The requests with what is expected of each; `pending` was read after they were made."""
+    unseen = [asked.symbol for asked in results if asked.symbol not in pending.expected]
+    over = set(unseen) - pending_of(context, unseen)
+    return [
+        replace(asked, expected=pending.of(asked.symbol), over=asked.symbol in over)
+        for asked in results
+    ]
 
 
 def start_work(context: Context) -> None:

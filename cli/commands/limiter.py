@@ -78,7 +78,8 @@ def _holds(facts: Facts, now: QuotaStatus) -> list[tuple[str, object]]:
     rows: list[tuple[str, object]] = []
     if now.batch_calls and now.batch_at_ms:
         at = clock(now.batch_at_ms, now.now_ms)
-        rows.append(("kept for the batch", f"{now.batch_calls} calls at {at}"))
+        calls = "call" if now.batch_calls == 1 else "calls"
+        rows.append(("kept for the batch", f"{now.batch_calls} {calls} at {at}"))
     rows += [(cause.key, told(cause, facts)) for cause in judge(facts) if cause.key in _HOLDS]
     if now.breaker.failures:
         rows.append(("failures in a row", now.breaker.failures))
@@ -95,7 +96,7 @@ def _counted(counters: dict[str, int]) -> list[tuple[str, object]]:
         for name, value in counters.items():
             if name.startswith(prefix):
                 label = name.removeprefix(prefix)
-                label = band_name(int(label)) if label in ("1", "2", "3", "4") else label
+                label = band_name(int(label)) if label.isdecimal() else label
                 parts.append(f"{value} {label.lower()}")
         return ", ".join(parts) or "none"
 

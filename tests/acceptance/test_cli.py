@@ -272,9 +272,10 @@ def test_dead_letters_are_listed_retried_and_dropped(
     assert cli.here("dead", "retry", "GBPUSD").out == "GBPUSD: enqueued\n"
     assert queue.peek()[0].payload["ticker"] == "C:GBPUSD"
     assert cli.here("dead", "drop", "--all", "--yes").out == "dropped 2\n"
+    assert cli.here("dead", "retry", "--all").out == "no dead letters\n"
 
 
-def test_the_limiter_by_hand(cli: Cli, redis_url: str) -> None:
+def test_the_limiter_by_hand(cli: Cli, r: redis.Redis) -> None:
     assert cli("limiter", "consume", "3").out == "3 of 5 permits are in use\n"
     assert cli.here("limiter", "block", "90", "--reason", "lunch").code == 0
     status = cli.here("limiter", "status", "--json").json
@@ -282,7 +283,9 @@ def test_the_limiter_by_hand(cli: Cli, redis_url: str) -> None:
     assert {permit["by"] for permit in status["permits"]} == {"by-hand"}
     assert status["blocked_reason"] == "lunch"
     assert (status["next_critical"]["reason"], status["counters"]["blocks"]) == ("blocked", 1)
+    r.hset(Keys().counters, mapping={"granted:1": 3, "granted:5": 92})
     text = cli.here("limiter", "status").out
+    assert "calls granted       3 critical, 92 bars" in text
     assert "  3 permits" in text
     assert "Calls are blocked (lunch), until" in text
     assert cli.here("limiter", "block", "0").out == "not blocked\n"

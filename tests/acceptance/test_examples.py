@@ -9,6 +9,7 @@ from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import pytest
 import redis
 
 from db.connection import connect
@@ -98,6 +99,13 @@ def test_follow_tells_again_what_it_had_not_handled_when_it_was_killed(
     seen += [line.split()[1] for line in told.read_text().splitlines()]
     assert list(dict.fromkeys(seen)) == symbols
     assert len(seen) <= len(symbols) + 1
+
+
+@pytest.mark.parametrize("name", ["follow.py", "bars.py"])
+def test_an_example_without_its_url_says_how_it_is_run(project_root: Path, name: str) -> None:
+    command = [sys.executable, str(project_root / "examples" / name)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr[:6], done.stderr.count("\n")) == (1, "usage:", 1)
 
 
 def test_bars_reads_whole_bars_and_the_prices(project_root: Path, migrated_url: str) -> None:

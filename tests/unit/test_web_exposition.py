@@ -125,6 +125,14 @@ def test_every_counter_of_the_scripts_is_shown() -> None:
     assert counted == {*COUNTERS, "idle_ms"}
 
 
+def test_a_counter_without_a_label_is_there_before_it_first_counts() -> None:
+    found = samples(families(facts_with({})))
+    names = [family for family, label, _ in COUNTERS.values() if label is None]
+    assert [found.get(f"assetq_{name}_total") for name in [*names, "idle_seconds"]] == [
+        0 for _ in (*names, "idle_seconds")
+    ]
+
+
 @pytest.mark.parametrize("strange", ["odd-name:x", "waits", "holds:x", 'x"y'])
 def test_counters_of_an_external_writer_are_left_out(strange: str) -> None:
     assert (

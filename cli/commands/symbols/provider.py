@@ -28,6 +28,8 @@ from worker.reference import ReferenceList
 PROVIDERS_NAME = {"forex": "fx", "crypto": "crypto"}
 _LOOKED_UP = 10
 """Tickers that `validate` asks for by name; each costs a call."""
+_TOLD_MS = 500
+"""The shortest wait for a call that is worth a line."""
 
 
 @dataclass(frozen=True)
@@ -177,9 +179,10 @@ class _Waits:
         self._told: object = None
 
     def __call__(self, hint: Hint) -> None:
-        if self._told != (hint.reason, hint.next_at_ms):
+        wait_ms = hint.wait_ms or 0
+        if wait_ms >= _TOLD_MS and self._told != (hint.reason, hint.next_at_ms):
             self._told = (hint.reason, hint.next_at_ms)
-            note(f"the next page waits {span((hint.wait_ms or 0) / 1000)} for a call")
+            note(f"the next page waits {span(wait_ms / 1000)} for a call")
 
 
 def _is_symbol(text: str) -> bool:

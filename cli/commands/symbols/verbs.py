@@ -71,7 +71,7 @@ def remove(symbols: tuple[str, ...], yes: bool, json_: bool) -> None:
     shipped = sorted({asset.symbol for asset in read_assets()} & removed.keys())
     if shipped:
         note(
-            f"note: {names(shipped)} in the catalogue that comes with assetq: `assetq up` and "
+            f"note: the catalogue that comes with assetq has {names(shipped)}: `assetq up` and "
             "`assetq symbols import` add what is missing. `pause` keeps an asset out."
         )
 
