@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
 from operator import attrgetter
@@ -24,7 +24,8 @@ _COLUMNS = ("open", "high", "low", "close", "volume", "vwap", "trades")
 
 
 class SeriesBar(NamedTuple):
-    """A bar of one symbol."""
+    """A bar of one symbol. `start` is in UTC: in another zone two instants may be equal, when its
+    clock is set back."""
 
     symbol: str
     start: datetime
@@ -42,11 +43,11 @@ def series_bars(
         source = storable_text(item.source or (str(item.price.source) if item.price else ""))
         plain = all_plain(item.bars_of(timeframe))
         for bar in item.bars_of(timeframe):
-            row = SeriesBar(item.symbol, bar.start, source or "", bar)
+            row = SeriesBar(item.symbol, bar.start.astimezone(UTC), source or "", bar)
             if not plain and unstorable_bar(bar):
                 flawed.append(row)
             else:
-                bars[item.symbol, bar.start] = row
+                bars[item.symbol, row.start] = row
     return list(bars.values()), flawed
 
 

@@ -7,7 +7,7 @@ stores its bars; `CoverageRepository` tells what is still to be asked for.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
@@ -100,12 +100,12 @@ class DayStatus:
 
 
 def covered_days(
-    asked: Asked, stored: Iterable[datetime], refused: Iterable[datetime], asked_at: datetime
+    asked: Asked, stored: Collection[datetime], refused: Iterable[datetime], asked_at: datetime
 ) -> list[CoveredDay]:
-    """The days that an answer says something about. `stored` and `refused` are starts of bars."""
-    stored = [at.astimezone(UTC) for at in stored]
+    """The days that an answer says something about. `stored` and `refused` are starts of bars, in
+    UTC."""
     came = Counter(at.date() for at in stored)
-    lost = Counter(at.astimezone(UTC).date() for at in refused)
+    lost = Counter(at.date() for at in refused)
     last = {at.date(): at for at in sorted(stored)}
     seen_until = asked.seen_until or asked_at
     speaks_to = min(asked.end, asked.answered_to or asked.end, seen_until)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from db.bars import SeriesBar, series_bars, upsert_bars
@@ -183,8 +183,8 @@ class Write:
         for item in items:
             if asked := _asked(item, timeframe):
                 absent = {start for start, _ in lost.get(item.symbol, ())}
-                stored = {bar.start for bar in item.bars_of(timeframe)} - absent
-                days = covered_days(asked, stored, absent, asked_at)
+                starts = {bar.start.astimezone(UTC) for bar in item.bars_of(timeframe)}
+                days = covered_days(asked, starts - absent, absent, asked_at)
                 rows += [(item.symbol, day) for day in days]
 
         def record(part: Sequence[tuple[str, CoveredDay]]) -> None:

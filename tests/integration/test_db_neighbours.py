@@ -82,6 +82,8 @@ def test_another_program_on_our_session_keeps_its_own_limits(connection: Connect
         "IntervalStyle = 'iso_8601'",
         "IntervalStyle = 'sql_standard'",
         "standard_conforming_strings = off",
+        "array_nulls = off",
+        "transform_null_equals = on",
         "client_encoding = 'LATIN1'",
         "default_transaction_isolation = 'serializable'",
         "search_path = 'trading'",

@@ -8,9 +8,10 @@ import random
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,6 +20,7 @@ from psycopg.sql import SQL, Identifier
 
 from db.bars import SeriesBar, upsert_bars
 from db.connection import Connection, connect
+from db.coverage import Asked
 from db.errors import DatabaseError, WritesRefused
 from db.migrate import migrate
 from db.refresh import RefreshWriter
@@ -384,3 +386,27 @@ def test_bars_are_stored_as_they_are(connection: Connection, text: str) -> None:
     (stored,) = connection.execute(query, [text]).fetchall()
     assert stored == (start, text, *numbers.values())
     assert [str(number) for number in stored[2:5]] == ["1.10", "100", "-0.000001"]
+
+
+def test_bars_of_the_hour_that_a_clock_repeats(connection: Connection) -> None:
+    """02:30 twice in one zone, once more the same instant in UTC, and a zone that none has."""
+    first = datetime(2025, 10, 26, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"))
+    second = first.replace(fold=1)
+    third = NOON.astimezone(timezone(timedelta(hours=16, microseconds=1)))
+    bars = [
+        replace(bar(volume=Decimal(number)), start=start)
+        for number, start in enumerate([first, second, second.astimezone(UTC), third])
+    ]
+    asked = Asked(first - timedelta(hours=12), first + timedelta(days=1, hours=12))
+    item = replace(refresh("XAUUSD", bars=bars), asked=asked)
+    assert RefreshWriter(connection).write(1_767_614_400_123, call(), [item]).bars_written == 3
+    query = "SELECT ts, volume FROM market_data.ohlcv_5m ORDER BY ts"
+    stored = [(ts.astimezone(UTC), volume) for ts, volume in rows(connection, query)]
+    hour = datetime(2025, 10, 26, tzinfo=UTC)
+    assert stored == [
+        (hour.replace(minute=30), 0),
+        (hour.replace(hour=1, minute=30), 2),
+        (NOON, 3),
+    ]
+    days = "SELECT bars FROM market_data.coverage_days WHERE day = '2025-10-26'"
+    assert one(connection, days) == 2
