@@ -24,6 +24,6 @@ return answer({
   waits_last_hour = redis.call('ZCOUNT', WAITS, now - HOUR_MS, '+inf'),
   urgent_run = q.urgent_run, answer_ms = q.answer_ms, policy = q.policy or nil,
   policy_until_ms = told(q.policy_until), clock_ahead_ms = ahead,
-  breaker = { failures = #q.failed, since_ms = open and told(tonumber(texts[2] or now)) or 0,
+  breaker = { failures = #q.failed, since_ms = open and told(number_of(texts[2]) or now) or 0,
     probe_at_ms = open and told(math.max(q.open_until, q.probe_until)) or 0, probing = q.probe_until > now,
     reason = texts[3] or nil } })

@@ -531,6 +531,17 @@ def test_scripts_flushed_between_two_calls_are_loaded_again(kit: Kit) -> None:
         "{}",
         '{"payload":"{}","priority":2}',
         '{"payload":{},"priority":"HIGH","enqueued_at_ms":null,"attempts":{},"score":[]}',
+        *(
+            f'{{"payload":"{{}}","priority":2,"enqueued_at_ms":7,{field}}}'
+            for field in (
+                '"enqueued_at_ms":-1e300',
+                '"attempts":1e999',
+                '"crashes":nan',
+                '"deaths":"x"',
+                '"wanted_priority":"x"',
+                '"score":"nan"',
+            )
+        ),
     ],
 )
 @pytest.mark.parametrize("state", ["queue", "delayed", "leases"])
@@ -559,6 +570,13 @@ def test_an_unreadable_item_is_buried_and_holds_up_nothing(kit: Kit, raw: str, s
     (letter,) = kit.queue.dead()
     assert (letter.kind, letter.reason) == (Death.TRANSIENT, "its entry in Redis was unreadable")
     assert kit.put("BAD", at=LOW) == ["enqueued"]
+
+
+def test_an_item_with_half_a_millisecond_ends_like_any_other(kit: Kit) -> None:
+    kit.put("A")
+    kit.redis.hset(kit.keys.items, "A", json.dumps(kit.item("A") | {"enqueued_at_ms": 7.5}))
+    kit.queue.end(kit.take(), [Done("A")], answered=True)
+    assert kit.where("A") == set()
 
 
 def test_an_unreadable_dead_letter_blocks_nobody(kit: Kit) -> None:

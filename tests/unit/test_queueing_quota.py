@@ -945,3 +945,21 @@ def test_the_real_policy_has_the_documented_horizon() -> None:
         Policy(limit=0)
     with pytest.raises(ValueError, match="spacing_ms"):
         Policy(spacing_ms=-1)
+
+
+@pytest.mark.parametrize("text", ["", "soon", "inf", "nan", "7.5"])
+def test_a_state_that_an_external_writer_spoilt_stops_nothing(kit: Kit, text: str) -> None:
+    kit.put("A", at=CRITICAL)
+    kit.queue.end(kit.take(), [Done("A")], answered=True)
+    told = {"hold_until", "blocked_until", "batch_at", "batch_interval", "batch_calls", "failed"}
+    rare = {"open_until", "open_since", "probe_until", "closed_at", "reserved_until", "waiter_at"}
+    for name in {*kit.redis.hkeys(kit.keys.quota), *told, *rare, "urgent_run", "answer_ms"}:
+        kit.now_ms += 100_000
+        kit.put("A", at=CRITICAL)
+        kit.redis.hset(kit.keys.quota, name, text)
+        kit.limiter.status()
+        kit.queue.stats()
+        if isinstance(claimed := kit.queue.claim(), NotNow):  # by other rules, or a lost window
+            kit.limiter.reset()
+            claimed = kit.take()
+        kit.queue.end(claimed, [Done("A")], answered=True)

@@ -15,10 +15,11 @@ local machine = args.machine and 'clock_machine:' .. args.machine -- kept: when 
 local wall, ahead = read_clock(), 0
 do
   local kept = redis.call('HMGET', QUOTA, 'clock_seen', 'clock_ahead', machine or 'clock_machine')
-  local seen, started = tonumber(kept[1] or wall), tonumber(kept[3] or nil)
-  ahead = tonumber(kept[2] or 0) + math.max(0, seen - wall)
+  local seen, started = number_of(kept[1]) or wall, number_of(kept[3])
+  ahead = (number_of(kept[2]) or 0) + math.max(0, seen - wall)
   local step = started and math.min(wall - seen, wall + ahead - started - args.up_ms) or 0
   if step > STEP_MS then ahead = ahead - step end
+  ahead = math.floor(ahead) -- as everything that is counted in it, whatever was kept
 end
 local now = wall + ahead
 local function told(time) return time and time > 0 and time - ahead or time end

@@ -1,13 +1,15 @@
 -- The items: how one is kept, leased and forgotten.
+local function in_range(number) return type(number) == 'number' and number >= 0 and number < BAND end
+
 -- The text may leave out what is usual: no attempts, no crashes, version 1; and the score of a queued item, which
 -- stands in QUEUE. nil: there is none, or it is not as the scripts write it (an external writer changed it).
 local function read_item(raw)
   local read, item = pcall(cjson.decode, raw or '')
   if not read or type(item) ~= 'table' then return nil end
   item.attempts, item.crashes = item.attempts or 0, item.crashes or 0
-  local sound = type(item.priority) == 'number' and type(item.enqueued_at_ms) == 'number'
-    and type(item.attempts) == 'number' and type(item.crashes) == 'number'
-    and (item.score == nil or tonumber(item.score)) and type(item.payload) == 'string'
+  local sound = in_range(item.priority) and in_range(item.enqueued_at_ms) and in_range(item.attempts)
+    and in_range(item.crashes) and in_range(item.deaths or 0) and in_range(item.wanted_priority or 0)
+    and (item.score == nil or number_of(item.score)) and type(item.payload) == 'string'
   return sound and item or nil
 end
 

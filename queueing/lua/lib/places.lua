@@ -5,7 +5,7 @@ local BAND = 1e13 -- score = priority * BAND + ms
 -- It may run ahead of the clock; ages come from enqueued_at_ms. A script that gives scores remembers the last one.
 local last_score
 local function next_score(priority)
-  local last = last_score or tonumber(redis.call('HGET', QUOTA, 'last_score_ms') or 0)
+  local last = last_score or number_of(redis.call('HGET', QUOTA, 'last_score_ms')) or 0
   last_score = math.max(now, last + 1 / 128)
   return priority * BAND + last_score
 end
@@ -15,7 +15,7 @@ local function remember_score()
 end
 
 local function note_ready(ready_at) redis.call('HSETNX', QUOTA, 'ready_since', ready_at) end
-local function work_ready_since() return tonumber(redis.call('HGET', QUOTA, 'ready_since') or 0) end
+local function work_ready_since() return number_of(redis.call('HGET', QUOTA, 'ready_since')) or 0 end
 
 -- An item that was raised or retried stands behind younger requests: OVERTAKEN remembers its age.
 local YOUNGER_MS = 1000

@@ -10,6 +10,11 @@ local policy = args.policy
 -- Numbers as text: tostring, .. and cjson keep 14 digits only. As an argument of a command a number keeps all of them.
 local function ms(number) return string.format('%.0f', number) end
 local function exact(number) return string.format('%.17g', number) end
+-- The number of a field; nil: it has none, or (an external writer changed it) one that no arithmetic can go on with.
+local function number_of(text)
+  local number = tonumber(text or nil)
+  return number and number - number == 0 and number or nil
+end
 -- One command with many arguments, in parts: Lua passes some thousand at most. Returns the sum of its answers.
 local function call_many(command, key, arguments)
   local sum = 0

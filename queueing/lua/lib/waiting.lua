@@ -7,7 +7,7 @@ local WAITER_SLACK_MS, LONGEST_WAIT_MS = 1000, 60000
 local function waiting_drain()
   local holder = redis.call('GET', WAITER)
   if not holder then return nil end
-  local looks_at = tonumber(redis.call('HGET', QUOTA, 'waiter_at') or 0)
+  local looks_at = number_of(redis.call('HGET', QUOTA, 'waiter_at')) or 0
   local token = redis.call('LINDEX', WAKE, -1)
   local told_at = token and (tonumber(token) or now)
   if looks_at + WAITER_SLACK_MS < now or (told_at and told_at + WAITER_SLACK_MS <= now) then return nil end
