@@ -196,7 +196,7 @@ class _Calls:
         taken = self._take(head)
         critical = head == Priority.CRITICAL
         self._run = self._run + min(1, self._bands.background()) if critical else 0
-        symbols = tuple(one.symbol for one in taken)
+        symbols = tuple(dict.fromkeys(one.symbol for one in taken))
         replaced = self._replace(symbols)
         for one in taken:
             if one.symbol != BATCH:

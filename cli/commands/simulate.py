@@ -144,7 +144,8 @@ def _run(redis: Redis, tier: Tier, scenario: Scenario, tolerance_ms: int, *, qui
     scenario = Scenario(**{**scenario.__dict__, "tickers_per_call": tickers})
     queue = PriorityQueue(redis, policy, max_size=scenario.assets)
     simulation = Simulation(queue, QuotaLimiter(redis, policy), scenario)
-    title = f"{tier}: {f'{limit} calls a minute' if limit else 'no limit'}, {tickers} assets a call"
+    assets = "1 asset" if tickers == 1 else f"{tickers} assets"
+    title = f"{tier}: {f'{limit} calls a minute' if limit else 'no limit'}, {assets} a call"
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
         task = bar.add_task(f"simulating {tier}", total=1.0)

@@ -11,7 +11,7 @@ from redis import Redis
 
 from health import causes
 from health.causes import Level
-from health.expected import Expected
+from health.expected import BATCH, Expected
 from health.forecast import BATCH_STARTS_MS, FIRST_ANSWER_MS, forecast
 from health.order import Share
 from health.outlook import Outlook
@@ -179,6 +179,14 @@ def test_items_that_share_a_call_are_taken_together(kit: Kit) -> None:
     came = what_comes(kit, most=10)
     compare(told, came)
     assert len(set(came.values())) == 5
+
+
+def test_a_batch_whose_assets_share_a_call_is_named_once(kit: Kit) -> None:
+    kit.limiter.consume(4)
+    some(kit, 40)
+    kit.limiter.plan_batch(kit.now_ms + 70_000, 5 * MINUTE_MS, 3)
+    freed = [one.freed_by for one in expected(kit, most=10).values() if one.freed_by]
+    assert (BATCH,) in [end.symbols for end in freed]
 
 
 def test_it_is_said_whose_permit_frees_a_call(kit: Kit) -> None:
