@@ -102,8 +102,8 @@ class Missing:
     """A ticker without a usable price inside an answer that is otherwise good.
 
     permanent: the provider says that it does not know the ticker; asking again soon is useless.
-    not_entitled: this feed is not in the plan for this ticker, another feed may be.
-    elsewhere: this feed never has the ticker, another one may.
+    not_entitled: this feed is not in the plan for this ticker.
+    elsewhere: this feed does not have the ticker, or not in this plan; another one may.
     asked: the days of which no bar came."""
 
     ticker: str

@@ -86,11 +86,13 @@ class SnapshotV3(Feed):
         except ValidationError as exc:
             return Missing(ticker, malformed(exc))
         if item.error is not None:
+            refused = item.error in ("NOT_ENTITLED", "NOT_AUTHORIZED")
             return Missing(
                 ticker,
                 f"{item.error}: {item.message}" if item.message else item.error,
                 permanent=item.error == "NOT_FOUND",
-                not_entitled=item.error in ("NOT_ENTITLED", "NOT_AUTHORIZED"),
+                not_entitled=refused,
+                elsewhere=refused,
             )
         session, minute = item.session, item.last_minute
         close = session.price or session.close

@@ -114,7 +114,7 @@ def after_missing(work: Work, missing: Missing | None, *, rules: RetryRules) -> 
     if missing and missing.permanent:
         return Bury(item.symbol, Death.INVALID, reason)
     if missing and missing.elsewhere:  # the next feed may have it
-        return GiveBack(item.symbol, error=reason)
+        return GiveBack(item.symbol, error=None if missing.not_entitled else reason)
     if work.kind is Kind.BARS:
         return Done(item.symbol)
     return after_failure(item, reason, rules=rules)

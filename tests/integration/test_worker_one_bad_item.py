@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from db.symbols import Asset
-from local.sandbox import SandboxServer
+from local.sandbox import SandboxServer, snapshots
 from queueing import Death, Priority
 from tests.kit import worker as worker_kit
 from tests.kit.worker import CRITICAL, Site, settings_for
@@ -117,3 +117,25 @@ def test_after_an_outage_of_the_provider_it_does_not_keep_the_breaker_open(
     assert dead == {BAD} | (set(others) - set(site.events()))
     spent = sum(f"C:{BAD}" in arrival.path for arrival in provider.arrivals())
     assert spent <= 4
+
+
+def test_a_ticker_that_one_feed_refuses_is_asked_of_the_next_at_no_attempt(
+    site: Site, provider: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plan gives the others of the same call."""
+    given = snapshots._item
+
+    def item(call: Any, ticker: str) -> dict[str, Any]:
+        refused = {"ticker": ticker, "error": "NOT_ENTITLED", "message": "Upgrade your plan."}
+        return refused if ticker == f"C:{BAD}" else given(call, ticker)
+
+    monkeypatch.setattr(snapshots, "_item", item)
+    for _ in range(2):
+        site.ask(*(asset.symbol for asset in CRITICAL), at=Priority.CRITICAL)
+        spend(site)
+    assert [site.where(asset.symbol) for asset in CRITICAL] == ["nowhere"] * len(CRITICAL)
+    assert site.status(BAD) == ("success", None)
+    asked = [arrival.path for arrival in provider.arrivals()]
+    assert asked.count("/v3/snapshot") == 2
+    assert len([path for path in asked if path.endswith(BAD)]) == 2
+    assert set(site.capabilities.refused()) == set()

@@ -196,6 +196,9 @@ def test_not_entitled_for_some_or_for_all() -> None:
     refused = {"ticker": EUR, "error": "NOT_ENTITLED", "message": "Not entitled to this ticker."}
     answer = fetch(SnapshotV3(), v3(refused, crypto_item()), EUR, BTC)
     assert answer.missing[EUR].not_entitled
+    assert answer.missing[EUR].elsewhere, (
+        "it costs the asset no attempt, and the next feed is asked"
+    )
     with pytest.raises(NotEntitled):
         fetch(SnapshotV3(), v3(refused), EUR)
 

@@ -148,6 +148,11 @@ def test_no_retries_at_all_if_the_settings_say_so() -> None:
         (Missing("C:EURUSD", "NOT_FOUND", permanent=True), False, INVALID),
         (Missing("C:EURUSD", "NOT_FOUND", permanent=True), True, INVALID),
         (Missing("C:EURUSD", "not here", elsewhere=True), False, AT_ONCE),
+        (
+            Missing("C:EURUSD", "NOT_ENTITLED", not_entitled=True, elsewhere=True),
+            False,
+            NEXT_FEED,
+        ),
         (Missing("C:EURUSD", "no bars"), True, "done"),
     ],
 )
