@@ -59,7 +59,7 @@ def _file(error: Any) -> str:
 
 
 def _catalogue(error: BaseException) -> Sequence[str]:
-    return *str(error).splitlines(), "Nothing was imported. Correct the file and try again."
+    return *str(error).splitlines(), "Nothing was changed. Correct the file and try again."
 
 
 def _postgresql(error: Any) -> str:

@@ -106,7 +106,7 @@ def test_a_bad_catalogue_imports_nothing(cli: Cli, content: str | bytes, told: s
     done = cli.here("symbols", "import", "bad.csv")
     assert (done.code, done.out) == (2, "")
     assert done.complaints[0].startswith(f"assetq: bad.csv: {told}")
-    assert "Nothing was imported" in done.complaints[-1]
+    assert "Nothing was changed" in done.complaints[-1]
 
 
 @pytest.mark.parametrize(
