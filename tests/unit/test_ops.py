@@ -92,6 +92,7 @@ def test_the_image_starts_what_the_procfile_does(project_root: Path) -> None:
     for kind in lines:
         assert services[kind]["command"] == [kind]
         assert services[kind]["read_only"]
+        assert services[kind]["env_file"] == ["../.env"], "every setting of .env reaches it"
     for name, service in services.items():
         assert service["restart"] == ("on-failure" if name == "release" else "unless-stopped")
         assert service["logging"]["options"]["max-size"]
