@@ -106,6 +106,22 @@ def test_a_batch_lasts_until_its_last_retry_is_over(connection: Redis) -> None:
     assert latency_ms(settled([record])) == 65_000
 
 
+@pytest.mark.parametrize("text", ["x", "[7", "1.5", str(2**63 - 1)])
+def test_figures_that_an_external_writer_spoilt_stop_nothing(kit: Kit, text: str) -> None:
+    """A counter begins anew; a record is read no more."""
+    keys, r = kit.keys, kit.redis
+    r.hset(keys.counters, mapping=dict.fromkeys(("enqueued", "granted:1", "completed"), text))
+    r.hset(keys.timings, mapping=dict.fromkeys(("wait:1:inf", "wait:1:sum", "call:ok:sum"), text))
+    for name in ("s", "s:open", "s:calls", "s:outcome:X"):
+        batch = Batch("s", NOW_MS, NOW_MS + 300_000, 300_000, 1, ("X",))
+        kit.queue.enqueue([Request("X")], CRITICAL, batch=batch)
+        r.hset(keys.batch_records, name, text)
+        kit.queue.end(kit.take(), [Done("X")], answered=True, took_ms=7)
+        assert kit.where("X") == set()
+        r.delete(keys.batch_records, keys.batches)
+    assert kit.counter("granted:1") == kit.counter("completed") == 4
+
+
 def test_histograms_hold_every_wait_call_and_batch_once(connection: Redis) -> None:
     kit = Kit(connection)
     batch = Batch("s", NOW_MS, NOW_MS + 300_000, 300_000, 2, ("X", "Y"))

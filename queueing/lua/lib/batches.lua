@@ -8,8 +8,7 @@ local KEPT_RECORDS = 300
 local PER_CALL = 1000 -- arguments of one command; Lua passes some thousand at most
 
 local function drop_record(slot)
-  local read, record = pcall(cjson.decode, redis.call('HGET', BATCH_RECORDS, slot) or '')
-  local assets = read and type(record) == 'table' and record.assets or {}
+  local assets = decoded(redis.call('HGET', BATCH_RECORDS, slot)).assets or {}
   for from = 1, #assets, PER_CALL do
     local fields = {}
     for i = from, math.min(from + PER_CALL - 1, #assets) do fields[#fields + 1] = slot .. ':outcome:' .. assets[i] end
@@ -41,15 +40,15 @@ local function record_outcome(slot, symbol, status, error)
   local field, retrying = slot .. ':outcome:' .. symbol, status == 'retrying'
   local before = redis.call('HGET', BATCH_RECORDS, field)
   redis.call('HSET', BATCH_RECORDS, field, cjson.encode({ status = status, error = error, at_ms = wall }))
-  local was_open = not before or cjson.decode(before).status == 'retrying'
+  local was_open = not before or decoded(before).status == 'retrying'
   if was_open and not retrying then
-    end_record_if_done(slot, redis.call('HINCRBY', BATCH_RECORDS, slot .. ':open', -1))
+    end_record_if_done(slot, add(BATCH_RECORDS, slot .. ':open', -1))
   end
 end
 
 local function record_call(slot, granted_at_ms)
   if redis.call('HEXISTS', BATCH_RECORDS, slot) == 0 then return end
-  redis.call('HINCRBY', BATCH_RECORDS, slot .. ':calls', 1)
+  add(BATCH_RECORDS, slot .. ':calls', 1)
   redis.call('HSETNX', BATCH_RECORDS, slot .. ':first_call_at_ms', granted_at_ms)
 end
 

@@ -18,9 +18,7 @@ local function discard(symbol)
 end
 
 local function read_dead(symbol)
-  local raw = redis.call('HGET', DEAD_ITEMS, symbol)
-  local read, dead = pcall(cjson.decode, raw or '')
-  dead = read and type(dead) == 'table' and dead or {}
+  local dead = decoded(redis.call('HGET', DEAD_ITEMS, symbol))
   dead.died_at = tonumber(redis.call('ZSCORE', DEAD, symbol) or 0)
   return dead
 end

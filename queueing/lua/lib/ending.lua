@@ -41,8 +41,8 @@ local function end_call(ended, q)
     observe(tally, 'call:' .. (ended.failed and 'failed' or 'ok'), ended.took_ms, CALL_BOUNDS)
   end
   for _, slot in ipairs(finished) do
-    local started_at_ms = cjson.decode(redis.call('HGET', BATCH_RECORDS, slot)).started_at_ms
-    observe(tally, 'batch:', wall - started_at_ms, BATCH_BOUNDS)
+    local started_at_ms = decoded(redis.call('HGET', BATCH_RECORDS, slot)).started_at_ms
+    if in_range(started_at_ms) then observe(tally, 'batch:', wall - started_at_ms, BATCH_BOUNDS) end
   end
   keep_timings(tally)
   if ended.answered and #lost < #symbols then note_answer(q, wall - ended.granted_at_ms) end

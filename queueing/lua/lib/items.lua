@@ -4,8 +4,7 @@ local function in_range(number) return type(number) == 'number' and number >= 0 
 -- The text may leave out what is usual: no attempts, no crashes, version 1; and the score of a queued item, which
 -- stands in QUEUE. nil: there is none, or it is not as the scripts write it (an external writer changed it).
 local function read_item(raw)
-  local read, item = pcall(cjson.decode, raw or '')
-  if not read or type(item) ~= 'table' then return nil end
+  local item = decoded(raw)
   item.attempts, item.crashes = item.attempts or 0, item.crashes or 0
   local sound = in_range(item.priority) and in_range(item.enqueued_at_ms) and in_range(item.attempts)
     and in_range(item.crashes) and in_range(item.deaths or 0) and in_range(item.wanted_priority or 0)

@@ -15,6 +15,18 @@ local function number_of(text)
   local number = tonumber(text or nil)
   return number and number - number == 0 and number or nil
 end
+-- The JSON object or list of a field; an empty one if there is none, or it cannot be read.
+local function decoded(text)
+  local read, value = pcall(cjson.decode, text or '')
+  return read and type(value) == 'table' and value or {}
+end
+-- Adds to a field and returns the sum. One that an external writer spoilt, or that ran over, begins anew.
+local function add(key, field, by)
+  local sum = redis.pcall('HINCRBY', key, field, by)
+  if type(sum) == 'number' then return sum end
+  redis.call('HSET', key, field, by)
+  return tonumber(by)
+end
 -- One command with many arguments, in parts: Lua passes some thousand at most. Returns the sum of its answers.
 local function call_many(command, key, arguments)
   local sum = 0
@@ -23,7 +35,7 @@ local function call_many(command, key, arguments)
   end
   return sum
 end
-local function count(name, by) redis.call('HINCRBY', COUNTERS, name, by or 1) end
+local function count(name, by) add(COUNTERS, name, by or 1) end
 local function answer(fields)
   fields.now_ms = wall
   return cjson.encode(fields)

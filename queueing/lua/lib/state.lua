@@ -1,12 +1,6 @@
 -- The furthest that a permit can last: sent at the last moment, then a whole window.
 local function horizon_ms() return policy.send_ms + policy.window_ms + policy.guard_ms end
 
--- The items of failed calls since the last success.
-local function failed_items(text)
-  local read, symbols = pcall(cjson.decode, text)
-  return read and type(symbols) == 'table' and symbols or {}
-end
-
 -- The state of the quota, read in one look. A table that is made with all its fields costs a third of one that grows.
 local function quota_state()
   local kept = redis.call('HMGET', QUOTA, 'epoch', 'policy', 'probe', 'probed', 'failed', 'hold_until',
@@ -15,7 +9,7 @@ local function quota_state()
   local function number(at) return number_of(kept[at]) or 0 end
   local q = {
     epoch = kept[1], policy = kept[2], probe = kept[3], probed = kept[4],
-    failed = kept[5] and failed_items(kept[5]) or {},
+    failed = kept[5] and decoded(kept[5]) or {}, -- the items of failed calls since the last success
     hold_until = number(6), blocked_until = number(7), last_grant_at = number(8), batch_at = number(9),
     batch_interval = number(10), batch_calls = number(11), reserved_until = number(12), open_until = number(13),
     open_ms = number(14), probe_until = number(15), closed_at = number(16), policy_horizon = number(17),

@@ -14,5 +14,5 @@ local function observe(tally, name, took_ms, bounds)
 end
 
 local function keep_timings(tally)
-  for field, by in pairs(tally) do redis.call('HINCRBY', TIMINGS, field, ms(by)) end
+  for field, by in pairs(tally) do add(TIMINGS, field, ms(by)) end
 end
