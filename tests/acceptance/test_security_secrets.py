@@ -126,7 +126,7 @@ def test_no_secret_is_seen_whatever_goes_wrong(
         site.context.queue.wake()
         eventually(lambda: "tick.database" in worker.output)
         with redis.Redis.from_url(redis_url) as plain:
-            for key, value in eventually(lambda: list(everything_in(plain)), 5):
+            for key, value in eventually(lambda: list(everything_in(plain))):
                 clean(f"Redis key {key}", f"{key} {value}")
         r.execute_command("ACL", "SETUSER", USER, "resetpass", ">other")
         r.client_kill_filter(_type="normal", user=USER)

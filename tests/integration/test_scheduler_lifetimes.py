@@ -46,7 +46,7 @@ def context(valkey: SettableValkey) -> Iterator[Context]:
 def step_back(valkey: SettableValkey, context: Context, key: str) -> None:
     """The clock is right again, and the key's end more than a day away."""
     valkey.step(0)
-    eventually(lambda: context.redis.pttl(key) > DAY_S * 1000, 2)
+    eventually(lambda: context.redis.pttl(key) > DAY_S * 1000)
 
 
 def scheduler(context: Context) -> Iterator[TickScheduler]:
@@ -74,7 +74,7 @@ def test_the_lock_of_a_dead_scheduler_ends_in_seconds(
     left_ms = context.redis.pttl(context.keys.scheduler_lock)
     assert 0 < left_ms <= LOCK_S * 1000
     context.redis.pexpire(context.keys.scheduler_lock, 1)
-    eventually(other.run_once, 2)
+    eventually(other.run_once)
 
 
 def test_an_outage_does_not_pause_the_drains_for_the_length_of_the_step(

@@ -146,7 +146,7 @@ def test_pages_outlive_postgresql(system: System, pg_server: PostgresServer) -> 
     def it_is_back() -> list[str]:  # the look that found it away is believed for a second
         return symbols(system.client, "/freshness?q=gold")
 
-    assert eventually(it_is_back, 5) == ["XAUUSD"]
+    assert eventually(it_is_back) == ["XAUUSD"]
 
 
 def test_pages_outlive_redis(system: System, valkey_server: ValkeyServer) -> None:

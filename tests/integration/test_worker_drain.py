@@ -195,7 +195,7 @@ def test_nobody_runs_in_circles_while_everybody_waits_for_quota(fleet: Fleet, op
         site.ask(symbol)
     runs, until = 0, time.monotonic() + 2.0
     fleet.start("waiting", slice_s=2.2, **rules)
-    eventually(lambda: waiter(site) == "waiting", 3)
+    eventually(lambda: waiter(site) == "waiting")
     site.context.redis.config_resetstat()
     while time.monotonic() < until:  # the second worker: runs every tick that lies there
         if DRAIN in ticks_waiting(site):

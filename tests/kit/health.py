@@ -52,7 +52,7 @@ class System:
                 assert any(reason in given for given in body["reasons"]), body["reasons"]
             return body
 
-        return eventually(check, 5)
+        return eventually(check)
 
     def make_healthy(self) -> None:
         self.context.limiter.reset()
