@@ -21,13 +21,17 @@ from market.quotes import Bar
 from tests.kit.cli_runs import Cli
 from tests.kit.db_data import CRITICAL, call
 
-TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 DAY, FIVE = timedelta(days=1), timedelta(minutes=5)
+
+
+def today() -> datetime:
+    """Looked at anew by each test: the run may go on over midnight."""
+    return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def ago(days: int) -> datetime:
     """The first instant of a UTC day before today."""
-    return TODAY - days * DAY
+    return today() - days * DAY
 
 
 def store(connection: Connection, day: datetime, bars: int, *, asked_at: datetime) -> None:
@@ -58,17 +62,17 @@ def stored(cli: Cli, migrated_url: str) -> Iterator[Connection]:
     """BTCUSD, newest day first: running, sparse, complete, never asked for, complete."""
     with connect(migrated_url) as connection:
         SymbolRepository(connection).upsert_many(CRITICAL)
-        store(connection, ago(4), 288, asked_at=TODAY)
-        store(connection, ago(2), 288, asked_at=TODAY)
-        store(connection, ago(1), 100, asked_at=TODAY)
-        store(connection, ago(0), 0, asked_at=TODAY + timedelta(seconds=1))
+        store(connection, ago(4), 288, asked_at=today())
+        store(connection, ago(2), 288, asked_at=today())
+        store(connection, ago(1), 100, asked_at=today())
+        store(connection, ago(0), 0, asked_at=today() + timedelta(seconds=1))
         yield connection
 
 
 def test_a_day_has_one_of_five_words(cli: Cli, stored: Connection) -> None:
     document = cli.here("coverage", "btc/usd", "--json").json
     [series] = document["series"]
-    assert (document["from"], document["to"]) == (str(ago(10).date()), str(TODAY.date()))
+    assert (document["from"], document["to"]) == (str(ago(10).date()), str(today().date()))
     assert [day["status"] for day in series["days"]] == [
         *["missing"] * 6,
         *("complete", "missing", "complete", "sparse", "pending"),
@@ -83,7 +87,7 @@ def test_the_strip_is_drawn_in_months_within_80_columns(cli: Cli, stored: Connec
     start = ago(70).replace(day=1)
     days = [
         start + n * DAY
-        for n in range((TODAY - start).days)
+        for n in range((today() - start).days)
         if (start + n * DAY).month == start.month
     ]
     text = cli.here("coverage", "BTCUSD", "EURUSD", "--from", str(start.date())).out

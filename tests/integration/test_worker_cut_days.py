@@ -17,16 +17,25 @@ from worker.batch import begin
 from worker.secondary import enqueue_secondary
 
 COINS = [asset for asset in (*CRITICAL, *OTHERS) if asset.symbol in ("BTCUSD", "SOLUSD")]
-TODAY = datetime.combine(datetime.now(UTC).date(), time.min, UTC)
-NEWEST = TODAY - timedelta(days=1)
 PRICE = "SELECT metadata #>> '{last_update,as_of}' FROM trading.symbols WHERE symbol = 'BTCUSD'"
 
 
 @pytest.fixture
-def vendor() -> Vendor:
+def today() -> datetime:
+    """Looked at anew for each test: the run may go on over midnight."""
+    return datetime.combine(datetime.now(UTC).date(), time.min, UTC)
+
+
+@pytest.fixture
+def newest(today: datetime) -> datetime:
+    return today - timedelta(days=1)
+
+
+@pytest.fixture
+def vendor(today: datetime, newest: datetime) -> Vendor:
     """Has nothing of the newest day, until its holes are cleared."""
     never = datetime.max.replace(tzinfo=UTC)
-    return Vendor(holes=[Hole(asset.polygon_ticker, NEWEST, TODAY, never) for asset in COINS])
+    return Vendor(holes=[Hole(asset.polygon_ticker, newest, today, never) for asset in COINS])
 
 
 @pytest.fixture
@@ -53,35 +62,39 @@ def granted(site: Site, at: datetime) -> None:
     site.refresher.refresh(replace(call, claimed=claimed))
 
 
-def test_in_the_night_it_is_not_published_and_the_day_before_is_the_price(site: Site) -> None:
+def test_in_the_night_it_is_not_published_and_the_day_before_is_the_price(
+    site: Site, today: datetime, newest: datetime
+) -> None:
     site.ask("BTCUSD")
-    granted(site, TODAY + timedelta(hours=2))
+    granted(site, today + timedelta(hours=2))
     assert site.outcomes() == ["ok"]
-    assert datetime.fromisoformat(site.one(PRICE)) == NEWEST
+    assert datetime.fromisoformat(site.one(PRICE)) == newest
     assert site.status("BTCUSD") == ("success", None)
     site.capabilities.refused()
     until_ms = site.capabilities.unpublished()["crypto"]
-    assert until_ms == (TODAY + timedelta(hours=2, minutes=35)).timestamp() * 1000
+    assert until_ms == (today + timedelta(hours=2, minutes=35)).timestamp() * 1000
     seen_at = site.capabilities.seen_at(
-        "X:SOLUSD", site.capabilities.bars_feed, TODAY + timedelta(hours=2, minutes=30)
+        "X:SOLUSD", site.capabilities.bars_feed, today + timedelta(hours=2, minutes=30)
     )
-    assert seen_at < TODAY, "one call finds out for its market"
+    assert seen_at < today, "one call finds out for its market"
 
 
 def test_an_asset_without_ticks_says_nothing_about_a_day_that_is_published(
-    site: Site, vendor: Vendor
+    site: Site, vendor: Vendor, today: datetime
 ) -> None:
     del vendor.holes[1]
     site.ask("SOLUSD")
-    granted(site, TODAY + timedelta(hours=2))
+    granted(site, today + timedelta(hours=2))
     site.ask("BTCUSD")
-    granted(site, TODAY + timedelta(hours=2))
+    granted(site, today + timedelta(hours=2))
     assert site.outcomes() == ["ok", "ok"]
     assert site.capabilities.unpublished() == {}
 
 
-def test_hours_later_the_empty_day_is_known_and_not_asked_for_in_every_round(site: Site) -> None:
-    when = TODAY + timedelta(hours=12)
+def test_hours_later_the_empty_day_is_known_and_not_asked_for_in_every_round(
+    site: Site, today: datetime, newest: datetime
+) -> None:
+    when = today + timedelta(hours=12)
     for _ in range(3):
         site.context.shift(int(when.timestamp() * 1000) - site.context.redis_now_ms())
         begin(site.context, site.connection, site.capabilities)
@@ -91,4 +104,4 @@ def test_hours_later_the_empty_day_is_known_and_not_asked_for_in_every_round(sit
         when += timedelta(minutes=5)
     assert len(site.outcomes()) == 2, "one for each asset"
     query = "SELECT DISTINCT status FROM market_data.coverage WHERE timeframe = '5m' AND day = %s"
-    assert site.one(query, NEWEST.date()) == "pending", "it may still come"
+    assert site.one(query, newest.date()) == "pending", "it may still come"
