@@ -41,6 +41,8 @@ PRIORITY = PriorityType()
 class NumberRange(click.FloatRange):
     """A number within bounds. `nan` is none, and infinite seconds would never end."""
 
+    name = "number"
+
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
@@ -49,6 +51,12 @@ class NumberRange(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a number", param, ctx)
         return number
+
+
+class WholeRange(click.IntRange):
+    """A whole number within bounds."""
+
+    name = "whole number"
 
 
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d(?P<time>[T ]\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?)?", re.I)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from cli.options import NumberRange, as_json
+from cli.options import NumberRange, WholeRange, as_json
 from cli.session import confirm, load_settings, masked, open_context, open_database
 from cli.show.causes import Wait, look, state_of, told
 from cli.show.output import print_facts, print_json
@@ -162,7 +162,7 @@ def _breaker(now: QuotaStatus) -> dict[str, Any]:
 
 
 @limiter.command()
-@click.argument("count", type=click.IntRange(1, 10_000), metavar="N")
+@click.argument("count", type=WholeRange(1, 10_000), metavar="N")
 def consume(count: int) -> None:
     """Count N calls that you made elsewhere just now with the same API key."""
     with open_context() as context:

@@ -24,7 +24,7 @@ RQ_OPTIONS = (
 """What `rq worker` needs to run ticks, and nothing else."""
 
 
-@click.command(context_settings=PASSED_ON)
+@click.command(context_settings=PASSED_ON, options_metavar="")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def worker(options: tuple[str, ...]) -> NoReturn:
     """Refresh assets until SIGTERM: `rq worker` with all that it needs, and OPTIONS.
@@ -54,7 +54,7 @@ def scheduler() -> NoReturn:
     sys.exit(main())
 
 
-@click.command(context_settings=PASSED_ON)
+@click.command(context_settings=PASSED_ON, options_metavar="")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def web(options: tuple[str, ...]) -> NoReturn:
     """Serve health, metrics and dashboard until SIGTERM: `gunicorn` with OPTIONS.

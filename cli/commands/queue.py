@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 
 from cli.names import resolve
-from cli.options import as_json
+from cli.options import WholeRange, as_json
 from cli.session import open_context
 from cli.show.causes import Wait, look, told
 from cli.show.output import cell, print_facts, print_json, print_table
@@ -78,7 +78,7 @@ def _stats_document(
 
 @queue.command("list")
 @click.argument("symbols", nargs=-1, metavar="[SYMBOL…]")
-@click.option("--limit", type=click.IntRange(1, 1_000_000), default=50, show_default=True)
+@click.option("--limit", type=WholeRange(1, 1_000_000), default=50, show_default=True)
 @as_json
 def list_(symbols: tuple[str, ...], limit: int, json_: bool) -> None:
     """Pending items: those in work, queued ones in the order of claims, delayed ones by time.

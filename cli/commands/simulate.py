@@ -16,7 +16,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from cli.load import load_of
-from cli.options import NumberRange, as_json
+from cli.options import NumberRange, WholeRange, as_json
 from cli.session import load_settings
 from cli.show.output import print_json, print_table
 from local.sandbox import worst_window
@@ -41,13 +41,13 @@ class Run:
 
 
 @click.command()
-@click.option("--assets", type=click.IntRange(1, 20_000), help="Imagine this number of them.")
+@click.option("--assets", type=WholeRange(1, 20_000), help="Imagine this number of them.")
 @click.option(
     "--file", type=click.Path(path_type=Path), help="A catalogue, as `symbols import` reads it."
 )
 @click.option("--tier", type=click.Choice([t.value for t in Tier]), help="Default: POLYGON_TIER.")
 @click.option("--hours", default=24.0, show_default=True, type=NumberRange(0.1, 24 * 31))
-@click.option("--batch-minutes", type=click.IntRange(1, 1440), help="Default: the settings'.")
+@click.option("--batch-minutes", type=WholeRange(1, 1440), help="Default: the settings'.")
 @click.option(
     "--tolerance", default=5.0, show_default=True, help="Seconds a batch may start after its slot."
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from cli.options import NumberRange
+from cli.options import NumberRange, WholeRange
 from cli.session import open_context
 from cli.show.output import cell, note
 from health.texts import span
@@ -27,7 +27,7 @@ _LOOK_S = 0.5
 
 @click.command()
 @click.option(
-    "--last", type=click.IntRange(0, 10_000), default=0, help="Show the last N first, as lines."
+    "--last", type=WholeRange(0, 10_000), default=0, help="Show the last N first, as lines."
 )
 @click.option("--for", "for_s", type=NumberRange(0.1), help="Seconds after which to end.")
 @click.option("--json", "json_", is_flag=True, help="The events as they are: one JSON a line.")
