@@ -141,5 +141,5 @@ lock: ## pin the dependencies of pyproject.toml anew
 	  -o requirements-dev.txt
 
 clean: ## forget everything a clone does not have, `make run`'s data included
-	rm -rf $(VENV) .data build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(PEERS) .data build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
