@@ -14,7 +14,14 @@ from db.symbols import Asset, SymbolRepository
 from local.sandbox import SandboxServer
 from queueing import Bury, Death, GiveBack, Priority
 from tests.kit import worker as worker_kit
-from tests.kit.worker import CRITICAL, OTHERS, Site, assert_no_key_stays, settings_for
+from tests.kit.worker import (
+    CRITICAL,
+    OTHERS,
+    Site,
+    assert_no_key_stays,
+    settings_for,
+    traded_yesterday,
+)
 from worker.batch import begin
 from worker.critical import last_known
 from worker.history import tell_new_history
@@ -299,7 +306,8 @@ def test_bars_of_a_completed_day_are_fetched_once(opened: OPEN) -> None:
     site = opened()
     start_batch(site)
     site.drain().run()
-    assert site.one("SELECT count(DISTINCT symbol_id) FROM market_data.ohlcv_5m") == 3
+    with_bars = site.one("SELECT count(DISTINCT symbol_id) FROM market_data.ohlcv_5m")
+    assert with_bars == len(traded_yesterday(CRITICAL))
     start_batch(site, by_hand=True)
     assert not [s for s in order(site) if s.endswith("/5m")]
 

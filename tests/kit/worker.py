@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self
@@ -24,6 +25,8 @@ from local.sandbox import SandboxServer
 from local.servers.process import dying_with_us
 from local.servers.programs import read_procfile
 from market.client import MarketClient
+from market.hours import trades_on
+from market.tickers import asset_kind
 from market.transport import SendDeadline
 from queueing import Claimed, Hint, Item, Priority
 from runtime.context import Context
@@ -50,6 +53,12 @@ OTHERS = (
     Asset("ETHUSDT", "X:ETHUSDT", "crypto", None, 3, 1800),
     Asset("SOLUSD", "X:SOLUSD", "crypto", None, 4, 1800),
 )
+
+
+def traded_yesterday(assets: Sequence[Asset]) -> list[Asset]:
+    """Those that have bars of the last whole day: no forex on Sundays."""
+    day = datetime.now(UTC).date() - timedelta(days=1)
+    return [asset for asset in assets if trades_on(asset_kind(asset.polygon_ticker), day)]
 
 
 class ShiftedContext(Context):
