@@ -2,7 +2,10 @@
 -- A user who may not ask INFO goes by what others have seen.
 local function known_epoch(q)
   local info = redis.pcall('INFO', 'server')
-  if type(info) == 'string' then return string.match(info, 'run_id:(%x+)') or 'unknown' end
+  if type(info) == 'string' then
+    local _, before = string.find(info, 'run_id:', 1, true)
+    return before and string.match(info, '^%x+', before + 1) or 'unknown'
+  end
   local error = tostring(info.err)
   local refused = string.match(error, 'ACL') or string.match(error, 'user')
   return refused and q.epoch or 'unknown'

@@ -6,7 +6,10 @@ local function quota_state()
   local kept = redis.call('HMGET', QUOTA, 'epoch', 'policy', 'probe', 'probed', 'failed', 'hold_until',
     'blocked_until', 'last_grant_at', 'batch_at', 'batch_interval', 'batch_calls', 'reserved_until', 'open_until',
     'open_ms', 'probe_until', 'closed_at', 'policy_horizon', 'urgent_run', 'answer_ms', 'could_at', 'reset_at')
-  local function number(at) return number_of(kept[at]) or 0 end
+  local function number(at) -- as number_of, which would be one call more for each of them
+    local number = tonumber(kept[at] or nil)
+    return number and number - number == 0 and number or 0
+  end
   local q = {
     epoch = kept[1], policy = kept[2], probe = kept[3], probed = kept[4],
     failed = kept[5] and decoded(kept[5]) or {}, -- the items of failed calls since the last success
