@@ -22,7 +22,7 @@ from local.servers.server import Server, last_line, package_dir
 
 USER = "assetq"
 _NO_SUCH_PID = str(2**31 - 1)
-_MEMORY_IN_USE = "old server processes"
+_MEMORY_IN_USE = b"old server processes"
 _SESSIONS_END_S = 60.0
 """A session ends with its statement, which `statement_timeout` bounds, once its server is dead."""
 
@@ -88,12 +88,20 @@ class PostgresServer(Server):
         for a while; they are waited for."""
         deadline = time.monotonic() + _SESSIONS_END_S
         while True:
+            logged = self.log.stat().st_size if self.log.exists() else 0
             try:
                 return super().start(spawn)
-            except StartFailed as failed:
-                if _MEMORY_IN_USE not in failed.reason or time.monotonic() > deadline:
+            except StartFailed:
+                if not self._memory_in_use(logged) or time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)
+
+    def _memory_in_use(self, logged: int) -> bool:
+        """Does the log say so, behind its first `logged` bytes unless it was begun anew? Its last
+        words may be those of a session that ends."""
+        with self.log.open("rb") as log:
+            log.seek(logged if logged <= self.log.stat().st_size else 0)
+            return _MEMORY_IN_USE in log.read()
 
     def prepare(self) -> None:
         """Make the cluster, if there is none yet."""

@@ -15,7 +15,7 @@ import redis
 
 from local.servers.errors import ExecutableMissing, StartFailed
 from local.servers.postgres import PostgresServer
-from local.servers.process import command_line
+from local.servers.process import Child, Command, command_line
 from local.servers.valkey import ValkeyServer
 from tests.kit.waiting import eventually
 
@@ -119,6 +119,14 @@ def test_postgres_survives_a_crash_with_what_was_committed(tmp_path: Path) -> No
 
 
 def test_busy_sessions_of_a_killed_postgres_are_waited_for(tmp_path: Path) -> None:
+    def refused(command: Command) -> Child:
+        """A server that starts, or whose refusal is not the last word of the log."""
+        child = Child(command)
+        eventually(lambda: child.exit_code() is not None or server.answers(child.pid))
+        with command.log.open("a") as log:
+            log.write("FATAL:  terminating connection due to unexpected postmaster exit\n")
+        return child
+
     server = PostgresServer(tmp_path, durable=False)
     server.start()
     try:
@@ -132,7 +140,7 @@ def test_busy_sessions_of_a_killed_postgres_are_waited_for(tmp_path: Path) -> No
             running = "SELECT 1 FROM pg_stat_activity WHERE query = %s AND state = 'active'"
             eventually(lambda: connection.execute(running, (busy,)).fetchone() is not None)
         server.kill()
-        server.start()
+        server.start(refused)
         assert server.ensure_database() == url
         session.wait(20)
         assert "old server processes" in server.log.read_text()  # it was refused at first
