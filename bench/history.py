@@ -43,7 +43,7 @@ SERIES_LEFT = """
     WHERE (SELECT count(*) FROM market_data.coverage_days AS c
            WHERE c.symbol_id = s.id AND c.timeframe = '5m' AND c.whole
              AND c.day >= %(first)s AND c.day < %(today)s)
-        -- A Saturday that ends the range is closed to forex, and nobody asks for it.
+        -- Forex is closed on a Saturday: no call asks for one that ends the range.
         < %(days)s - (s.polygon_ticker NOT LIKE 'X:%%'
                       AND extract(isodow FROM %(today)s::date) = 7)::int"""
 NOT_NEWEST = """

@@ -127,6 +127,7 @@ def rq(worker_class: str) -> Callable[[Site, Redis, list[str]], float]:
     """RQ with a job per asset."""
 
     def run(site: Site, redis: Redis, names: list[str]) -> float:
+        """Assets a second."""
         from rq import Queue
 
         chosen = names[: SAMPLE[worker_class]]

@@ -48,6 +48,7 @@ class _Library:
 
     @classmethod
     def read(cls) -> "_Library":
+        """Reads the files of `lua/lib`; LookupError for a name that is defined twice."""
         definitions: dict[str, _Definition] = {}
         constants = {"CRITICAL": f"{min(Priority)}", "LOWEST": f"{max(Priority)}"}
         for name, bounds in BOUNDS_MS.items():

@@ -37,6 +37,7 @@ class _Known:
 
     @classmethod
     def read(cls, raw: dict[str, str]) -> "_Known":
+        """Reads the fields of the hash; one that says nothing sound is left out."""
         known = cls({k: v for k, v in raw.items() if not k.startswith(_FACTS)})
         for name, value in raw.items():
             kind, _, what = name.partition(":")

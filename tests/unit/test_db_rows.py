@@ -88,6 +88,15 @@ def test_bars_that_are_plain_at_sight_can_all_be_stored(bars: list[Bar]) -> None
         assert [unstorable_bar(bar) for bar in bars] == [None] * len(bars)
 
 
+@pytest.mark.parametrize(
+    "text", ["9" * 32, "9" * 81, f"1.{'0' * 80}1", "1E-31", "1E+31", "NaN", "-Infinity"]
+)
+def test_a_number_beyond_the_bounds_is_not_plain(text: str) -> None:
+    beyond = bar(volume=Decimal(text))
+    assert unstorable_bar(beyond) is not None
+    assert not all_plain([bar(), beyond])
+
+
 def test_the_usual_bars_are_plain_at_sight() -> None:
     assert all_plain([])
     assert all_plain([bar(vwap=None), bar(vwap=Decimal("-1.10"), trades=7)])
