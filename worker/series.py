@@ -69,7 +69,7 @@ def series_needs(
         span = days_per_call(asset_kind(ticker))
         newest = capabilities.newest_bars_day(ticker, bars_until(now))
         groups.setdefault((newest, span), []).append(symbol)
-    since = history_since(settings, now)
+    since = history_since(settings, bars_until(now))  # of the same day as the newest one
     coverage = CoverageRepository(connection)
     needs: dict[str, SeriesNeed] = {}
     for (newest, span), symbols in groups.items():

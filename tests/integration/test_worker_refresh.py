@@ -274,6 +274,22 @@ def test_a_free_plan_has_the_prices_of_a_day_and_then_its_bars(opened: OPEN) -> 
     assert site.where("BTCUSD/5m") == "nowhere"
 
 
+def test_a_series_of_one_day_lacks_it_in_the_first_seconds_of_the_next_day_too(
+    opened: OPEN,
+) -> None:
+    """Bars of yesterday have not settled yet: the newest day is still the one before."""
+    site = opened("free", polygon_tier="free")
+    site.context.limiter.reset()
+    site.context.queue.enqueue([bars_request(site.asset("BTCUSD"))], Priority.LOW)
+    call = site.claim()
+    midnight_ms = int(time.time()) // 86_400 * 86_400_000
+    claimed = replace(call.claimed, granted_at_ms=midnight_ms + 3_000)
+    site.refresher.refresh(replace(call, claimed=claimed))
+    day = site.one("SELECT day FROM market_data.coverage WHERE status = 'complete'")
+    assert day == datetime.fromtimestamp(midnight_ms / 1000, UTC).date() - timedelta(days=2)
+    assert site.one("SELECT count(*) FROM market_data.ohlcv_5m") > 200
+
+
 def test_a_plan_without_any_feed_does_not_turn_in_a_circle(
     opened: OPEN, provider: SandboxServer
 ) -> None:
