@@ -2,8 +2,24 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+_END_OF_TIME_MS = 10**14
+
+
+def _figure(value: Any) -> int | None:
+    """An instant or a count; None for what no script writes."""
+    try:
+        number = int(value)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return number if 0 <= number < _END_OF_TIME_MS else None
+
+
+def _are_symbols(value: Any) -> bool:
+    """An empty list of Lua's is an object."""
+    return value == {} or (isinstance(value, list) and all(isinstance(s, str) for s in value))
 
 
 @dataclass(frozen=True)
@@ -14,6 +30,16 @@ class BatchOutcome:
     """updated, current (nothing newer can exist), retrying or failed"""
     error: str | None = None
     at_ms: int | None = None
+
+    @classmethod
+    def read(cls, text: str | bytes | None) -> "BatchOutcome | None":
+        """Reads an outcome; None where there is none, or an external writer spoilt it."""
+        try:
+            raw = json.loads(text or "null")
+            error = raw.get("error")
+            return cls(str(raw["status"]), str(error) if error else None, _figure(raw.get("at_ms")))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return None
 
     @property
     def ok(self) -> bool:
@@ -51,27 +77,24 @@ class BatchRecord:
     calls: int = 0
 
     @classmethod
-    def of(
-        cls, head: Mapping[str, Any], fields: Sequence[Any], outcomes: Sequence[Any]
-    ) -> "BatchRecord":
-        """Reads a record: its head, the numbers that change, and an outcome or None per asset."""
-        calls, first_call, finished = (int(value) if value else None for value in fields)
-        read = {
-            symbol: json.loads(o) for symbol, o in zip(head["assets"], outcomes, strict=False) if o
-        }
-        return cls(
-            slot=head["slot"],
-            planned_at_ms=int(head["planned_at_ms"]),
-            started_at_ms=int(head["started_at_ms"]),
-            assets=tuple(head["assets"]),
-            outcomes={
-                symbol: BatchOutcome(o["status"], o.get("error") or None, o.get("at_ms"))
-                for symbol, o in read.items()
-            },
-            first_call_at_ms=first_call,
-            finished_at_ms=finished,
-            calls=calls or 0,
-        )
+    def read(cls, slot: str, head: str | bytes, figures: Sequence[Any]) -> "BatchRecord | None":
+        """Reads a record without its outcomes: its head, and the numbers that change. None for one
+        that an external writer spoilt."""
+        calls, first_call, finished = map(_figure, figures)
+        try:
+            raw = json.loads(head)
+            planned, started = _figure(raw["planned_at_ms"]), _figure(raw["started_at_ms"])
+            assets = raw["assets"]
+        except (ValueError, TypeError, KeyError, RecursionError):
+            return None
+        if planned is None or started is None or not _are_symbols(assets):
+            return None
+        return cls(slot, planned, started, tuple(assets), {}, first_call, finished, calls or 0)
+
+    def with_outcomes(self, texts: Sequence[str | bytes | None]) -> "BatchRecord":
+        """Reads the outcome of each asset; one that cannot be read is none."""
+        pairs = ((s, BatchOutcome.read(text)) for s, text in zip(self.assets, texts, strict=False))
+        return replace(self, outcomes={symbol: outcome for symbol, outcome in pairs if outcome})
 
     @property
     def updated(self) -> list[str]:

@@ -1,6 +1,7 @@
 """What can be seen of a queue. Nothing here changes it."""
 
-import json
+import logging
+from functools import cache
 from typing import Any
 
 from redis import Redis
@@ -12,6 +13,8 @@ from queueing.policy import Policy
 from queueing.scripts import Scripts
 from queueing.timings import Histogram, histograms
 from queueing.wire import MAX_STEP, dead_letter, in_steps, rows_of, text_of
+
+log = logging.getLogger(__name__)
 
 PEEKED_AT_MOST = 5000
 _LISTED = 1000
@@ -112,16 +115,22 @@ class QueueView:
 
     def _records(self, **which: Any) -> list[BatchRecord]:
         flat = iter(self._run("records", **which))
-        heads = [
-            ({"slot": text_of(slot)} | json.loads(head), fields)
-            for slot, head, *fields in zip(*[flat] * 5, strict=True)
-            if head
-        ]
+        rows = [row for row in zip(*[flat] * 5, strict=True) if row[1]]
+        read = [BatchRecord.read(text_of(slot), head, figures) for slot, head, *figures in rows]
+        records = [record for record in read if record]
+        if len(records) < len(rows):
+            _tell_spoilt(self.keys.batch_records)
         pipe = self.redis.pipeline(transaction=False)
-        for head, _ in heads:
-            names = [f"{head['slot']}:outcome:{symbol}" for symbol in head["assets"]]
+        for record in records:
+            names = [f"{record.slot}:outcome:{symbol}" for symbol in record.assets]
             pipe.hmget(self.keys.batch_records, names or ["none"])
         return [
-            BatchRecord.of(head, fields, outcomes)
-            for (head, fields), outcomes in zip(heads, pipe.execute(), strict=True)
+            record.with_outcomes(texts)
+            for record, texts in zip(records, pipe.execute(), strict=True)
         ]
+
+
+@cache
+def _tell_spoilt(key: str) -> None:
+    """Once in a process."""
+    log.warning("%s: what another program wrote there cannot be read, and is left out", key)

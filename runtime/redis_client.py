@@ -21,8 +21,10 @@ def away(error: BaseException | None) -> bool:
 def open_redis(url: str, **options: Any) -> Redis:
     """Make a client of the server at `url`, or of the primary that the sentinels of `url` name.
 
-    Nothing is retried inside: the caller decides what a failure means.
+    Nothing is retried inside: the caller decides what a failure means. Bytes that an external
+    writer left and that are no text do not fail the reading of what stands beside them.
     """
+    options = {"encoding_errors": "replace", **options}
     place = SentinelUrl.parse(url)
     if url.startswith("unix://"):  # a socket of this machine has no use for it
         options.pop("socket_keepalive", None)

@@ -122,6 +122,47 @@ def test_figures_that_an_external_writer_spoilt_stop_nothing(kit: Kit, text: str
     assert kit.counter("granted:1") == kit.counter("completed") == 4
 
 
+SOUND = '{"planned_at_ms":1,"started_at_ms":1,"assets":["X"]}'
+SPOILT_RECORDS = (
+    *("", "x", "7", "null", "[]", "{}", '"t"', "[" * 100_000, "a\x00b", "9" * 5_000),
+    SOUND.replace('["X"]', "7"),
+    SOUND.replace('["X"]', '"XY"'),
+    SOUND.replace('["X"]', '["X",null]'),
+    SOUND.replace('["X"]', '{"X":"Y"}'),
+    SOUND.replace(":1", ':"soon"'),
+    SOUND.replace(":1", ":-1"),
+    SOUND.replace(":1", ":1e400"),
+    SOUND.replace(":1", f":{10**30}"),
+)
+
+
+def test_a_record_that_an_external_writer_spoilt_is_left_out_and_named_once(
+    kit: Kit, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nor does it keep the next batch from beginning, which clears old records away."""
+    keys, r = kit.keys, kit.redis
+    for number, text in enumerate(SPOILT_RECORDS):
+        for slot in ("bad", f"good-{number}"):
+            kit.queue.enqueue([], batch=Batch(slot, kit.now_ms, 0, 300_000, 1, ("X",)))
+        r.hset(keys.batch_records, "bad", text)
+        assert [record.slot for record in kit.queue.batches(2)] == [f"good-{number}"], text[:99]
+        assert kit.queue.batch_record("bad") is None
+        kit.now_ms += Batch.ttl_ms + 1
+        kit.queue.enqueue([], batch=Batch("next", kit.now_ms, 0, 300_000, 1, ("X",)))
+        assert not r.hexists(keys.batch_records, "bad")
+        r.delete(keys.batch_records, keys.batches)
+    assert [line.getMessage().split(": ")[0] for line in caplog.records] == [keys.batch_records]
+
+
+@pytest.mark.parametrize("text", ["", "x", "7", "[7]", "{}", '{"status":"updated","at_ms":"x"}'])
+def test_an_outcome_that_an_external_writer_spoilt_is_none(kit: Kit, text: str) -> None:
+    kit.queue.enqueue([], batch=Batch("s", NOW_MS, 0, 300_000, 1, ("X", "Y")))
+    for name in ("s:outcome:X", "s:calls", "s:first_call_at_ms", "s:finished_at_ms"):
+        kit.redis.hset(kit.keys.batch_records, name, text)
+    (record,) = kit.queue.batches()
+    assert [o.at_ms for o in record.outcomes.values()] == [None] * ("status" in text)
+
+
 def test_histograms_hold_every_wait_call_and_batch_once(connection: Redis) -> None:
     kit = Kit(connection)
     batch = Batch("s", NOW_MS, NOW_MS + 300_000, 300_000, 2, ("X", "Y"))

@@ -8,10 +8,13 @@ local KEPT_RECORDS = 300
 local PER_CALL = 1000 -- arguments of one command; Lua passes some thousand at most
 
 local function drop_record(slot)
-  local assets = decoded(redis.call('HGET', BATCH_RECORDS, slot)).assets or {}
+  local assets = decoded(redis.call('HGET', BATCH_RECORDS, slot)).assets
+  if type(assets) ~= 'table' then assets = {} end
   for from = 1, #assets, PER_CALL do
     local fields = {}
-    for i = from, math.min(from + PER_CALL - 1, #assets) do fields[#fields + 1] = slot .. ':outcome:' .. assets[i] end
+    for i = from, math.min(from + PER_CALL - 1, #assets) do
+      fields[#fields + 1] = slot .. ':outcome:' .. tostring(assets[i])
+    end
     redis.call('HDEL', BATCH_RECORDS, unpack(fields))
   end
   redis.call('HDEL', BATCH_RECORDS, slot, slot .. ':enqueued_at_ms', slot .. ':open', slot .. ':calls',
