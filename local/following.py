@@ -20,25 +20,25 @@ def follow(
     for_s: float | None,
     *,
     each: Callable[[], None] = lambda: None,
-    seen: Callable[[list[Refresh]], None] = lambda _: None,
+    seen: Callable[[Refresh], None] = lambda _: None,
 ) -> bool:
     """Show what happens; returns True if the user asked for the end, False if the time is over.
 
-    `each` is called at each look, and `seen` with its refreshes; that may raise RedisError. While
-    Redis is away, this says so once and goes on. Raises KeyboardInterrupt.
+    `each` is called at each look and may raise RedisError. `seen` gets each refresh before it is
+    shown: who reads it may end the run at once. While Redis is away, this says so once and goes
+    on. Raises KeyboardInterrupt.
     """
     end_s = float("inf") if for_s is None else time.monotonic() + for_s
     began = away = False
     while (left_s := end_s - time.monotonic()) > 0:
-        each()
         try:
+            each()
             if not began:
                 view.earlier(watcher.earlier(_EARLIER))
                 began = True
-            refreshes = watcher.updates()
-            for refresh in refreshes:
+            for refresh in watcher.updates():
+                seen(refresh)
                 view.refreshed(refresh)
-            seen(refreshes)
             view.status(watcher.status())
             if away:
                 view.say("Redis answers again")

@@ -35,7 +35,7 @@ from local.starting import (
 from local.summary import Tally, summary
 from local.terminal import ENDING, signals_interrupt
 from local.views import View
-from local.watching import Refresh, Watcher
+from local.watching import Watcher
 from runtime.context import Context
 from runtime.logs import configure
 from settings import Settings
@@ -116,20 +116,16 @@ def _critical_prices(settings: Settings, symbols: tuple[str, ...]) -> dict[str, 
 def _show(run: LocalRun, watcher: Watcher, view: View, tally: Tally, for_s: float | None) -> bool:
     """Show what happens until the time is over (False), or the user or a signal ends it (True)."""
 
-    def look_at_processes() -> None:
+    def look() -> None:
         for event in _drained(run.keeper.events):
             tally.deaths += event.event == "died"
             view.say(_event_text(event, run.data.log))
         if not run.keeper.alive:
             raise EmbeddedError(f"the keeper ended; see {run.data.log / 'keeper.log'}")
-
-    def count(refreshes: list[Refresh]) -> None:
-        for refresh in refreshes:
-            tally.count(refresh)
         tally.fresh.update(watcher.vouched())
 
     try:
-        return follow(watcher, view, for_s, each=look_at_processes, seen=count)
+        return follow(watcher, view, for_s, each=look, seen=tally.count)
     except KeyboardInterrupt:
         return True
 

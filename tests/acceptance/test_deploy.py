@@ -31,6 +31,7 @@ from tests.acceptance.test_up_plain_user import BECOME_NOBODY
 from tests.kit import worker as worker_kit
 from tests.kit.formation import Formation
 from tests.kit.units import UNITS, Unit, deploy_blocks
+from tests.kit.up_runs import refreshed
 from tests.kit.waiting import answers, eventually
 from tests.kit.worker import process_env, settings_for
 
@@ -146,14 +147,14 @@ def test_deploy_as_pasted(
         preexec_fn=dying_with_us(),
     ) as running:
         assert running.stdout
-        output = ""
-        for line in running.stdout:
-            output += line
-            if all(symbol in output for symbol in CRITICAL):
-                break
+        lines: list[str] = []
+        while not refreshed(lines) >= CRITICAL:
+            line = running.stdout.readline()
+            assert line, "".join(lines)
+            lines.append(line)
         stored = fresh(database_url)
         running.send_signal(signal.SIGINT)
-        output += running.communicate(timeout=100)[0]
+        output = "".join(lines) + running.communicate(timeout=100)[0]
     assert running.returncode == 0, output
     assert "critical assets: all fresh (XAUUSD, EURUSD, BTCUSD)" in output
     assert stored >= CRITICAL

@@ -45,11 +45,7 @@ def test_from_nothing_to_fresh_critical_assets_and_again(start: Start, data: Pat
     url = re.search(r"postgresql://[^\"]*", (data / "run" / "environment").read_text())
     assert url
 
-    def told() -> set[str]:
-        prices = (re.match(r"\d\d:\d\d:\d\d ([A-Z]{6}) ", line) for line in first.lines)
-        return {price[1] for price in prices if price}
-
-    eventually(lambda: told() >= set(CRITICAL), 60)  # two workers may finish in another order
+    first.until_refreshed(CRITICAL)  # two workers may finish in another order
     with psycopg.connect(url[0]) as connection:
         rows = connection.execute(
             "SELECT symbol, (metadata #> '{last_update,last_price}')::float FROM trading.symbols "

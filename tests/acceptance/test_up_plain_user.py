@@ -52,8 +52,7 @@ def test_a_plain_user_in_a_clone_of_their_own(clone: Path) -> None:
     del env["ASSETQ_DATA_DIR"]  # the default
     run = UpRun(clone, data, prefix=BECOME_NOBODY, env=env)
     try:
-        for symbol in CRITICAL:
-            run.until(symbol)
+        run.until_refreshed(CRITICAL)
         owners = {path.owner() for path in data.glob("*")}
         run.press_ctrl_c()
         assert run.wait() == 0, run.output

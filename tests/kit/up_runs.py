@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from local.servers.process import all_pids, command_line, dying_with_us
@@ -61,6 +62,11 @@ class UpRun:
     def output(self) -> str:
         return "\n".join(self.lines)
 
+    def until_refreshed(self, symbols: Iterable[str]) -> None:
+        """Wait until a price of each is told."""
+        wanted = set(symbols)
+        eventually(lambda: refreshed(self.lines) >= wanted, 60, what=f"prices of {wanted}")
+
     def until(self, text: str, timeout_s: float = 60.0) -> None:
         """Wait for a line with this text; fails early with all output if the run ended."""
 
@@ -92,6 +98,12 @@ class UpRun:
             self.process.kill()
         self.process.wait()
         eventually(lambda: not left_running(self.data), 60, what="everything has ended")
+
+
+def refreshed(lines: Iterable[str]) -> set[str]:
+    """The symbols whose prices are told; other lines may name others, as "next: BTCUSD now"."""
+    told = (re.match(r"\d\d:\d\d:\d\d (\S+) +[\d.]+  ", line) for line in lines)
+    return {one[1] for one in told if one}
 
 
 def left_running(data: Path) -> list[str]:

@@ -33,13 +33,16 @@ def range_name() -> str:
 
 
 def span_of(name: str, now: datetime, stored: tuple[datetime, datetime] | None) -> Span:
-    """The range that the address asks for; without an end that of the newest bars."""
+    """The range that the address asks for.
+
+    Without an end it ends now, or with the newest bars where these lie a quarter of it back: of a
+    plan that ends with yesterday, late in the evening, next to nothing would be shown."""
     _, length, timeframe = RANGES[name]
     bar = BAR[timeframe]
     end = instant(request.args.get("to", ""))
     if end is None:
         newest = stored[1].astimezone(UTC) + BAR["5m"] if stored else now
-        end = now if newest > now - length else newest
+        end = now if newest > now - length / 4 else newest
     end = _rounded_up(end, bar)
     return Span(end - length, end, bar)
 
