@@ -53,12 +53,12 @@ def outcome_of_answer(
 def _row(
     call: Call, work: Work, seen: Observation, jumps: Mapping[AssetKind, Decimal]
 ) -> SymbolRefresh:
-    """What is to be stored of one asset. The bars of an end-of-day plan are its newest prices."""
+    """What is to be stored of one asset. Bars are prices where the plan has no newer ones."""
     return SymbolRefresh(
         work.symbol,
         seen.price,
         seen.bars,
-        bars_only=work.kind is Kind.BARS and call.feed.delay is not Delay.END_OF_DAY,
+        bars_only=work.kind is Kind.BARS and call.price_feed.delay is not Delay.END_OF_DAY,
         daily=seen.daily,
         asked=(
             asked_for(work.ticker, seen.asked, seen, call.granted_at)

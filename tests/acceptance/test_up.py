@@ -56,8 +56,8 @@ def test_from_nothing_to_fresh_critical_assets_and_again(start: Start, data: Pat
     assert all(price > 0 for _, price in rows)
     first.press_ctrl_c()
     assert first.wait() == 0, first.output
-    assert "SANDBOX API" in first.output
-    assert f"critical assets: all fresh ({', '.join(CRITICAL)})" in first.output
+    assert "SANDBOX API" in first.output, first.output
+    assert f"critical assets: all fresh ({', '.join(CRITICAL)})" in first.output, first.output
     assert re.search(
         r"counted \d+ calls, at most [3-5] in any 60 s \(limit 5\); it refused 0", first.output
     )

@@ -56,7 +56,7 @@ def test_a_plain_user_in_a_clone_of_their_own(clone: Path) -> None:
         owners = {path.owner() for path in data.glob("*")}
         run.press_ctrl_c()
         assert run.wait() == 0, run.output
-        assert "critical assets: all fresh" in run.output
+        assert "critical assets: all fresh" in run.output, run.output
         assert owners == {"nobody"}
     finally:
         run.end()
