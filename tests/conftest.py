@@ -16,6 +16,7 @@ from psycopg import sql
 
 from local.servers.postgres import PostgresServer
 from local.servers.valkey import ValkeyServer
+from tests.kit.ports import own_port
 
 if TYPE_CHECKING:
     from local.sandbox import SandboxServer
@@ -33,7 +34,9 @@ hypothesis.settings.load_profile("assetq")
 def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
     """A real Valkey with AOF. A test may kill and start it; the next test finds it running."""
     server = ValkeyServer(
-        tmp_path_factory.mktemp("valkey"), extra=("--enable-debug-command", "local")
+        tmp_path_factory.mktemp("valkey"),
+        port=own_port(),
+        extra=("--enable-debug-command", "local"),
     )
     server.start()
     yield server
@@ -59,7 +62,7 @@ def r(redis_url: str) -> Iterator[redis.Redis]:
 @pytest.fixture(scope="session")
 def pg_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     """A real PostgreSQL (fsync off). A test may kill and start it."""
-    server = PostgresServer(tmp_path_factory.mktemp("postgres"), durable=False)
+    server = PostgresServer(tmp_path_factory.mktemp("postgres"), port=own_port(), durable=False)
     server.start()
     yield server
     server.stop()  # a killed one would leave its shared memory to the machine for ever

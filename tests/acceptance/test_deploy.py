@@ -24,12 +24,12 @@ import redis
 
 from local.sandbox import SandboxServer
 from local.servers.process import dying_with_us
-from local.servers.server import free_port
 from queueing import Keys
 from runtime import heartbeat
 from tests.acceptance.test_up_plain_user import BECOME_NOBODY
 from tests.kit import worker as worker_kit
 from tests.kit.formation import Formation
+from tests.kit.ports import own_port
 from tests.kit.units import UNITS, Unit, deploy_blocks
 from tests.kit.up_runs import refreshed
 from tests.kit.waiting import answers, eventually
@@ -170,7 +170,7 @@ def test_each_process_of_the_units_is_back_within_10_s(
 ) -> None:
     """What systemd does with Restart=always and RestartSec, in a few lines."""
     settings = settings_for(redis_url, migrated_url, provider.url)
-    port = free_port()
+    port = own_port()
     env = process_env(settings, tmp_path, PYTHONUNBUFFERED="1", PORT=str(port))
     formation = Formation(project_root, env, tmp_path / "units.log")
     running: dict[str, subprocess.Popen[bytes]] = {}

@@ -21,10 +21,10 @@ from rq.suspension import resume, suspend
 from db.connection import connect
 from local.sandbox import SandboxServer
 from local.servers.postgres import PostgresServer
-from local.servers.server import free_port
 from local.servers.valkey import ValkeyServer
 from runtime import heartbeat
 from tests.kit import worker as worker_kit
+from tests.kit.ports import own_port
 from tests.kit.waiting import eventually
 from tests.kit.worker import CRITICAL, OTHERS, Running, Site, process_env, settings_for
 from worker.ticks import DRAIN
@@ -161,7 +161,7 @@ def refuse(r: redis.Redis, kind: str, stack: ExitStack) -> None:
             r.config_set(name, value)
         stack.callback(lambda: [r.config_set(name, value) for name, value in end.items()])
     elif kind == "replica":
-        r.replicaof("127.0.0.1", free_port())
+        r.replicaof("127.0.0.1", own_port())
         stack.callback(r.replicaof, "NO", "ONE")
     else:
         r.config_set("busy-reply-threshold", "100")
@@ -278,7 +278,7 @@ def test_a_frozen_redis_holds_up_no_process_that_is_to_end(
     """A worker idle, a drain that waits, a scheduler, and the web process."""
     site.ask("EURUSD")
     site.context.limiter.block(600_000, "by hand")
-    all_ = [start(), start(), start("scheduler"), start("web", PORT=str(free_port()))]
+    all_ = [start(), start(), start("scheduler"), start("web", PORT=str(own_port()))]
     up(site, *all_)
     eventually(lambda: site.context.redis.exists(site.context.keys.waiter))
     with ExitStack() as stack:
@@ -310,7 +310,7 @@ def test_sigterm_to_all_while_the_provider_hangs(
     site: Site, start: START, provider: SandboxServer
 ) -> None:
     provider.configure({"kind": "hang"})
-    all_ = [start(), start(), start("scheduler"), start("web", PORT=str(free_port()))]
+    all_ = [start(), start(), start("scheduler"), start("web", PORT=str(own_port()))]
     eventually(provider.arrivals, what="a call under way")
     up(site, *all_)
     assert any(one.horses() for one in all_[:2]), "still under way"
@@ -325,7 +325,7 @@ def test_sigterm_to_all_while_postgresql_is_frozen(
     site: Site, start: START, provider: SandboxServer, pg_server: PostgresServer
 ) -> None:
     provider.configure({"kind": "delay", "min_s": 1.0, "max_s": 1.0})
-    all_ = [start(), start(), start("scheduler"), start("web", PORT=str(free_port()))]
+    all_ = [start(), start(), start("scheduler"), start("web", PORT=str(own_port()))]
     up(site, *all_)
     eventually(provider.arrivals, what="a call under way")
     with ExitStack() as stack, connect(site.context.settings.database_url) as other:

@@ -20,11 +20,11 @@ import redis
 
 from local.sandbox import SandboxServer
 from local.servers.programs import read_procfile
-from local.servers.server import free_port
 from queueing import Keys
 from runtime import heartbeat
 from tests.kit import worker as worker_kit
 from tests.kit.formation import Formation, listening
+from tests.kit.ports import own_port
 from tests.kit.waiting import answers, eventually
 from tests.kit.worker import process_env, settings_for
 
@@ -115,7 +115,7 @@ def site(
     tmp_path: Path,
 ) -> Iterator[Site]:
     settings = settings_for(redis_url, database_url, provider.url, POLYGON_TIER="free")
-    port = free_port()
+    port = own_port()
     env = process_env(
         settings, tmp_path, POLYGON_RATE_LIMIT="100", PYTHONUNBUFFERED="1", HOME=str(tmp_path)
     )

@@ -13,11 +13,11 @@ import requests
 
 from cli.commands.acl import COMMANDS
 from local.sandbox import SandboxServer
-from local.servers.server import free_port
 from settings import Settings
 from tests.acceptance.test_pipeline import Subscriber
 from tests.kit import worker as worker_kit
 from tests.kit.cli_runs import Cli
+from tests.kit.ports import own_port
 from tests.kit.security import ALWAYS, SILENT, Recorder, acl_user, least_role
 from tests.kit.waiting import answers, eventually
 from tests.kit.worker import (
@@ -101,7 +101,7 @@ def test_the_least_rights_do_the_whole_main_job(
             settings(least_postgres),
             tmp_path,
             PYTHONUNBUFFERED="1",
-            PORT=str(free_port()),
+            PORT=str(own_port()),
             WEB_PASSWORD=WEB_PASSWORD,
         )
         fleet = []
@@ -132,8 +132,8 @@ def test_the_least_rights_do_the_whole_main_job(
         session.trust_env, session.auth = False, ("admin", WEB_PASSWORD)
         eventually(lambda: answers(f"http://127.0.0.1:{env['PORT']}/healthz"))
         for page in PAGES:
-            assert session.get(f"http://127.0.0.1:{env['PORT']}{page}", timeout=5).ok, page
-        with session.get(f"http://127.0.0.1:{env['PORT']}/live", stream=True, timeout=5) as live:
+            assert session.get(f"http://127.0.0.1:{env['PORT']}{page}", timeout=30).ok, page
+        with session.get(f"http://127.0.0.1:{env['PORT']}/live", stream=True, timeout=30) as live:
             assert next(live.iter_lines()) == b"retry: 1000"
             eventually(lambda: "xread" in recorder.seen, what="the reader of the stream")
         assert [one.terminate(25) for one in reversed(fleet)] == [0, 0, 0, 0]

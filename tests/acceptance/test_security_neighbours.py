@@ -18,8 +18,8 @@ from rq import Queue
 from rq.registry import FailedJobRegistry
 
 from local.sandbox import SandboxServer
-from local.servers.server import free_port
 from tests.kit import worker as worker_kit
+from tests.kit.ports import own_port
 from tests.kit.waiting import answers, eventually
 from tests.kit.worker import CRITICAL, Running, Site, process_env, settings_for
 
@@ -81,7 +81,7 @@ def test_neighbours_neither_disturb_nor_are_disturbed(
         site.context.settings,
         tmp_path,
         PYTHONUNBUFFERED="1",
-        PORT=str(free_port()),
+        PORT=str(own_port()),
         WEB_PASSWORD=WEB_PASSWORD,
     )
     theirs = Queue("default", connection=raw)
@@ -121,10 +121,10 @@ def test_neighbours_neither_disturb_nor_are_disturbed(
         eventually(lambda: answers(f"http://127.0.0.1:{env['PORT']}/healthz"))
         base = f"http://127.0.0.1:{env['PORT']}/rq"
         for queue in ("default", "assetq-massive"):
-            jobs = session.get(f"{base}/0/data/jobs/{queue}/failed/50/asc/1.json", timeout=5)
+            jobs = session.get(f"{base}/0/data/jobs/{queue}/failed/50/asc/1.json", timeout=30)
             assert jobs.ok
-            assert session.get(f"{base}/0/data/job/{evil.id}.json", timeout=5).ok
-            answer = session.post(f"{base}/requeue/{queue}", timeout=5)
+            assert session.get(f"{base}/0/data/job/{evil.id}.json", timeout=30).ok
+            answer = session.post(f"{base}/requeue/{queue}", timeout=30)
             assert answer.ok, answer.text
         eventually(lambda: evil.id in refused.get_job_ids(), what="refused for ever")
         eventually(lambda: broken.id in failed.get_job_ids(), what="failed again, theirs")
@@ -165,7 +165,7 @@ def test_nothing_of_a_job_is_ever_unpickled(
         site.context.settings,
         tmp_path,
         PYTHONUNBUFFERED="1",
-        PORT=str(free_port()),
+        PORT=str(own_port()),
         WEB_PASSWORD=WEB_PASSWORD,
     )
     site.ask("EURUSD")
@@ -176,13 +176,13 @@ def test_nothing_of_a_job_is_ever_unpickled(
         session.trust_env, session.auth = False, ("admin", WEB_PASSWORD)
         base = f"http://127.0.0.1:{env['PORT']}/rq/0/data"
         eventually(lambda: answers(f"http://127.0.0.1:{env['PORT']}/healthz"))
-        session.get(f"{base}/job/{tick}.json", timeout=5)
-        session.get(f"{base}/jobs/assetq-massive/queued/50/asc/1.json", timeout=5)
+        session.get(f"{base}/job/{tick}.json", timeout=30)
+        session.get(f"{base}/jobs/assetq-massive/queued/50/asc/1.json", timeout=30)
         worker = Running(project_root, "worker", env, tmp_path / "worker.log")
         stack.callback(worker.end)
         eventually(lambda: raw.llen("rq:queue:assetq-massive") == 0)
         site.ticks.push("drain")
         eventually(lambda: site.events() == ["EURUSD"])
-        session.get(f"{base}/jobs/assetq-massive/failed/50/asc/1.json", timeout=5)
+        session.get(f"{base}/jobs/assetq-massive/failed/50/asc/1.json", timeout=30)
         assert worker.process.poll() is None
     assert not trap.exists()

@@ -14,12 +14,12 @@ import structlog
 from cli.commands.acl import USER
 from db.connection import connect
 from local.sandbox import SandboxServer
-from local.servers.server import free_port
 from runtime.logs import configure
 from tests.acceptance.test_pipeline import everything_in
 from tests.kit import worker as worker_kit
 from tests.kit.cli_runs import Cli
 from tests.kit.db_data import run
+from tests.kit.ports import own_port
 from tests.kit.security import REDIS_PASSWORD, ROLE, ROLE_PASSWORD, acl_user, least_role
 from tests.kit.waiting import answers, eventually
 from tests.kit.worker import CRITICAL, Running, Site, process_env, settings_for
@@ -74,7 +74,7 @@ def test_no_secret_is_seen_whatever_goes_wrong(
             tmp_path,
             PYTHONUNBUFFERED="1",
             ASSETQ_DEBUG="1",
-            PORT=str(free_port()),
+            PORT=str(own_port()),
             WEB_PASSWORD=WEB_PASSWORD,
         )
         fleet: list[Running] = []

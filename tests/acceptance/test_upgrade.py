@@ -13,10 +13,10 @@ import pytest
 import redis
 
 from local.sandbox import SandboxServer, worst_window
-from local.servers.server import free_port
 from queueing import Keys
 from tests.kit import worker as worker_kit
 from tests.kit.formation import Formation
+from tests.kit.ports import own_port
 from tests.kit.waiting import eventually
 from tests.kit.worker import process_env, settings_for
 
@@ -63,7 +63,7 @@ def test_two_versions_side_by_side_lose_nothing(
         polygon_rate_limit=LIMIT,
         rate_window_seconds=WINDOW_S,
     )
-    env = process_env(settings, tmp_path, PYTHONUNBUFFERED="1", PORT=str(free_port()))
+    env = process_env(settings, tmp_path, PYTHONUNBUFFERED="1", PORT=str(own_port()))
     new = Formation(project_root, env, tmp_path / "new.log")
     old = Formation(older, {**env, "PYTHONPATH": str(older)}, tmp_path / "old.log")
     keys = Keys("massive")

@@ -42,7 +42,7 @@ def streaming(web: Web, **headers: str) -> Iterator[requests.Response]:
     with requests.Session() as session:
         session.trust_env = False
         url, auth = f"http://127.0.0.1:{web.port}/live", ("admin", PASSWORD)
-        with session.get(url, auth=auth, headers=headers, stream=True, timeout=5) as answer:
+        with session.get(url, auth=auth, headers=headers, stream=True, timeout=30) as answer:
             yield answer
 
 

@@ -18,8 +18,8 @@ from db.symbols import SymbolRepository
 from local.sandbox import SandboxServer
 from local.servers.process import dying_with_us
 from local.servers.programs import program_env, read_procfile
-from local.servers.server import free_port
 from settings.catalogue import read_assets
+from tests.kit.ports import own_port
 from tests.kit.up_runs import clean_env
 from tests.kit.waiting import answers, eventually
 
@@ -79,7 +79,7 @@ def processes(
         DATABASE_URL=migrated_url,
         POLYGON_BASE_URL=sandbox.url,
         MASSIVE_API_KEY="sandbox",
-        PORT=str(free_port()),
+        PORT=str(own_port()),
         WEB_PASSWORD=PASSWORD,
     )
     found = Processes(project_root, tmp_path, env)
@@ -93,7 +93,7 @@ def test_from_a_lonely_web_process_to_healthy_and_back(processes: Processes) -> 
     session.trust_env = False
 
     def health() -> dict[str, Any]:
-        answer = session.get(f"{url}/health/batch", timeout=5)
+        answer = session.get(f"{url}/health/batch", timeout=30)
         assert answer.headers["Content-Type"] == "application/json"
         return dict(answer.json())
 
@@ -112,20 +112,20 @@ def test_from_a_lonely_web_process_to_healthy_and_back(processes: Processes) -> 
     assert healthy["last_priority_update"]
     assert 0 <= healthy["api_calls_remaining"] <= 2
 
-    assert session.get(f"{url}/rq/", timeout=5).status_code == 401
+    assert session.get(f"{url}/rq/", timeout=30).status_code == 401
     session.auth = ("admin", PASSWORD)
-    workers = session.get(f"{url}/rq/0/data/workers.json", timeout=5).json()["workers"]
+    workers = session.get(f"{url}/rq/0/data/workers.json", timeout=30).json()["workers"]
     assert [worker["queues"] for worker in workers] == [["assetq-massive"]]
     page = f"{url}/rq/0/data/jobs/assetq-massive/finished/50/asc/1.json"
     started = page.replace("finished", "started")
 
     def ticks() -> set[str]:
-        rows = [row for at in (page, started) for row in session.get(at, timeout=5).json()["jobs"]]
+        rows = [row for at in (page, started) for row in session.get(at, timeout=30).json()["jobs"]]
         return {row["description"].split()[0] for row in rows}
 
     eventually(lambda: ticks() >= {"batch", "secondary"}, every_s=0.2)
-    assert "assetq_queued_items" in session.get(f"{url}/metrics?secret=x", timeout=5).text
-    session.get(f"{url}/nothing%0Aforged%20line", timeout=5)
+    assert "assetq_queued_items" in session.get(f"{url}/metrics?secret=x", timeout=30).text
+    session.get(f"{url}/nothing%0Aforged%20line", timeout=30)
 
     assert processes.stop("worker") == 0
     assert any("No worker is alive" in reason for reason in health()["reasons"])

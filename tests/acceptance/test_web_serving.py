@@ -16,7 +16,7 @@ import pytest
 import requests
 
 from local.servers.process import dying_with_us
-from local.servers.server import free_port
+from tests.kit.ports import own_port
 from tests.kit.up_runs import clean_env
 from tests.kit.waiting import eventually
 
@@ -62,7 +62,7 @@ class Web:
 @contextmanager
 def started(root: Path, tmp_path: Path, out: int, **more: str) -> Iterator[Web]:
     """The web process with `out` as its standard output and error."""
-    port = free_port()
+    port = own_port()
     env = clean_env(tmp_path) | {"PORT": str(port), "WEB_PASSWORD": PASSWORD} | more
     with ExitStack() as sockets:
         process = subprocess.Popen(
@@ -176,4 +176,4 @@ def test_a_log_that_cannot_be_written_holds_no_request_up(
     with started(project_root, tmp_path, writer) as web, requests.Session() as session:
         session.trust_env = False
         url = f"http://127.0.0.1:{web.port}/nothing/{'x' * 2000}"
-        assert {session.get(url, timeout=5).status_code for _ in range(60)} == {404}
+        assert {session.get(url, timeout=30).status_code for _ in range(60)} == {404}

@@ -19,11 +19,11 @@ import pytest
 from redis import Redis
 
 from local.sandbox import worst_window
-from local.servers.server import free_port
 from local.servers.valkey import ValkeyServer, find_valkey
 from runtime.redis_client import open_redis
 from tests.chaos.fleet import Fleet
 from tests.kit import worker as worker_kit
+from tests.kit.ports import own_port
 from tests.kit.waiting import eventually
 from tests.kit.worker import CRITICAL, OTHERS, Site, process_env, settings_for
 
@@ -51,7 +51,7 @@ def guarded(tmp_path: Path) -> Iterator[Guarded]:
         replica = ValkeyServer(tmp_path / "replica", extra=follow)
         replica.start()
         stack.callback(replica.kill)
-        ports = [free_port() for _ in range(3)]
+        ports = [own_port() for _ in range(3)]
         for port in ports:
             config = tmp_path / f"sentinel-{port}.conf"
             config.write_text(

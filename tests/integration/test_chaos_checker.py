@@ -169,7 +169,7 @@ def _price_from_nowhere(s: Scene) -> None:
 
 def _six_at_once(s: Scene) -> None:
     for _ in range(6):
-        requests.get(f"{s.sandbox_url}/v1/marketstatus/now?apiKey=x", timeout=5)
+        requests.get(f"{s.sandbox_url}/v1/marketstatus/now?apiKey=x", timeout=30)
 
 
 def _later_entry(s: Scene) -> None:

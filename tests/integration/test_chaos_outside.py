@@ -13,6 +13,7 @@ from cli.commands.acl import USER
 from tests.chaos.clock import SettableValkey, why_not
 from tests.chaos.outside import STEP_S, TROUBLES, Outside
 from tests.chaos.run import VALKEY_OPTIONS
+from tests.kit.ports import own_port
 from tests.kit.security import REDIS_PASSWORD, least_role
 from tests.kit.waiting import eventually
 
@@ -27,7 +28,9 @@ REFUSALS = {
 
 @pytest.fixture(scope="module")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SettableValkey]:
-    server = SettableValkey(tmp_path_factory.mktemp("settable"), extra=VALKEY_OPTIONS)
+    server = SettableValkey(
+        tmp_path_factory.mktemp("settable"), port=own_port(), extra=VALKEY_OPTIONS
+    )
     server.start()
     yield server
     server.stop()

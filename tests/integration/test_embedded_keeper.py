@@ -48,14 +48,17 @@ class Tree:
         self, name: str, stage: int, *, takes_s: float = 0.0, ignores: bool = False
     ) -> Command:
         arguments = (str(self.order), name, str(takes_s), "yes" if ignores else "no")
-        return self._command(name, (sys.executable, "-c", _POLITE, *arguments), stage)
+        argv = (sys.executable, "-c", _POLITE, *arguments)
+        return self._command(name, argv, stage, stop_timeout_s=1 if ignores else 60)
 
     def shell(self, name: str, script: str) -> Command:
         return self._command(name, ("/bin/sh", "-c", script), 0)
 
-    def _command(self, name: str, argv: tuple[str, ...], stage: int) -> Command:
-        log = self.path / f"{name}.log"
-        return Command(name, argv, log, dict(os.environ), self.path, stop_timeout_s=1, stage=stage)
+    def _command(
+        self, name: str, argv: tuple[str, ...], stage: int, *, stop_timeout_s: float = 60
+    ) -> Command:
+        log, env = self.path / f"{name}.log", dict(os.environ)
+        return Command(name, argv, log, env, self.path, stop_timeout_s=stop_timeout_s, stage=stage)
 
     def start_ready(self, command: Command) -> int:
         kept = self.client.spawn(command)
@@ -140,11 +143,11 @@ def test_ctrl_c_for_the_whole_group_does_not_reach_what_runs(tree: Tree) -> None
 def test_a_kept_process_is_started_again_with_a_growing_pause(tree: Tree) -> None:
     kept = tree.client.spawn(tree.shell("weak", "echo started; sleep 0.05; exit 3"))
     tree.client.keep("weak")
-    first = tree.client.events.get(timeout=5)
+    first = tree.client.events.get(timeout=30)
     assert (first.event, first.code, first.restart_in_s) == ("died", 3, 1.0)
-    again = tree.client.events.get(timeout=5)
+    again = tree.client.events.get(timeout=30)
     assert (again.event, again.pid) == ("restarted", kept.pid)
-    assert tree.client.events.get(timeout=5).restart_in_s == 2.0
+    assert tree.client.events.get(timeout=30).restart_in_s == 2.0
     assert kept.exit_code() == 3
 
 
@@ -192,7 +195,7 @@ def test_a_full_disk_ends_nothing_and_is_told(tree: Tree) -> None:
     listing.unlink(missing_ok=True)
     listing.symlink_to("/dev/full")
     pid = tree.start_ready(tree.polite("worker", 0))
-    told = tree.client.events.get(timeout=5)
+    told = tree.client.events.get(timeout=30)
     assert (told.event, told.name) == ("not written", "processes.json")
     assert "No space left" in told.reason
     listing.unlink()

@@ -17,11 +17,12 @@ from local.servers.errors import ExecutableMissing, StartFailed
 from local.servers.postgres import PostgresServer
 from local.servers.process import Child, Command, command_line
 from local.servers.valkey import ValkeyServer
+from tests.kit.ports import own_port
 from tests.kit.waiting import eventually
 
 
 def test_valkey_keeps_its_data_over_a_stop_and_a_kill(tmp_path: Path) -> None:
-    server = ValkeyServer(tmp_path / "with a space")
+    server = ValkeyServer(tmp_path / "with a space", port=own_port())
     server.start()
     try:
         with redis.Redis.from_url(server.url) as client:
@@ -98,7 +99,7 @@ def test_a_port_taken_in_the_meantime_is_exchanged(
 
 
 def test_postgres_survives_a_crash_with_what_was_committed(tmp_path: Path) -> None:
-    server = PostgresServer(tmp_path / "with a space", durable=False)
+    server = PostgresServer(tmp_path / "with a space", port=own_port(), durable=False)
     server.start()
     try:
         url = server.ensure_database()
@@ -127,7 +128,7 @@ def test_busy_sessions_of_a_killed_postgres_are_waited_for(tmp_path: Path) -> No
             log.write("FATAL:  terminating connection due to unexpected postmaster exit\n")
         return child
 
-    server = PostgresServer(tmp_path, durable=False)
+    server = PostgresServer(tmp_path, port=own_port(), durable=False)
     server.start()
     try:
         url = server.ensure_database()
@@ -142,7 +143,7 @@ def test_busy_sessions_of_a_killed_postgres_are_waited_for(tmp_path: Path) -> No
         server.kill()
         server.start(refused)
         assert server.ensure_database() == url
-        session.wait(20)
+        session.wait(60)
         assert "old server processes" in server.log.read_text()  # it was refused at first
     finally:
         server.kill()

@@ -22,7 +22,6 @@ from rq.registry import FailedJobRegistry
 
 from health.observe import Observer
 from local.servers.process import dying_with_us
-from local.servers.server import free_port
 from queueing import (
     Batch,
     BatchOutcome,
@@ -37,6 +36,7 @@ from queueing import (
 from runtime.context import Context
 from runtime.heartbeat import beat, gone
 from settings import Settings
+from tests.kit.ports import own_port
 from tests.kit.promtool import ALERTS, Looks, constant, firing, promtool, rules
 from tests.kit.waiting import answers, eventually
 from tests.kit.worker import Running, process_env
@@ -341,7 +341,7 @@ def prometheus(tmp_path: Path, scraped_port: int) -> Iterator[Callable[[], set[s
         "rule_files": ["alerts.yml"],
     }
     (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{own_port()}"
     with ExitStack() as stack:
         process = subprocess.Popen(
             [
@@ -360,7 +360,7 @@ def prometheus(tmp_path: Path, scraped_port: int) -> Iterator[Callable[[], set[s
         session.trust_env = False
 
         def fires() -> set[str]:
-            answer = session.get(f"http://{address}/api/v1/alerts", timeout=5).json()
+            answer = session.get(f"http://{address}/api/v1/alerts", timeout=30).json()
             alerts = answer["data"]["alerts"]
             return {a["labels"]["alertname"] for a in alerts if a["state"] == "firing"}
 
@@ -374,7 +374,7 @@ def test_prometheus_itself_tells_whether_the_web_process_answers(
     """Nobody else can: `up` is its own. The worker's alert shows that it reads what we tell."""
     context.limiter.reset()
     settings = settings.model_copy(update={"api_key": SecretStr("unused")})
-    port = free_port()
+    port = own_port()
     env = process_env(settings, tmp_path, PORT=str(port))
     with prometheus(tmp_path, port) as fires:
         eventually(lambda: fires() == {"AssetqDown"})

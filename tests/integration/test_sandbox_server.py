@@ -42,32 +42,25 @@ def get(server: SandboxServer, path: str = STATUS, **more: Any) -> requests.Resp
 
 def connect(server: SandboxServer) -> socket.socket:
     host, port = server.url.removeprefix("http://").split(":")
-    return socket.create_connection((host, int(port)), timeout=5)
+    return socket.create_connection((host, int(port)), timeout=30)
 
 
 REQUEST: Final = f"GET {STATUS} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer k\r\n\r\n".encode()
 
 
-def test_an_arrival_is_stamped_at_the_first_byte(paid: SandboxServer) -> None:
-    with connect(paid) as client:
-        first_ns = time.monotonic_ns()
-        client.sendall(REQUEST[:1])
-        eventually(lambda: time.monotonic_ns() > first_ns + 300_000_000)
-        client.sendall(REQUEST[1:])
-        assert client.recv(12) == b"HTTP/1.1 200"
-    (arrival,) = paid.arrivals()
-    assert first_ns - 5_000_000 < arrival.mono_ns < first_ns + 150_000_000
-    assert (arrival.path, arrival.status) == (STATUS, 200)
-
-
 def test_a_slow_request_counts_from_its_first_byte() -> None:
     with SandboxServer("spec", limit=1) as server, connect(server) as slow:
+        first_ns = time.monotonic_ns()
         slow.sendall(REQUEST[:1])
         # While its key is not known it may be anybody's; it may take a moment until it is seen.
         strangers = ({"Authorization": f"Bearer other-{n}"} for n in itertools.count())
         eventually(lambda: get(server, headers=next(strangers)).status_code == 429)
+        rest_ns = time.monotonic_ns()
         slow.sendall(REQUEST[1:])
         assert slow.recv(12) == b"HTTP/1.1 200"
+        arrival = server.arrivals()[0]
+        assert first_ns - 5_000_000 < arrival.mono_ns < rest_ns, "stamped when the byte came"
+        assert (arrival.path, arrival.status) == (STATUS, 200)
         assert get(server, headers={"Authorization": "Bearer k"}).status_code == 429
 
 
@@ -75,7 +68,7 @@ def test_a_connection_is_kept_and_each_request_on_it_arrives(paid: SandboxServer
     with requests.Session() as session:
         session.headers.update(KEY)
         for _ in range(3):
-            assert session.get(paid.url + STATUS, timeout=5).status_code == 200
+            assert session.get(paid.url + STATUS, timeout=30).status_code == 200
     assert [a.status for a in paid.arrivals()] == [200] * 3
     with connect(paid) as client:
         client.sendall(REQUEST * 2)
@@ -122,7 +115,7 @@ def test_a_request_with_everything() -> None:
             f"{server.url}/a%20b/C%3AEURUSD?x=1&y=&x=2",
             data=b"body",
             headers={"Authorization": "bearer  k "},
-            timeout=5,
+            timeout=30,
         )
     (request,) = seen
     assert (request.method, request.path, request.body) == ("POST", "/a b/C:EURUSD", b"body")
@@ -144,11 +137,15 @@ def test_the_window_slides() -> None:
         with requests.Session() as session:
             session.headers.update(KEY)
             while time.monotonic() < until:
-                session.get(server.url + STATUS, timeout=5)
-        passed = [a.mono_s for a in server.arrivals() if a.status == 200]
+                session.get(server.url + STATUS, timeout=30)
+        passed: list[float] = []
+        for one in server.arrivals():
+            free = len(passed) < 3 or one.mono_s - passed[-3] >= window_s
+            assert one.status == (200 if free else 429)
+            passed += [one.mono_s] if free else []
         assert worst_window(passed, window_s) == 3
-        assert 9 <= len(passed) <= 12
-        assert {a.status for a in server.arrivals()} == {200, 429}
+        assert len(passed) < len(server.arrivals())
+        assert passed[-1] - passed[0] > window_s
 
 
 def test_refused_requests_use_up_the_window_unless_told_otherwise() -> None:
@@ -203,14 +200,14 @@ def test_arrivals_and_summary_over_http(paid: SandboxServer) -> None:
 
 def test_faults_are_set_and_cleared_over_http(paid: SandboxServer) -> None:
     url = paid.url + "/_sandbox/faults"
-    set_ = requests.post(url, json={"faults": [{"kind": "server_error", "count": 1}]}, timeout=5)
+    set_ = requests.post(url, json={"faults": [{"kind": "server_error", "count": 1}]}, timeout=30)
     assert set_.status_code == 200
     assert get(paid).status_code == 500
-    assert requests.get(url, timeout=5).json()["faults"][0]["left"] == 0
+    assert requests.get(url, timeout=30).json()["faults"][0]["left"] == 0
     assert get(paid).status_code == 200
-    assert requests.post(url, json={"faults": []}, timeout=5).json() == {"faults": []}
+    assert requests.post(url, json={"faults": []}, timeout=30).json() == {"faults": []}
     for bad in ('{"faults": [{"kind": "nope"}]}', "[]", "{", '{"faults": 3}', '{"seed": "x"}'):
-        reply = requests.post(url, data=bad, timeout=5)
+        reply = requests.post(url, data=bad, timeout=30)
         assert (reply.status_code, reply.json()["status"]) == (400, "ERROR")
 
 
@@ -218,7 +215,7 @@ def test_hanging_ends_when_the_client_gives_up(paid: SandboxServer) -> None:
     paid.configure({"kind": "hang"})
     with pytest.raises(requests.ReadTimeout):
         get(paid, timeout=0.3)
-    assert paid.arrivals()[0].status is None
+    assert eventually(paid.arrivals)[0].status is None
     paid.configure()
     assert get(paid).status_code == 200
 
@@ -250,7 +247,8 @@ def test_a_dripping_answer_comes_byte_by_byte(paid: SandboxServer) -> None:
 def test_a_delay_passes_before_the_first_byte(paid: SandboxServer) -> None:
     paid.configure({"kind": "delay", "min_s": 0.3, "max_s": 0.4})
     assert get(paid).elapsed.total_seconds() > 0.3
-    assert get(paid, "/_sandbox/summary").elapsed.total_seconds() < 0.3
+    controls = (get(paid, "/_sandbox/summary") for _ in range(9))
+    assert any(one.elapsed.total_seconds() < 0.3 for one in controls), "not this machine's delays"
 
 
 def test_faults_spare_what_is_over_the_limit() -> None:
@@ -267,7 +265,7 @@ def test_stopping_frees_whoever_waits(paid: SandboxServer) -> None:
         eventually(paid.arrivals)
         paid.stop()
         with pytest.raises(requests.ConnectionError):
-            waiting.result(timeout=5)
+            waiting.result(timeout=30)
     with pytest.raises(OSError, match=r"."):
         connect(paid)
 
@@ -305,16 +303,16 @@ def test_the_process_says_one_line_and_ends_at_a_signal(number: int) -> None:
         line = process.stdout.readline().decode()
         url = next(word for word in line.split() if word.startswith("http://"))
         assert "plan spec, 1 calls per 60 s" in line
-        assert requests.get(url + STATUS, headers=KEY, timeout=5).status_code == 401
+        assert requests.get(url + STATUS, headers=KEY, timeout=30).status_code == 401
         right = {"Authorization": "Bearer right"}
         with ThreadPoolExecutor(1) as pool:
             hanging = pool.submit(requests.get, url + "/v3/x", headers=right, timeout=20)
             summary = f"{url}/_sandbox/summary"
-            eventually(lambda: requests.get(summary, timeout=5).json()["total"] == 2)
+            eventually(lambda: requests.get(summary, timeout=30).json()["total"] == 2)
             process.send_signal(number)
-            assert process.wait(timeout=20) == 0
+            assert process.wait(timeout=60) == 0
             with pytest.raises(requests.ConnectionError):
-                hanging.result(timeout=5)
+                hanging.result(timeout=30)
         assert process.communicate() == (b"", b"")
 
 
@@ -329,7 +327,7 @@ def test_the_process_says_one_line_and_ends_at_a_signal(number: int) -> None:
 )
 def test_bad_arguments_are_one_line(arguments: list[str]) -> None:
     command = [sys.executable, "-m", "local.sandbox", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1

@@ -13,6 +13,7 @@ from runtime.heartbeat import beat
 from scheduler.lifetimes import lifetimes
 from scheduler.process import LOCK_S, TickScheduler
 from tests.chaos.clock import SettableValkey, why_not
+from tests.kit.ports import own_port
 from tests.kit.waiting import eventually
 from tests.kit.worker import settings_for
 from worker.capabilities import Capabilities
@@ -26,7 +27,7 @@ DAY_S = 24 * 3600
 
 @pytest.fixture(scope="module")
 def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SettableValkey]:
-    server = SettableValkey(tmp_path_factory.mktemp("settable"))
+    server = SettableValkey(tmp_path_factory.mktemp("settable"), port=own_port())
     server.start()
     yield server
     server.stop()

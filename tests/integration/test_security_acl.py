@@ -159,7 +159,7 @@ def test_a_consumer_of_the_events_needs_as_little_as_the_docs_say(
             assert reader.xread({Keys().updates: "0"})
             pubsub = reader.pubsub()
             pubsub.psubscribe("asset:update:*")
-            assert pubsub.get_message(timeout=5)["type"] == "psubscribe"
+            assert pubsub.get_message(timeout=30)["type"] == "psubscribe"
             pubsub.close()
             for refused in (f"HGETALL {Keys().items}", f"DEL {Keys().updates}"):
                 with pytest.raises(NoPermissionError):

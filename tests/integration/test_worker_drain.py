@@ -17,7 +17,7 @@ from queueing import Claimed, GiveBack, Hint, NotNow, PriorityQueue
 from runtime.stopping import StopFlag
 from tests.kit import worker as worker_kit
 from tests.kit.waiting import eventually
-from tests.kit.worker import Site, settings_for
+from tests.kit.worker import Gate, Site, settings_for
 from worker.drain import SLOW_S, Drained
 from worker.ticks import BATCH, DRAIN
 
@@ -51,15 +51,20 @@ class Fleet:
         """As a signal would."""
         self.stops[name].set()
 
-    def join(self, timeout_s: float = 10.0) -> None:
+    def join(self, timeout_s: float = 60.0) -> None:
         for thread in self.threads:
             thread.join(timeout_s)
             assert not thread.is_alive()
 
 
 @pytest.fixture
-def provider() -> Iterator[SandboxServer]:
-    with worker_kit.sandbox("starter") as server:
+def gate() -> Gate:
+    return Gate()
+
+
+@pytest.fixture
+def provider(gate: Gate) -> Iterator[SandboxServer]:
+    with worker_kit.sandbox("starter", on_request=gate) as server:
         yield server
 
 
@@ -139,16 +144,20 @@ def test_a_drain_that_is_to_end_claims_nothing_with_an_end(opened: OPEN) -> None
     assert site.where("BTCUSD") == "queue"
 
 
-def test_it_waits_in_place_until_the_next_call_is_free(opened: OPEN) -> None:
+def test_it_waits_in_place_until_the_next_call_is_free(
+    opened: OPEN, provider: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two calls per window of 0.4 s: places are free again 0.5 s after an answer."""
+    monkeypatch.setattr("worker.drain.SLOW_S", 60)  # the provider is quick, the machine may be busy
     site = opened(polygon_rate_limit=2, rate_window_seconds=0.4)
     for symbol in ("XAUUSD", "EURUSD", "BTCUSD", "GBPUSD", "USDJPY"):
         site.capabilities.refuse("snapshot_v3", "not in this plan")
         site.ask(symbol)
     began = time.monotonic()
-    drained = site.drain(slice_s=10).run()
-    assert (drained.calls, drained.ended) == (5, "empty")
-    assert 1.0 <= time.monotonic() - began < 5
+    drained = site.drain(slice_s=60).run()
+    assert drained.ended == "empty"
+    assert len(provider.arrivals()) == 5
+    assert 1.0 <= time.monotonic() - began < 30
     assert site.events() == ["XAUUSD", "EURUSD", "BTCUSD", "GBPUSD", "USDJPY"]
     assert ticks_waiting(site) == [], "a quick provider needs no more hands"
 
@@ -170,19 +179,21 @@ def test_only_one_of_four_waits(fleet: Fleet, opened: OPEN) -> None:
     site = opened()
     site.ask("BTCUSD")
     site.context.limiter.block(30_000, "by hand")
-    sites = [opened() for _ in range(4)]  # before the first one's time begins to run
-    for number, one in enumerate(sites):
-        fleet.begin(f"d{number}", one, slice_s=1.5)
+    for number in range(4):
+        fleet.start(f"d{number}", slice_s=60)
     eventually(lambda: len(fleet.ended) == 3, what="three of four have left")
     assert {d.ended for d in fleet.ended.values()} == {"another"}
-    assert waiter(site) not in fleet.ended
+    waits = waiter(site)
+    assert waits is not None
+    assert waits not in fleet.ended
     assert ticks_waiting(site) == [], "a drain that leaves to the waiting one pushes no successor"
+    fleet.stop(waits)
     fleet.join()
     assert sorted(d.ended for d in fleet.ended.values()) == [
         "another",
         "another",
         "another",
-        "slice",
+        "stop",
     ]
 
 
@@ -214,9 +225,9 @@ def test_the_slice_ends_and_a_successor_follows(opened: OPEN) -> None:
     site.ask("EURUSD")
     site.ask("BTCUSD")
     began = time.monotonic()
-    drained = site.drain(slice_s=0.7).run()
+    drained = site.drain(slice_s=1.5).run()
     assert (drained.calls, drained.ended) == (1, "slice")
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5, "sooner than the next call is free"
     assert ticks_waiting(site) == [DRAIN]
     assert waiter(site) is None
 
@@ -263,17 +274,17 @@ def test_a_tick_wakes_the_one_that_waits(fleet: Fleet, opened: OPEN) -> None:
     site = opened()
     site.ask("EURUSD")
     site.context.limiter.block(30_000, "by hand")
-    fleet.start("d1", slice_s=20)
+    fleet.start("d1", slice_s=120)
     eventually(lambda: waiter(site) == "d1")
     site.ticks.push(BATCH, "1", urgent=True)
-    eventually(lambda: "d1" in fleet.ended, 10)
+    eventually(lambda: "d1" in fleet.ended)
     assert fleet.ended["d1"].ended == "tick"
 
 
 def test_a_stop_during_a_call_finishes_the_call_and_claims_no_more(
-    fleet: Fleet, opened: OPEN, provider: SandboxServer
+    fleet: Fleet, opened: OPEN, provider: SandboxServer, gate: Gate
 ) -> None:
-    provider.configure({"kind": "delay", "min_s": 0.5, "max_s": 0.5})
+    gate.close()
     site = opened()
     site.capabilities.refuse("snapshot_v3", "not in this plan")
     for symbol in ("EURUSD", "BTCUSD"):
@@ -281,6 +292,7 @@ def test_a_stop_during_a_call_finishes_the_call_and_claims_no_more(
     fleet.start("d1", slice_s=20)
     eventually(lambda: len(provider.arrivals()) == 1)
     fleet.stop("d1")
+    gate.open()
     fleet.join()
     assert fleet.ended["d1"] == Drained(1, "stop")
     assert site.events() == ["EURUSD"]
@@ -325,13 +337,14 @@ def test_a_flushed_redis_holds_calls_unless_nobody_has_called(opened: OPEN) -> N
     rules: dict[str, Any] = {"polygon_rate_limit": 2, "rate_window_seconds": 1.0}
     site = opened(**rules)
     site.ask("EURUSD")
-    began = time.monotonic()
     assert site.drain().run().calls == 1
-    assert time.monotonic() - began < 2.0, "PostgreSQL knows that there were no calls"
+    holds = site.context.redis.hget(site.context.keys.counters, "holds")
+    assert holds is None, "PostgreSQL knows that there were no calls"
     site.context.redis.flushall()
     site.ask("BTCUSD")
     began = time.monotonic()
-    assert site.drain().run().calls == 1
+    assert site.drain(slice_s=60).run().calls == 1
+    assert site.context.redis.hget(site.context.keys.counters, "holds") == "1"
     assert time.monotonic() - began > 2.0, "send budget and window, as calls may be under way"
 
 
@@ -340,11 +353,11 @@ def test_a_restored_snapshot_of_redis_holds_calls(opened: OPEN) -> None:
     site = opened(polygon_rate_limit=3, rate_window_seconds=20)
     r = site.context.redis
     site.ask("EURUSD")
-    assert site.drain(slice_s=0.2).run().calls == 1
+    assert site.drain().run().calls == 1
     with redis.Redis.from_url(site.context.settings.redis_url) as raw:
         snapshot: Any = {key: raw.dump(key) for key in raw.keys("assetq:*")}
         site.ask("BTCUSD")
-        assert site.drain(slice_s=0.2).run().calls == 1
+        assert site.drain().run().calls == 1
         for key, value in snapshot.items():
             raw.restore(key, 0, value, replace=True)
     site.ask("GBPUSD")

@@ -6,16 +6,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-import settings.model as settings_module
 from local.sandbox import SandboxServer
+from market.deadline import boottime_s
 from runtime import failpoints
 from runtime.failpoints import Point
 from tests.kit import worker as worker_kit
-from tests.kit.dying import SLACK_MS
 from tests.kit.worker import Site, settings_for
 
-SLOW = {"kind": "delay", "min_s": 0.7, "max_s": 0.7}
-"""Longer than half of a lease of 1.3 s."""
+WAITED_S = 0.3
 
 
 @pytest.fixture
@@ -25,13 +23,15 @@ def provider() -> Iterator[SandboxServer]:
 
 
 @pytest.fixture
-def site(
-    redis_url: str, migrated_url: str, provider: SandboxServer, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Site]:
-    monkeypatch.setattr(settings_module, "SLACK_MS", SLACK_MS)
-    more = {"rate_window_seconds": 0.2, "request_timeout_seconds": 0.8}
-    with Site.open(settings_for(redis_url, migrated_url, provider.url, **more)) as opened:
+def site(redis_url: str, migrated_url: str, provider: SandboxServer) -> Iterator[Site]:
+    with Site.open(settings_for(redis_url, migrated_url, provider.url)) as opened:
         yield opened
+
+
+def half_passes(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From now on half of each lease that was begun is spent, as this process counts."""
+    ahead_s = site.context.queue.lease_ms / 2000
+    monkeypatch.setattr("worker.lease.boottime_s", lambda: boottime_s() + ahead_s)
 
 
 def at(monkeypatch: pytest.MonkeyPatch, point: Point, act: Callable[[], None]) -> None:
@@ -53,7 +53,7 @@ def commands(site: Site) -> dict[str, int]:
 def test_it_is_prolonged_when_half_of_it_is_spent(
     site: Site, provider: SandboxServer, monkeypatch: pytest.MonkeyPatch, slow: bool
 ) -> None:
-    provider.configure(*([SLOW] if slow else []))
+    provider.configure({"kind": "delay", "min_s": WAITED_S, "max_s": WAITED_S})
     seen: list[float | None] = []
     leases = site.context.keys.leases
     at(
@@ -63,21 +63,23 @@ def test_it_is_prolonged_when_half_of_it_is_spent(
     )
     site.ask("EURUSD", "BTCUSD")
     call = site.claim()
+    if slow:
+        half_passes(site, monkeypatch)
     site.refresher.refresh(call)
     [until_ms] = seen
     assert until_ms is not None
     prolonged_ms = until_ms - call.claimed.lease_until_ms
-    assert (prolonged_ms >= 700) if slow else (prolonged_ms == 0)
+    assert (prolonged_ms >= WAITED_S * 1000) if slow else (prolonged_ms == 0)
     assert site.events() == ["EURUSD", "BTCUSD"]
 
 
 def test_a_lost_lease_stores_nothing_but_the_call(
-    site: Site, provider: SandboxServer, monkeypatch: pytest.MonkeyPatch
+    site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The provider counted it; the prices are the next worker's to bring."""
-    provider.configure(SLOW)
 
     def taken_back() -> None:
+        half_passes(site, monkeypatch)
         site.context.redis.zadd(site.context.keys.leases, {"EURUSD": 1})
         site.context.queue.reap()
 

@@ -59,7 +59,7 @@ def starting(valkey_server: ValkeyServer, redis_url: str, tmp_path: Path) -> Ite
 
 def test_it_goes_on_when_redis_is_there(starting: Starting, valkey_server: ValkeyServer) -> None:
     valkey_server.start()
-    assert starting.process.wait(20) == 0
+    assert starting.process.wait(60) == 0
     assert "started" in starting.log
     assert starting.log.count("redis.away") == 1
     assert "Redis does not answer (Connection refused)" in starting.log
@@ -68,7 +68,7 @@ def test_it_goes_on_when_redis_is_there(starting: Starting, valkey_server: Valke
 
 def test_a_signal_ends_it(starting: Starting) -> None:
     starting.process.send_signal(signal.SIGTERM)
-    assert starting.process.wait(10) == 0
+    assert starting.process.wait(60) == 0
     assert "started" not in starting.log
 
 
@@ -79,11 +79,11 @@ def test_another_kind_of_outage_is_another_line(
     with redis.Redis.from_url(valkey_server.url) as r, busy(r):
         one = Starting(valkey_server.url, starting.path.with_name("other"))
         eventually(lambda: "A script keeps Redis busy" in one.log)
-    assert one.process.wait(20) == 0
+    assert one.process.wait(60) == 0
     assert "started" in one.log
 
 
 def test_a_wrong_login_is_not_waited_for(redis_url: str, tmp_path: Path) -> None:
     one = Starting(redis_url.replace("redis://", "redis://nobody:secret@"), tmp_path / "log")
-    assert one.process.wait(20) == 1
+    assert one.process.wait(60) == 1
     assert "AuthenticationError" in one.log

@@ -112,7 +112,7 @@ class Stable:
     def __exit__(self, *_: object) -> None:
         assert self._process.stdin
         self._process.stdin.close()
-        self._process.wait(10)
+        self._process.wait(60)
 
     def run(self, what: str, env: Mapping[str, str], *, dies_after: int = 0) -> int:
         """Runs a tick or a scheduler's pass to its end; the exit code, negative for a signal.

@@ -62,7 +62,7 @@ class Terminal:
         """What stands on the screen."""
         return [line.rstrip() for line in self.screen.display]
 
-    def until(self, seen: Callable[[list[str]], bool], timeout_s: float = 30.0) -> list[str]:
+    def until(self, seen: Callable[[list[str]], bool], timeout_s: float = 60.0) -> list[str]:
         """Read until the screen looks like that; returns it."""
         ends_at = time.monotonic() + timeout_s
         while not seen(self.lines):
@@ -70,7 +70,7 @@ class Terminal:
             self._read()
         return self.lines
 
-    def wait(self, timeout_s: float = 30.0) -> int:
+    def wait(self, timeout_s: float = 60.0) -> int:
         """Read on until the command has ended; returns its exit code."""
         ends_at = time.monotonic() + timeout_s
         while self.process.poll() is None:

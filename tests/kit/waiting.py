@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def eventually(
-    check: Callable[[], T | None], timeout_s: float = 30.0, *, every_s: float = 0.02, what: str = ""
+    check: Callable[[], T | None], timeout_s: float = 60.0, *, every_s: float = 0.02, what: str = ""
 ) -> T:
     """Call `check` until it returns something true, and return that.
 

@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -133,14 +134,14 @@ class Site:
     def claim(self, max_items: int | None = None) -> Call:
         """What a drain would do with the next call."""
         feed = self.capabilities.price_feed()
-        deadline = SendDeadline.after(self.context.queue.policy.send_ms / 1000)
         most = max_items or feed.max_tickers
-        while not isinstance(
-            claimed := self.context.queue.claim(who="test", max_items=most), Claimed
-        ):
+        while True:
+            deadline = SendDeadline.after(self.context.queue.policy.send_within_ms / 1000)
+            claimed = self.context.queue.claim(who="test", max_items=most)
+            if isinstance(claimed, Claimed):
+                return Call(claimed, feed, self.capabilities.feed_for, deadline, "test", 1000)
             assert claimed.held_by == "spacing", claimed
             time.sleep((claimed.hint.wait_ms or 0) / 1000)
-        return Call(claimed, feed, self.capabilities.feed_for, deadline, "test", 1000)
 
     def refresh(self, *symbols: str, at: int = Priority.MEDIUM) -> Hint:
         """Asks for these and makes the one call that is then due."""
@@ -274,7 +275,7 @@ class Running:
     def output(self) -> str:
         return self.log.read_text(errors="replace")
 
-    def until(self, text: str, timeout_s: float = 30.0) -> None:
+    def until(self, text: str, timeout_s: float = 60.0) -> None:
         def seen() -> bool:
             if text not in self.output and self.process.poll() is not None:
                 raise RuntimeError(f"ended with {self.process.returncode}:\n{self.output}")
@@ -308,6 +309,23 @@ def _kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
         return
+
+
+class Gate:
+    """Holds a provider's answers back while it is closed: its `on_request`."""
+
+    def __init__(self) -> None:
+        self._open = threading.Event()
+        self.open()
+
+    def open(self) -> None:
+        self._open.set()
+
+    def close(self) -> None:
+        self._open.clear()
+
+    def __call__(self, *_: object) -> None:
+        self._open.wait(60)
 
 
 @contextmanager
