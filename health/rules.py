@@ -50,7 +50,7 @@ def judge(facts: Facts) -> list[Cause]:
     if facts.state:
         for rule in RULES:
             found += rule(facts, facts.state)
-    known = [_without_future(cause, facts.now_ms) for cause in found]
+    known = [_possible(cause, facts.now_ms) for cause in found]
     shown = [cause for cause in known if not any(_explains(other, cause) for other in known)]
     return sorted(shown, key=lambda cause: -cause.level)
 
@@ -70,10 +70,15 @@ def _explains(cause: Cause, symptom: Cause) -> bool:
     return symptom.key in follow and cause.level >= symptom.level
 
 
-def _without_future(cause: Cause, now_ms: int) -> Cause:
-    """Drop a beginning that lies ahead: Redis' clock has stepped back since it was written."""
-    ahead = cause.since_ms is not None and cause.since_ms > now_ms
-    return replace(cause, since_ms=None) if ahead else cause
+def _possible(cause: Cause, now_ms: int) -> Cause:
+    """Drop a beginning that lies ahead, because Redis' clock has stepped back since, and an end
+    that has passed: a probe may be due and wait for a free call."""
+    since_ms, until_ms = cause.since_ms, cause.until_ms
+    if since_ms is not None and since_ms > now_ms:
+        cause = replace(cause, since_ms=None)
+    if until_ms is not None and until_ms <= now_ms:
+        cause = replace(cause, until_ms=None)
+    return cause
 
 
 def worst(found: Sequence[Cause]) -> Level:

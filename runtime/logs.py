@@ -2,10 +2,11 @@
 
 A log that cannot be written costs lines and nothing else: no call here raises, and none waits for
 longer than a moment for the reader of the lines. Lost lines are counted, and reported by the first
-line that can be written again.
+line that can be written again. A process and those that it forks count together.
 """
 
 import logging
+import mmap
 import os
 import select
 import sys
@@ -35,7 +36,8 @@ def configure(settings: Settings | None = None, *, level: int = logging.INFO) ->
         """Mask the whole line, so that no list or exception in it can reveal more."""
         return mask(rendered(event))
 
-    lines = Lines(sys.stderr)
+    lines = next((known for known in _configured if known.stream is sys.stderr), None)
+    lines = lines or Lines(sys.stderr)  # a work-horse keeps the one that it shares with its worker
     _configured[:] = [lines]
     structlog.configure(
         processors=[
@@ -52,8 +54,11 @@ def configure(settings: Settings | None = None, *, level: int = logging.INFO) ->
 
 
 def is_lost() -> bool:
-    """True while the log of this process cannot be written: its last line was lost."""
-    return any(lines.lost for lines in _configured)
+    """True while the log of this process and of those that it forked cannot be written.
+
+    Tries it, if the last line was lost.
+    """
+    return not all(lines.report_lost() for lines in _configured)
 
 
 def _take_over(lines: "Lines", mask: Mask) -> None:
@@ -103,11 +108,20 @@ class Lines:
     """Writes lines to a stream that may be full, broken or closed; structlog's logger factory."""
 
     def __init__(self, stream: TextIO | None) -> None:
-        self._stream = stream
+        self.stream = stream
         self._patience_s = PATIENCE_S
         self._torn = False
         """A line was begun and not ended."""
-        self.lost = 0
+        self._shared = mmap.mmap(-1, 8)
+
+    @property
+    def lost(self) -> int:
+        """How many lines were lost since one could be written, here and in forked processes."""
+        return int.from_bytes(self._shared[:8])
+
+    @lost.setter
+    def lost(self, count: int) -> None:
+        self._shared[:8] = count.to_bytes(8)
 
     def __call__(self, *args: Any) -> "Lines":
         """Return the logger: the same for every name."""
@@ -115,14 +129,18 @@ class Lines:
 
     def msg(self, line: str) -> None:
         """Write one line, or count it as lost."""
-        if self.lost:
-            event = {"timestamp": _now(), "level": "warning", "event": "log.lost"}
-            if not self._written(rendered(event | {"lines": self.lost})):
-                self.lost += 1
-                return
-            self.lost = 0
-        if not self._written(line):
+        if not (self.report_lost() and self._written(line)):
             self.lost += 1
+
+    def report_lost(self) -> bool:
+        """Report how many lines were lost, if any were; False: that cannot be written either."""
+        if not self.lost:
+            return True
+        event = {"timestamp": _now(), "level": "warning", "event": "log.lost"}
+        if not self._written(rendered(event | {"lines": self.lost})):
+            return False
+        self.lost = 0
+        return True
 
     def write(self, text: str) -> None:
         """Write a line as to a stream: for a logging.StreamHandler of a library's own."""
@@ -134,13 +152,13 @@ class Lines:
     debug = info = warning = warn = error = critical = fatal = exception = log = failure = msg
 
     def _written(self, line: str) -> bool:
-        if self._stream is None:
+        if self.stream is None:
             return False
-        encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        encoding = getattr(self.stream, "encoding", None) or "utf-8"
         begin = "\n" if self._torn else ""
         data = f"{begin}{line}\n".encode(encoding, "backslashreplace")
         try:
-            fd = self._stream.fileno()
+            fd = self.stream.fileno()
         except (OSError, ValueError):  # no file is behind it, as in tests, or it is closed
             return self._into_stream(data.decode(encoding))
         try:
@@ -164,10 +182,10 @@ class Lines:
         return True
 
     def _into_stream(self, text: str) -> bool:
-        assert self._stream is not None
+        assert self.stream is not None
         try:
-            self._stream.write(text)
-            self._stream.flush()
+            self.stream.write(text)
+            self.stream.flush()
         except (OSError, ValueError):
             return False
         return True

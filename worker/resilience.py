@@ -22,7 +22,7 @@ from rq.suspension import is_suspended
 from rq.worker import WorkerStatus
 
 from runtime.redis_client import away
-from runtime.redis_outage import Outage, outage, refusal_of_writes
+from runtime.redis_outage import Outage, diagnose, outage, refusal_of_writes
 
 log = structlog.get_logger(__name__)
 T = TypeVar("T")
@@ -31,6 +31,8 @@ LONGEST_PAUSE_S = 5.0
 GOODBYE_S = 1.0
 """How long Redis may take for each of the last commands of a process that ends."""
 SUSPENDED_LOOK_S = 1.0
+REFUSED = 3
+"""Exit code where Redis refuses the login or a right: waiting would not mend it."""
 RESUME = "RQ is suspended in this Redis (`rq suspend`): run `rq resume -u $REDIS_URL`."
 
 
@@ -86,6 +88,7 @@ class PatientWorker(Worker):
     """
 
     max_connection_wait_time = LONGEST_PAUSE_S
+    _refused = False
 
     @contextlib.contextmanager
     def without_redis_if_need_be(self, what: str | None) -> Iterator[None]:
@@ -94,9 +97,20 @@ class PatientWorker(Worker):
             yield
         except RedisError as error:
             if not away(error):
+                self._end_if_refused(error)
                 raise
             if what:
                 log.warning("redis.away", during=what, detail=str(error))
+
+    def _end_if_refused(self, error: RedisError) -> None:
+        """Ends this process in one line where no waiting mends what Redis refuses."""
+        refused = diagnose(error)
+        if refused is None or refused.kind.passes:
+            return
+        if not self._refused:
+            log.error("redis.refused", detail=str(refused))
+        self._refused = True
+        raise SystemExit(REFUSED) from error
 
     def _set_ip_address(self, connection: Redis) -> None:
         self.ip_address = "unknown"
@@ -145,7 +159,11 @@ class PatientWorker(Worker):
     ) -> tuple[Job, Queue] | None:
         """Waits for a tick, and for Redis."""
         wait = super().dequeue_job_and_maintain_ttl
-        return until_taken("wait", lambda: wait(timeout, max_idle_time))
+        try:
+            return until_taken("wait", lambda: wait(timeout, max_idle_time))
+        except RedisError as error:
+            self._end_if_refused(error)
+            raise
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         """A tick that RQ cannot register has no content that could be lost."""
@@ -205,7 +223,7 @@ class PatientWorker(Worker):
 
     def _pubsub_exception_handler(self, exc: Exception, pubsub: Any, pubsub_thread: Any) -> None:
         """RQ's thread for commands: it keeps quiet and tries again; the main thread tells."""
-        if not away(exc):
+        if diagnose(exc) is None:
             raise exc
         time.sleep(LONGEST_PAUSE_S)
 

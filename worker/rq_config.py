@@ -19,11 +19,12 @@ from runtime.context import Context
 from runtime.logs import configure
 from runtime.masking import complaint
 from runtime.redis_client import open_redis, sentinel_options
+from runtime.redis_outage import diagnose
 from runtime.rq_environment import given
 from settings import Settings, SettingsError
 from settings.redis_url import SentinelUrl
 from worker.provider_facts import lift_block_of_another_key
-from worker.resilience import wait_for_redis
+from worker.resilience import REFUSED, wait_for_redis
 from worker.rq_classes import TickWorker
 from worker.ticks import rq_queue
 
@@ -74,5 +75,5 @@ with open_redis(_settings.redis_url, socket_timeout=5.0, socket_connect_timeout=
         wait_for_redis(_redis)
         lift_block_of_another_key(Context.on(_redis, _settings))
     except RedisError as error:
-        print(f"assetq: Redis refuses: {error}", file=sys.stderr)
-        sys.exit(3)
+        print(f"assetq: {diagnose(error) or error}", file=sys.stderr)
+        sys.exit(REFUSED)

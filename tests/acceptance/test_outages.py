@@ -180,6 +180,29 @@ def spin(r: redis.Redis) -> None:
         return
 
 
+def test_another_password_ends_each_process_in_one_line(
+    site: Site, start: START, provider: SandboxServer
+) -> None:
+    """One worker idle, one in a call, and one that starts: no waiting helps."""
+    provider.configure({"kind": "hang"})
+    all_ = [start(), start()]
+    site.ask("EURUSD")
+    site.ticks.ensure_drain()
+    in_the_books(site, "worker", 2)
+    eventually(provider.arrivals, what="a call under way")
+    redis = site.context.redis
+    redis.acl_setuser("default", enabled=True, passwords=["+new"])
+    try:
+        redis.client_kill_filter(_type="normal", skipme=True)
+        all_.append(start())
+        assert [one.process.wait(20) for one in all_] == [3] * 3
+    finally:
+        redis.acl_setuser("default", enabled=True, nopass=True)
+    for one in all_:
+        assert one.output.count("Redis refuses the login. Correct user and password") == 1
+    quiet(*all_)
+
+
 def test_a_suspended_rq_is_named_and_waited_for(
     site: Site, start: START, provider: SandboxServer
 ) -> None:

@@ -91,6 +91,30 @@ def test_work_goes_on_and_the_lost_lines_are_reported(bad: int, tmp_path: Path) 
     assert "event='again'" in again
 
 
+def test_what_a_forked_process_loses_its_parent_knows_until_a_look_finds_it_writable(
+    tmp_path: Path,
+) -> None:
+    """A worker writes little itself: its work-horses do."""
+    program = """
+import os, sys, structlog
+from runtime.logs import configure, is_lost
+configure()
+assert not is_lost()
+if os.fork() == 0:
+    configure()
+    structlog.get_logger().info("lost")
+    os._exit(0)
+os.wait()
+assert is_lost()
+os.dup2(os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT), 2)
+assert not is_lost()
+print("worked")
+"""
+    with open("/dev/full", "wb") as stderr:
+        assert python(program, str(tmp_path / "log"), stderr=stderr.fileno()) == "worked\n"
+    assert "event='log.lost' lines=1" in (tmp_path / "log").read_text()
+
+
 def test_a_closed_standard_error() -> None:
     command = 'exec "$0" -c "$1" 2>&-'
     done = subprocess.run(

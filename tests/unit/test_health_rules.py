@@ -19,6 +19,7 @@ from health.texts import at
 from queueing import (
     BatchOutcome,
     BatchRecord,
+    Breaker,
     DeadLetter,
     Death,
     Hint,
@@ -314,6 +315,17 @@ def test_failing_ticks() -> None:
 def test_a_beginning_in_the_future_is_unknown() -> None:
     died = replace(letter("A", Death.POISON), died_at_ms=NOW_MS + 3_600_000)
     assert only(facts(dead=[died])).since_ms is None
+
+
+def test_an_end_that_has_passed_is_not_told() -> None:
+    """The probe of an open circuit breaker is due, and waits for a free call."""
+    due, passed = (
+        Breaker(failures=5, since_ms=NOW_MS - 60_000, probe_at_ms=NOW_MS + ms) for ms in (1, -1)
+    )
+    assert only(facts(quota=replace(QUOTA, breaker=due))).until_ms == NOW_MS + 1
+    cause = only(facts(quota=replace(QUOTA, breaker=passed)))
+    assert cause.until_ms is None
+    assert cause.since_ms == NOW_MS - 60_000
 
 
 def test_missing_entry() -> None:
