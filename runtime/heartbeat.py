@@ -84,6 +84,13 @@ def processes(redis: Redis, keys: Keys) -> list[Process]:
     return [Process(n, age) for n, age in _ages(redis, keys) if not n.startswith(_NOTES)]
 
 
+def known_names(redis: Redis, keys: Keys) -> list[str]:
+    """Return the names of all processes that sent a heartbeat, also one that lies in the future
+    until the next, because Redis' clock has just stepped back."""
+    names = [_text(name) for name in redis.zrange(keys.heartbeats, 0, -1)]
+    return [name for name in names if not name.startswith(_NOTES)]
+
+
 def unlogged(redis: Redis, keys: Keys) -> list[str]:
     """Return the names of living processes whose log cannot be written."""
     return [

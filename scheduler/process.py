@@ -160,12 +160,20 @@ class TickScheduler(Scheduler):
             description=entry.name,
             at_front=entry.urgent,
         )
-        if entry.kind == BATCH and not self._context.limiter.status().batch_at_ms:
-            # The first batch is due at once, and background work must leave its calls free.
-            calls = len(last_known(self._context))
-            self._context.limiter.plan_batch(now_ms, entry.interval_s * 1000, calls)
+        if entry.kind == BATCH:
+            self._plan_restored(entry, now_ms)
         log.info("schedule.restored", entry=entry.id, trigger=entry.trigger)
         reached(Point.ENTRY_RESTORED)
+
+    def _plan_restored(self, entry: Entry, now_ms: int) -> None:
+        """Lets background work leave calls free for the next batch."""
+        limiter, next_ms = self._context.limiter, entry.next_slot(now_ms) * 1000
+        planned = limiter.status()
+        if not planned.batch_at_ms:  # the first batch is due at once
+            calls = len(last_known(self._context))
+            limiter.plan_batch(now_ms, entry.interval_s * 1000, calls)
+        elif planned.batch_at_ms > next_ms:  # Redis' clock has stepped back
+            limiter.plan_batch(next_ms, entry.interval_s * 1000, planned.batch_calls)
 
     def _done(self, entry: Entry, now_ms: int) -> bool:
         """True if the work of the present slot has begun."""

@@ -225,6 +225,18 @@ def test_a_missing_entry_is_restored_on_every_pass(new: NEW, lost: str) -> None:
     assert one.connection.exists("rq:job:every-batch")
 
 
+def test_calls_are_kept_for_the_next_batch_after_redis_clock_has_stepped_back(new: NEW) -> None:
+    one = new()
+    one.run_once()
+    limiter, hour_later_s = one.context.limiter, one.context.redis_now_ms() // 1000 + 3600
+    one.connection.zadd(one.scheduled_jobs_key, {"every-batch": hour_later_s})
+    limiter.plan_batch(hour_later_s * 1000, 300_000, 3)
+    one.run_once()
+    planned = limiter.status()
+    assert 0 < planned.batch_at_ms - planned.now_ms <= 300_000
+    assert planned.batch_calls == 3
+
+
 def test_another_interval_counts_from_the_restart(new: NEW) -> None:
     new().run_once()
     for minutes in (10, 1, 7):

@@ -14,7 +14,7 @@ from rq.worker_registration import get_keys
 
 from cli.commands.doctor.finding import Finding, fail, ok, warn
 from runtime.context import Context
-from runtime.heartbeat import processes as heartbeats
+from runtime.heartbeat import known_names
 from worker.rq_classes import TickJob
 from worker.ticks import Ticks
 
@@ -39,7 +39,7 @@ def foreign_workers(context: Context) -> Iterator[Finding]:
             rows.append((key.rpartition(":")[2], *row))
     finally:
         ticks.close()
-    ours = {p.name.rpartition("-")[0] for p in heartbeats(context.redis, context.keys)}
+    ours = {name.rpartition("-")[0] for name in known_names(context.redis, context.keys)}
     foreign = [
         f"{name} (pid {pid} on {host})"
         for name, host, pid, beat in rows
