@@ -17,6 +17,7 @@ from psycopg import sql
 from local.servers.postgres import PostgresServer
 from local.servers.valkey import ValkeyServer
 from tests.kit.ports import own_port
+from tests.kit.waiting import clear_of_the_end
 
 if TYPE_CHECKING:
     from local.sandbox import SandboxServer
@@ -28,6 +29,18 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # A busy machine is no failure: what takes too long is measured in bench/.
 hypothesis.settings.register_profile("assetq", deadline=None)
 hypothesis.settings.load_profile("assetq")
+
+
+# Where a test lies, and how long before the end of a UTC day and of a batch slot none is begun.
+_MARGINS_S = {"unit": (1.0, 0.0), "integration": (10.0, 2.0), "acceptance": (60.0, 2.0)}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let a test that looks twice at its day, hour or slot find the same. What happens where they
+    change is shown by tests that move the clock."""
+    of_a_day_s, of_a_slot_s = _MARGINS_S.get(item.path.parent.name, (0.0, 0.0))
+    clear_of_the_end(86_400, of_a_day_s)
+    clear_of_the_end(300, of_a_slot_s)
 
 
 @pytest.fixture(scope="session")

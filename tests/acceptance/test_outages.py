@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -26,7 +26,7 @@ from runtime import heartbeat
 from tests.kit import worker as worker_kit
 from tests.kit.ports import own_port
 from tests.kit.waiting import eventually
-from tests.kit.worker import CRITICAL, OTHERS, Running, Site, process_env, settings_for
+from tests.kit.worker import CRITICAL, OTHERS, Gate, Running, Site, process_env, settings_for
 from worker.ticks import DRAIN
 from worker.work import price_request
 
@@ -38,8 +38,13 @@ long = pytest.mark.skipif("OUTAGES" not in os.environ, reason="run by make outag
 
 
 @pytest.fixture
-def provider() -> Iterator[SandboxServer]:
-    with worker_kit.sandbox("starter") as server:
+def gate() -> Gate:
+    return Gate()
+
+
+@pytest.fixture
+def provider(gate: Gate) -> Iterator[SandboxServer]:
+    with worker_kit.sandbox("starter", on_request=gate) as server:
         yield server
 
 
@@ -90,7 +95,8 @@ def end_all(*running: Running) -> float:
     began = time.monotonic()
     for one in running:
         for pid in (*one.horses(), one.process.pid):
-            os.kill(pid, signal.SIGTERM)
+            with suppress(ProcessLookupError):  # a work-horse that has ended just now
+                os.kill(pid, signal.SIGTERM)
     codes = {one.log.stem: one.process.wait(BUDGET_S + 15) for one in running}
     took_s = time.monotonic() - began
     assert set(codes.values()) == {0}, codes
@@ -142,8 +148,9 @@ def test_a_redis_that_refuses_is_waited_for(
         for one in all_[2:]:
             one.until("redis.away")
         assert [one.process.poll() for one in all_] == [None] * 4, "none ended"
+    before = site.events().count("EURUSD")  # a batch may have begun meanwhile
     site.ask("EURUSD", at=1)
-    eventually(lambda: site.events().count("EURUSD") == 2, what="resumed")
+    eventually(lambda: site.events().count("EURUSD") > before, what="resumed")
     in_the_books(site, "worker", 2)
     assert [one.process.poll() for one in all_] == [None] * 4, "none ended"
     for one in all_:
@@ -220,7 +227,7 @@ def test_a_suspended_rq_is_named_and_waited_for(
     site.ask("EURUSD")
     site.ticks.ensure_drain()
     eventually(lambda: "EURUSD" in site.events(), what="resumed")
-    assert running.terminate(within_s=10) == 0
+    assert running.terminate(within_s=25) == 0
 
 
 @pytest.mark.parametrize("trouble", ["suspended", "away"])
@@ -249,7 +256,7 @@ def test_what_happens_between_the_look_and_the_start_is_waited_for(
         valkey_server.start() if trouble == "away" else resume(site.context.redis)
         in_the_books(site, "worker")
         process.terminate()
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
 
 
 @pytest.mark.parametrize("name", ["RQ_REDIS_URL", "RQ_CONNECTION_CLASS", "RQ_QUEUE_CLASS"])
@@ -259,24 +266,25 @@ def test_variables_that_would_redirect_a_worker_are_ignored_and_named(
     running = start("worker", **{name: "redis://127.0.0.1:1/0"})
     running.until(name)
     in_the_books(site, "worker")
-    assert running.terminate(within_s=10) == 0
+    assert running.terminate(within_s=25) == 0
 
 
 # --- Redis
 
 
 def test_a_redis_that_is_killed_and_comes_back_is_waited_for(
-    site: Site, start: START, provider: SandboxServer, valkey_server: ValkeyServer
+    site: Site, start: START, provider: SandboxServer, gate: Gate, valkey_server: ValkeyServer
 ) -> None:
     """With one worker idle, one in a call and the scheduler between two passes."""
     site.context.redis.config_set("appendfsync", "always")
-    provider.configure({"kind": "delay", "min_s": 1.5, "max_s": 1.5})
-    all_ = [start(), start(), start("scheduler")]
+    gate.close()
+    all_ = [start(REQUEST_TIMEOUT_SECONDS="15"), start(REQUEST_TIMEOUT_SECONDS="15")]
     in_the_books(site, "worker", 2)
+    all_.append(start("scheduler"))
+    eventually(provider.arrivals, what="a call under way")
     in_the_books(site, "scheduler")
-    before = len(provider.arrivals())  # the last of them may just have ended
-    eventually(lambda: len(provider.arrivals()) > before, what="a call under way")
     valkey_server.kill()
+    gate.open()
     for one in all_:
         eventually(lambda one=one: "refused" in one.output, what="noticed")  # type: ignore[misc]
     eventually(lambda: not any(one.horses() for one in all_[:2]))
@@ -287,7 +295,6 @@ def test_a_redis_that_is_killed_and_comes_back_is_waited_for(
     held = site.context.redis.zrange(site.context.keys.leases, 0, -1)
     assert held, "the call's items are leased still"
     site.context.redis.zadd(site.context.keys.leases, {str(symbol): 1 for symbol in held})
-    provider.configure()
     eventually(lambda: set(site.events()) == set(SYMBOLS), what="resumed")
     assert [one.process.poll() for one in all_] == [None] * 3, "none ended"
     quiet(*all_)
@@ -317,7 +324,7 @@ def test_a_start_without_redis_waits(site: Site, start: START, valkey_server: Va
     for running in (one, other):
         running.until("redis.away")
     scheduler.until("redis.away")
-    assert other.terminate(within_s=10) == 0
+    assert other.terminate(within_s=25) == 0
     valkey_server.start()
     site.context.redis.connection_pool.disconnect()
     in_the_books(site, "worker")
@@ -336,7 +343,7 @@ def test_sigterm_to_all_while_the_provider_hangs(
     all_ = [start(), start(), start("scheduler"), start("web", PORT=str(own_port()))]
     eventually(provider.arrivals, what="a call under way")
     up(site, *all_)
-    assert any(one.horses() for one in all_[:2]), "still under way"
+    eventually(lambda: any(one.horses() for one in all_[:2]), what="still under way")
     end_all(*all_)
     quiet(*all_)
     assert {site.where(symbol) for symbol in SYMBOLS} <= {"queue", "delayed"}
@@ -380,12 +387,14 @@ def test_postgresql_away_makes_no_noise_and_no_calls(
     site.ticks.push(DRAIN)
     all_[0].until("tick.database")
     eventually(lambda: site.context.redis.exists(site.context.keys.outage))
-    eventually(lambda: not site.context.redis.exists(site.context.keys.outage), 10)
-    eventually(lambda: all_[0].output.count("tick.database") >= 2, 10)
+    eventually(
+        lambda: not site.context.redis.exists(site.context.keys.outage),
+    )
+    eventually(lambda: all_[0].output.count("tick.database") >= 2)
     assert all_[0].output.count("tick.database") <= 4
     assert len(provider.arrivals()) == calls
     pg_server.start()
-    eventually(lambda: site.context.queue.size == 0, 15, what="resumed")
+    eventually(lambda: site.context.queue.size == 0, what="resumed")
     quiet(*all_)
     assert failed_ticks(site.context.settings.redis_url) == []
     assert [one.process.poll() for one in all_] == [None, None]

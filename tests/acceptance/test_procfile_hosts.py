@@ -171,7 +171,7 @@ def test_a_release_that_stays_ends_well_under_two_signals(site: Site) -> None:
     eventually(lambda: "stays" in site.formation.output)
     for number in (signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal.SIGCONT):
         leader.send_signal(number)
-    assert leader.wait(10) == 0, site.formation.output
+    assert leader.wait(60) == 0, site.formation.output
     assert "Traceback" not in site.formation.output
 
 
@@ -181,8 +181,8 @@ def test_honcho_starts_nothing_again(site: Site) -> None:
     leader = formation.start(honcho(), PORT=str(site.port))
     site.runs()
     os.kill(formation.pid_of("scheduler"), signal.SIGKILL)
-    assert leader.wait(25) != 0
-    eventually(lambda: not formation.pids(), 25)
+    assert leader.wait(60) != 0
+    eventually(lambda: not formation.pids())
 
 
 def plain_shell(shell: str) -> Callable[[str], list[str]]:

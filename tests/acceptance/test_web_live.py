@@ -115,7 +115,7 @@ def test_beyond_the_limit_a_page_is_told_to_poll_and_others_are_answered(web: We
             assert answer.status_code == 204
         for _ in range(20):
             web.connect()
-        assert min(web.healthz_s() for _ in range(3)) < 0.5
+        assert any(web.healthz_s() < 0.5 for _ in range(10))
         assert next(lines[0]) == b"", "and the first of them goes on"
 
     def one_is_free() -> bool:

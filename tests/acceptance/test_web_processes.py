@@ -128,7 +128,7 @@ def test_from_a_lonely_web_process_to_healthy_and_back(processes: Processes) -> 
     session.get(f"{url}/nothing%0Aforged%20line", timeout=30)
 
     assert processes.stop("worker") == 0
-    assert any("No worker is alive" in reason for reason in health()["reasons"])
+    eventually(lambda: any("No worker is alive" in reason for reason in health()["reasons"]))
     assert processes.stop("scheduler") == 0
     session.close()
     assert processes.stop("web") == 0

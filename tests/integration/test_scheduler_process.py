@@ -179,12 +179,13 @@ def test_slots_do_not_drift(new: NEW) -> None:
 
 def test_a_lost_tick_is_pushed_again_after_ten_seconds(new: NEW) -> None:
     one = new()
+    one.context.stand_still()
     one.run_once()
     one.ticks.queue.empty()  # popped by a worker that died
-    one.context.shift(LOST_TICK_MS - 1_000)
+    one.context.shift(LOST_TICK_MS - 1)
     one.run_once()
     assert one.listed() == []
-    one.context.shift(1_000)
+    one.context.shift(1)
     one.run_once()
     assert sorted(one.listed()) == [BATCH, SECONDARY]
 
@@ -297,9 +298,10 @@ def test_a_delayed_item_is_taken_up(new: NEW) -> None:
     one.work_off()
     one.context.queue.enqueue([Request("EURUSD")])
     claimed: Any = one.context.queue.claim()
-    one.context.queue.end(claimed, [GiveBack("EURUSD", delay_ms=1_000)], answered=True)
+    one.context.queue.end(claimed, [GiveBack("EURUSD", delay_ms=60_000)], answered=True)
     one.run_once()
     assert one.listed() == []
+    one.context.redis.zadd(one.context.keys.delayed, {"EURUSD": 1})  # its delay is over
     eventually(lambda: DRAIN in one.passed())
 
 
@@ -452,7 +454,7 @@ def test_the_process_survives_a_flush_and_a_restart_of_redis(
         again.flushall()
         eventually(lambda: again.zcard(entries) == 2, what="entries after the restart")
         assert one.process.poll() is None
-        assert one.terminate(within_s=10) == 0
+        assert one.terminate(within_s=25) == 0
         assert heartbeat.processes(again, Keys()) == []
 
 
@@ -470,7 +472,7 @@ def test_a_signal_ends_it_within_a_second(
         assert "scheduler.ended" in one.output
         return time.monotonic() - began
 
-    assert any(took_s() < 1.5 for _ in range(3)), "on a busy machine one of three does"
+    assert any(took_s() < 1.5 for _ in range(10)), "on a busy machine one of ten does"
 
 
 def test_bad_settings_are_one_line_and_no_traceback(process: Callable[..., Running]) -> None:
@@ -482,7 +484,7 @@ def test_bad_settings_are_one_line_and_no_traceback(process: Callable[..., Runni
         {**one.env, "BATCH_INTERVAL_MINUTES": "never"},
         one.log.with_name("bad.log"),
     )
-    assert bad.process.wait(20) == 3
+    assert bad.process.wait(60) == 3
     assert "BATCH_INTERVAL_MINUTES" in bad.output
     assert "Traceback" not in bad.output
 
@@ -492,7 +494,7 @@ def test_it_leaves_a_heartbeat(new: NEW) -> None:
     one.run_once()
     [seen] = heartbeat.processes(one.context.redis, one.context.keys)
     assert seen.role == "scheduler"
-    assert seen.age_ms < 5_000
+    assert seen.age_ms < 60_000
 
 
 def test_it_stops_between_two_passes(new: NEW) -> None:
@@ -501,5 +503,5 @@ def test_it_stops_between_two_passes(new: NEW) -> None:
     thread.start()
     eventually(lambda: BATCH in one.listed())
     stop.set()
-    thread.join(2)
+    thread.join(60)
     assert not thread.is_alive()

@@ -76,15 +76,18 @@ class Terminal:
         while self.process.poll() is None:
             assert time.monotonic() < ends_at, "\n".join(self.lines)
             self._read()
-        self._read()
+        while self._read():  # a read brings a part of what is left
+            continue
         return self.process.returncode
 
-    def _read(self) -> None:
+    def _read(self) -> bool:
+        """Whether something came."""
         ready, _, _ = select.select([self._master], [], [], 0.05)
         if ready:
             told = os.read(self._master, 65_536)
             self.raw += told.decode(errors="replace")
             self._stream.feed(told)
+        return bool(ready)
 
     def close(self) -> None:
         """End everything."""

@@ -33,6 +33,13 @@ def eventually(
         time.sleep(every_s)  # the only sleep of the tests: between two looks
 
 
+def clear_of_the_end(of_every_s: int, margin_s: float) -> None:
+    """Wait until the next multiple of a time has begun (UTC), if it begins within the margin."""
+    slot = time.time() // of_every_s
+    if of_every_s - time.time() % of_every_s < margin_s:
+        eventually(lambda: time.time() // of_every_s > slot, margin_s + 5)
+
+
 def answers(url: str) -> bool:
     """Does a server of this machine answer there, with success? One that starts refuses, or
     accepts before it can answer."""

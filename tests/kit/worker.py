@@ -68,8 +68,13 @@ class ShiftedContext(Context):
     def shift(self, ms: int) -> None:
         object.__setattr__(self, "_shift_ms", self.__dict__.get("_shift_ms", 0) + ms)
 
+    def stand_still(self) -> None:
+        """From now on time passes by shifts alone."""
+        object.__setattr__(self, "_stands_ms", super().redis_now_ms())
+
     def redis_now_ms(self) -> int:
-        return super().redis_now_ms() + int(self.__dict__.get("_shift_ms", 0))
+        now_ms = self.__dict__.get("_stands_ms") or super().redis_now_ms()
+        return int(now_ms) + int(self.__dict__.get("_shift_ms", 0))
 
 
 def settings_for(redis_url: str, database_url: str, base_url: str, **more: Any) -> Settings:
