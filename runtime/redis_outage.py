@@ -26,6 +26,8 @@ class OutageKind(StrEnum):
     PRIMARY = "primary"
     CLUSTER = "cluster"
     CLIENTS = "clients"
+    PROTECTED = "protected"
+    DATABASE = "database"
     REFUSED = "refused"
     LOGIN = "login"
     RIGHTS = "rights"
@@ -83,6 +85,14 @@ _KNOWN: dict[OutageKind, tuple[str, str]] = {
         "Redis has no connection left (maxclients)",
         "Raise maxclients, or end other clients.",
     ),
+    OutageKind.PROTECTED: (
+        "Redis is in protected mode and refuses other hosts",
+        "Give its users a password and put it into REDIS_URL.",
+    ),
+    OutageKind.DATABASE: (
+        "Redis has no database of that number",
+        "Correct the end of REDIS_URL.",
+    ),
     OutageKind.REFUSED: ("Redis refuses a command", "`assetq doctor` looks for the cause."),
     OutageKind.LOGIN: (
         "Redis refuses the login",
@@ -125,6 +135,8 @@ _WORDS = (
     (r"\bMASTERDOWN\b", OutageKind.PRIMARY),
     (r"\b(CLUSTERDOWN|TRYAGAIN|MOVED|ASK|CROSSSLOT)\b", OutageKind.CLUSTER),
     (r"max number of clients", OutageKind.CLIENTS),
+    (r"\bDENIED\b", OutageKind.PROTECTED),
+    (r"\bDB index\b", OutageKind.DATABASE),
 )
 _PIPELINED = re.compile(r"^Command # \d+ \(.*?\) of pipeline caused error: ", re.DOTALL)
 _UNSAID = re.compile(

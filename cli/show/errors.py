@@ -96,31 +96,22 @@ _CODES = {
     OutageKind.CLIENTS: ExitCode.UNREACHABLE,
     OutageKind.LOGIN: ExitCode.UNREACHABLE,
     OutageKind.RIGHTS: ExitCode.UNREACHABLE,
+    OutageKind.PROTECTED: ExitCode.UNREACHABLE,
     OutageKind.MEMORY: ExitCode.REFUSED,
+    OutageKind.DATABASE: ExitCode.SETTINGS,
 }
 """Other kinds are OTHER."""
-_MISTAKES = (
-    (
-        "DB index",
-        ExitCode.SETTINGS,
-        "Redis has no database of that number{at}. Correct the end of REDIS_URL.",
-    ),
-    (
-        "WRONGTYPE",
-        ExitCode.OTHER,
-        "A key of assetq holds something else{at}. `assetq doctor` names it; rename or delete that "
-        "key, or give assetq a Redis database of its own.",
-    ),
+_WRONG_TYPE = (
+    "A key of assetq holds something else{at}. `assetq doctor` names it; rename or delete that "
+    "key, or give assetq a Redis database of its own."
 )
-"""What a refusal of Redis tells about the settings: a mark in its text, exit code, line."""
 
 
 def _redis(error: RedisError, place: str | None) -> Explained:
     """The words of `runtime.redis_outage`, and where Redis is."""
     at = f", at {place}" if place else ""
-    for mark, code, line in _MISTAKES:
-        if mark in str(error):
-            return Explained((line.format(at=at),), code)
+    if "WRONGTYPE" in str(error):
+        return Explained((_WRONG_TYPE.format(at=at),), _OTHER)
     found = diagnose(error)
     if found is None:
         text = " ".join(str(error).split()).rstrip(".") or type(error).__name__

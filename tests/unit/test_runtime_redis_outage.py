@@ -44,6 +44,11 @@ KINDS: dict[str, list[Exception]] = {
         r.MovedError(f"1 {HOST}:6379"),
     ],
     "clients": [r.ConnectionError("max number of clients reached")],
+    "protected": [
+        r.ResponseError("DENIED Redis is running in protected mode because protected mode is"),
+        r.ResponseError("DENIED Running in protected mode because protected mode is enabled"),
+    ],
+    "database": [r.ResponseError("DB index is out of range")],
     "refused": [
         r.ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value"),
         r.ResponseError("SOMENEW refusal of a later version"),

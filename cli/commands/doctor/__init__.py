@@ -33,7 +33,7 @@ from settings import Settings, SettingsError
 
 _SILENT = (
     *(OutageKind.UNREACHABLE, OutageKind.LOADING, OutageKind.CLIENTS),
-    *(OutageKind.LOGIN, OutageKind.PRIMARY),
+    *(OutageKind.LOGIN, OutageKind.PRIMARY, OutageKind.PROTECTED, OutageKind.DATABASE),
 )
 """Kinds of outage in which Redis tells nothing else."""
 _COLOURS = {OK: "green", WARN: "yellow", FAIL: "red"}
