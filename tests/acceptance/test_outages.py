@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from rq.registry import FailedJobRegistry
 from rq.serializers import JSONSerializer
 from rq.suspension import resume, suspend
@@ -172,8 +174,9 @@ def refuse(r: redis.Redis, kind: str, stack: ExitStack) -> None:
         stack.callback(r.replicaof, "NO", "ONE")
     else:
         r.config_set("busy-reply-threshold", "100")
-        url = {**r.connection_pool.connection_kwargs, "socket_timeout": 60}
-        busy = redis.Redis(host=url["host"], port=url["port"], socket_timeout=60)
+        url = r.connection_pool.connection_kwargs
+        once = Retry(NoBackoff(), 0)  # a second try would run it again
+        busy = redis.Redis(host=url["host"], port=url["port"], socket_timeout=None, retry=once)
         thread = threading.Thread(target=spin, args=(busy,), daemon=True)
         thread.start()
         stack.callback(thread.join, 20)
