@@ -9,6 +9,7 @@ from typing import Any
 
 from redis import Redis, RedisError
 
+from queueing.foreign import figures
 from queueing.keys import Keys
 
 KEEP_S = 24 * 3600
@@ -45,7 +46,7 @@ class Beginnings:
 
     def _shared(self, present: Collection[str], now_ms: int) -> dict[str, int]:
         raw: Any = self._redis.hgetall(self._key)
-        kept = {str(name): int(ms) for name, ms in raw.items() if ms.isdecimal()}
+        kept = figures(raw)
         found = begun(present, kept, self._mine, now_ms)
         gone = raw.keys() - found.keys() - {LOOKED}
         same = not gone and all(kept.get(name) == ms for name, ms in found.items())

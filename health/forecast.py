@@ -9,6 +9,7 @@ for n items; items that it is not given play no part.
 from bisect import insort
 from collections.abc import Sequence
 from heapq import heappop, heappush
+from math import ceil
 
 from health import holds
 from health.causes import Cause
@@ -24,6 +25,9 @@ FIRST_ANSWER_MS = 300
 """How long a call takes where none was answered yet."""
 _FURTHEST_MS = 2 * 24 * 3_600_000
 """No forecast goes beyond: what a batch keeps from its turn might never come."""
+_LEAST_MS, _MOST_CALLS = 1_000, 1_000
+"""No batch comes sooner after another, and of its calls more than fit before the next one, or so
+many without a limit, tell nothing new: an external writer may have spoilt what stands in Redis."""
 _BAND = 10**13
 _HELD = ("policy", "blocked", "spacing", "breaker", "hold")
 
@@ -88,7 +92,8 @@ class _Calls:
         self._outlook, self._policy = outlook, outlook.policy
         self._began_ms = self._now_ms = quota.now_ms
         self._permits = permits
-        self._batch_at_ms = quota.batch_at_ms if quota.batch_interval_ms else 0
+        self._batch_at_ms = quota.batch_at_ms if quota.batch_interval_ms >= _LEAST_MS else 0
+        self._batch_calls = min(quota.batch_calls, ceil(quota.calls_per_batch or _MOST_CALLS))
         self._bands = Bands(self._policy.aging_ms)
         self._left = len(waiting)
         self._run = quota.urgent_run
@@ -125,7 +130,7 @@ class _Calls:
         quota = self._quota
         if self._batch_at_ms and self._batch_at_ms + BATCH_STARTS_MS <= self._now_ms:
             at_ms, share = self._batch_at_ms, self._outlook.batch_share
-            for _ in range(quota.batch_calls):
+            for _ in range(self._batch_calls):
                 self._bands.push(Queued(BATCH, Priority.CRITICAL, at_ms, _BAND + at_ms, share))
             self._batch_at_ms += quota.batch_interval_ms
 

@@ -1,12 +1,10 @@
 """Looks at everything that the rules judge, within bounded time, and changes nothing."""
 
-import json
 import re
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from redis import ConnectionError as RedisConnectionError
@@ -22,8 +20,10 @@ from health.causes import Cause
 from health.database import DatabaseProbe
 from health.facts import Facts, Failing, State
 from health.metrics import HOUR_MS, measure
+from health.texts import utc
 from market.hours import is_open
 from queueing import PriorityQueue
+from queueing.foreign import figure, figures, json_object
 from runtime.context import Context
 from runtime.heartbeat import ended, processes, unlogged
 from runtime.redis_client import open_redis
@@ -142,7 +142,7 @@ class Observer:
             unlogged=unlogged(context.redis, context.keys),
             newer=any(stats.queued.values()) and self._only_newer(),
             unpublished=self._unpublished(now_ms),
-            closed_markets=() if is_open(_FOREX, _instant(now_ms)) else ("forex",),
+            closed_markets=() if is_open(_FOREX, utc(now_ms)) else ("forex",),
             blocked_since_ms=_began_ms(quota.blocked_until_ms, more.pop("blocked_ms")),
             **more,
         )
@@ -164,7 +164,7 @@ class Observer:
         return {
             "blocked_ms": blocked_ms,
             "outage": outage and _PLACE.sub("PostgreSQL", outage).rstrip("."),
-            "counters": {name: int(value) for name, value in counters.items()},
+            "counters": figures(counters),
             "suspended": bool(suspended),
             "secondary_ms": _known_ms(secondary, now_ms),
             "failed_ticks": Counter(job_id.partition("-")[0] for job_id in ticks),
@@ -216,25 +216,17 @@ def _past(batches: Sequence[SettledBatch], now_ms: int) -> list[SettledBatch]:
 
 
 def _began_ms(until_ms: int, length_ms: str | None) -> int | None:
-    return until_ms - int(length_ms) if length_ms else None
+    length = figure(length_ms)
+    return until_ms - length if length else None
 
 
 def _known_ms(seconds: str | None, now_ms: int) -> int | None:
     """Read a slot; None for one that is missing, malformed or of the future."""
-    if seconds is None or not seconds.isdecimal():
-        return None
-    at_ms = int(seconds) * 1000
-    return at_ms if at_ms <= now_ms + CLOCK_SLACK_MS else None
+    at_s = figure(seconds)
+    return at_s * 1000 if at_s is not None and at_s * 1000 <= now_ms + CLOCK_SLACK_MS else None
 
 
 def _item(text: str | None) -> dict[str, Any]:
     """Read an item; empty for one that has just gone or that an external writer damaged."""
-    try:
-        raw = json.loads(text or "{}")
-        return raw if isinstance(raw, dict) and isinstance(raw.get("attempts"), int) else {}
-    except ValueError:
-        return {}
-
-
-def _instant(ms: int) -> datetime:
-    return datetime.fromtimestamp(ms / 1000, UTC)
+    raw = json_object(text)
+    return raw if isinstance(raw.get("attempts"), int) else {}

@@ -1,6 +1,5 @@
 """What a forecast reckons from, read from Redis in a constant number of commands."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +10,7 @@ from health.next_call import stopping
 from health.order import Share
 from market.feeds import Feed
 from queueing import Item, Policy, QuotaStatus
+from queueing.foreign import json_object
 from runtime.context import Context
 from worker.capabilities import Capabilities
 from worker.drain import SLOW_S
@@ -86,17 +86,8 @@ def _owners(context: Context) -> dict[str, tuple[str, ...]]:
     owners: dict[str, tuple[str, ...]] = {}
     rows: Any = context.redis.xrevrange(context.keys.updates, count=_EVENTS)
     for _, fields in rows:
-        event = _event(fields.get("event"))
+        event = json_object(fields.get("event"))
         call_id, symbol = event.get("call_id"), event.get("symbol")
         if isinstance(call_id, str) and isinstance(symbol, str):
             owners[call_id] = (*owners.get(call_id, ()), symbol)
     return owners
-
-
-def _event(text: str | None) -> dict[str, Any]:
-    """An event; empty for one that an external writer made unreadable."""
-    try:
-        event = json.loads(text or "{}")
-    except ValueError:
-        return {}
-    return event if isinstance(event, dict) else {}

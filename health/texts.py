@@ -3,12 +3,19 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from queueing.foreign import END_MS
+
 _SHOWN = 5
+
+
+def utc(ms: float) -> datetime:
+    """The instant of milliseconds since 1970; the nearest one of those that can be told."""
+    return datetime.fromtimestamp(min(max(ms, 0), END_MS) / 1000, UTC)
 
 
 def at(ms: int) -> str:
     """Milliseconds since 1970 as ISO 8601 in UTC, to the second."""
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return utc(ms).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def at_or_none(ms: int | None) -> str | None:
@@ -20,14 +27,14 @@ def iso(ms: int | None) -> str | None:
     """The same to the millisecond."""
     if not ms:
         return None
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")
+    return utc(ms).isoformat(timespec="milliseconds")
 
 
 def clock(ms: int, now_ms: int) -> str:
     """An instant as time of day and distance, e.g. "12:00:30 UTC (in 1 min 5 s)"."""
     distance = span(abs(ms - now_ms) / 1000)
     relative = f"in {distance}" if ms >= now_ms else f"{distance} ago"
-    return f"{datetime.fromtimestamp(ms / 1000, UTC):%H:%M:%S} UTC ({relative})"
+    return f"{utc(ms):%H:%M:%S} UTC ({relative})"
 
 
 def span(seconds: float) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any
 
 from health.texts import clock, iso
 from queueing import Item, Priority
+from queueing.foreign import figure, figures, json_object
 from queueing.views import QueueView
 
 _AT_ONCE = 500
+_FIGURES = {"priority", "enqueued_at_ms", "attempts", "crashes"}
 
 
 @dataclass(frozen=True)
@@ -86,22 +87,20 @@ def _held(queue: QueueView, key: str, state: str, limit: int) -> list[Listed]:
         part = rows[start : start + _AT_ONCE]
         texts: Any = queue.redis.hmget(queue.keys.items, [symbol for symbol, _ in part])
         for (symbol, until_ms), text in zip(part, texts, strict=True):
-            raw = _read(text)
-            if raw is not None:
+            raw, at_ms = _read(text), figure(until_ms)
+            if raw is not None and at_ms is not None:
                 item = Item.from_reply(raw | {"symbol": symbol})
                 call_id = str(raw.get("token", "unknown")) if state == "leased" else None
-                found.append(Listed(item, state, int(until_ms) - ahead_ms, call_id))
+                found.append(Listed(item, state, at_ms - ahead_ms, call_id))
     return found
 
 
 def _read(text: str | None) -> dict[str, Any] | None:
     """An item as the scripts write it; None for one that is gone or damaged."""
-    try:
-        raw = json.loads(text or "null")
-        whole = {"payload", "priority", "enqueued_at_ms", "score"} <= raw.keys()
-        return raw if whole else None
-    except (ValueError, AttributeError):
-        return None
+    raw = json_object(text)
+    told = figures({"attempts": 0, "crashes": 0} | raw)
+    whole = raw.keys() >= {"payload", "score"} and told.keys() >= _FIGURES
+    return raw | {name: told[name] for name in _FIGURES} if whole else None
 
 
 def band_name(priority: int) -> str:

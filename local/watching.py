@@ -6,14 +6,14 @@ import json
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 import requests
 
 from health.report import remaining
-from health.texts import one_line
+from health.texts import one_line, utc
 from health.waits import Listed, delayed
 from queueing import DeadLetter, Priority, QuotaStatus, Stats
 from runtime.context import Context
@@ -138,7 +138,7 @@ class Watcher:
         head = self._context.queue.peek(1)
         prices, bars = self._counts(stats)
         return Status(
-            at=_instant(quota.now_ms),
+            at=utc(quota.now_ms),
             prices=prices,
             bars=bars,
             calls_left=remaining(quota),
@@ -146,8 +146,8 @@ class Watcher:
             next_symbol=head[0].symbol if head else None,
             why=stats.hint.reason,
             wait_s=None if stats.hint.wait_ms is None else stats.hint.wait_ms / 1000,
-            next_call_at=_instant(max(quota.now_ms, quota.background[0])),
-            next_batch_at=_instant(_next_batch_ms(quota, self._interval_ms)),
+            next_call_at=utc(max(quota.now_ms, quota.background[0])),
+            next_batch_at=utc(_next_batch_ms(quota, self._interval_ms)),
             failures=self._known_failures(),
         )
 
@@ -185,11 +185,11 @@ class Watcher:
 
 def _failing(one: Listed) -> Failure:
     reason = one_line(one.item.last_error or "no reason given")
-    return Failure(one.item.symbol, one.item.attempts, reason, _instant(one.until_ms or 0))
+    return Failure(one.item.symbol, one.item.attempts, reason, utc(one.until_ms or 0))
 
 
 def _given_up(letter: DeadLetter) -> Failure:
-    at, reason = _instant(letter.died_at_ms), one_line(letter.reason)
+    at, reason = utc(letter.died_at_ms), one_line(letter.reason)
     return Failure(letter.symbol, letter.attempts, reason, None, at)
 
 
@@ -209,9 +209,9 @@ def _refresh(text: str | None) -> Refresh | None:
             delay=one_line(event["delay"]),
             priority=int(event["priority"]),
             waited_s=event["waited_ms"] / 1000,
-            at=_instant(event["observed_at_ms"]),
+            at=utc(event["observed_at_ms"]),
         )
-    except (ValueError, TypeError, KeyError, ArithmeticError):
+    except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError):
         return None
 
 
@@ -220,10 +220,6 @@ def _next_batch_ms(quota: QuotaStatus, interval_ms: int) -> int:
     if quota.batch_at_ms > quota.now_ms:
         return quota.batch_at_ms
     return quota.now_ms - quota.now_ms % interval_ms + interval_ms
-
-
-def _instant(ms: int) -> datetime:
-    return datetime.fromtimestamp(ms / 1000, UTC)
 
 
 class SandboxView:

@@ -1,20 +1,10 @@
 """The batches: what one asks for, and the record of what became of it."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-_END_OF_TIME_MS = 10**14
-
-
-def _figure(value: Any) -> int | None:
-    """An instant or a count; None for what no script writes."""
-    try:
-        number = int(value)
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return number if 0 <= number < _END_OF_TIME_MS else None
+from queueing.foreign import figure, json_object
 
 
 def _are_symbols(value: Any) -> bool:
@@ -34,12 +24,11 @@ class BatchOutcome:
     @classmethod
     def read(cls, text: str | bytes | None) -> "BatchOutcome | None":
         """Reads an outcome; None where there is none, or an external writer spoilt it."""
-        try:
-            raw = json.loads(text or "null")
-            error = raw.get("error")
-            return cls(str(raw["status"]), str(error) if error else None, _figure(raw.get("at_ms")))
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raw = json_object(text)
+        status, error = raw.get("status"), raw.get("error")
+        if not isinstance(status, str):
             return None
+        return cls(status, str(error) if error else None, figure(raw.get("at_ms")))
 
     @property
     def ok(self) -> bool:
@@ -80,13 +69,10 @@ class BatchRecord:
     def read(cls, slot: str, head: str | bytes, figures: Sequence[Any]) -> "BatchRecord | None":
         """Reads a record without its outcomes: its head, and the numbers that change. None for one
         that an external writer spoilt."""
-        calls, first_call, finished = map(_figure, figures)
-        try:
-            raw = json.loads(head)
-            planned, started = _figure(raw["planned_at_ms"]), _figure(raw["started_at_ms"])
-            assets = raw["assets"]
-        except (ValueError, TypeError, KeyError, RecursionError):
-            return None
+        calls, first_call, finished = map(figure, figures)
+        raw = json_object(head)
+        planned, started = figure(raw.get("planned_at_ms")), figure(raw.get("started_at_ms"))
+        assets: Any = raw.get("assets")
         if planned is None or started is None or not _are_symbols(assets):
             return None
         return cls(slot, planned, started, tuple(assets), {}, first_call, finished, calls or 0)

@@ -219,7 +219,7 @@ class QuotaLimiter:
             blocked_until_ms=raw["blocked_until_ms"],
             blocked_reason=raw.get("blocked_reason"),
             batch_at_ms=raw["batch_at_ms"],
-            batch_calls=raw["batch_calls"],
+            batch_calls=int(raw["batch_calls"]),
             urgent=(raw["urgent"][0], raw["urgent"][1]),
             background=(raw["background"][0], raw["background"][1]),
             waits_last_hour=raw["waits_last_hour"],
@@ -227,7 +227,7 @@ class QuotaLimiter:
             batch_interval_ms=raw["batch_interval_ms"],
             calls_per_batch=self.policy.calls_within(raw["batch_interval_ms"]) or None,
             mismatch=self._mismatch(raw),
-            urgent_run=raw["urgent_run"],
+            urgent_run=int(raw["urgent_run"]),
             answer_ms=raw["answer_ms"],
             clock_ahead_ms=raw["clock_ahead_ms"],
         )

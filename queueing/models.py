@@ -1,10 +1,11 @@
 """What goes into the queue and what comes out. Instants are milliseconds of Redis' clock."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any
+
+from queueing.foreign import json_object
 
 
 class Priority(IntEnum):
@@ -58,11 +59,7 @@ class Request:
 def read_payload(text: Any) -> dict[str, Any]:
     """An item's payload; an empty one if an external writer made it unreadable: the worker of the
     item then finds out, and buries it, instead of dying of it with all that was claimed along."""
-    try:
-        payload = json.loads(text or "{}")
-    except (ValueError, TypeError):
-        return {}
-    return payload if isinstance(payload, dict) else {}
+    return json_object(text)
 
 
 @dataclass(frozen=True)

@@ -70,11 +70,15 @@ class Policy:
         return f"{text} (send budget {self.send_ms / 1000:g} s, guard {self.guard_ms} ms)"
 
     def as_kept(self, text: str) -> "Policy":
-        """The policy whose numbers the scripts keep as `text`; the rest is as here."""
-        limit, window_ms, send_ms, guard_ms = map(int, text.split(":"))
-        return replace(
-            self, limit=limit or None, window_ms=window_ms, send_ms=send_ms, guard_ms=guard_ms
-        )
+        """The policy whose numbers the scripts keep as `text`; the rest is as here. One that an
+        external writer spoilt counts nothing."""
+        try:
+            limit, window_ms, send_ms, guard_ms = map(int, text.split(":"))
+            return replace(
+                self, limit=limit or None, window_ms=window_ms, send_ms=send_ms, guard_ms=guard_ms
+            )
+        except ValueError:
+            return replace(self, limit=None)
 
     def calls_within(self, span_ms: int) -> float | None:
         """How many calls a span allows, span after span; None: there is no limit."""

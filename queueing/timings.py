@@ -34,14 +34,14 @@ class Histogram:
         return sum(self.counts)
 
 
-def histograms(fields: Mapping[str, str]) -> list[Histogram]:
+def histograms(fields: Mapping[str, int]) -> list[Histogram]:
     """Read the hash of `Keys.timings`. Fields of other bounds or names are left out."""
-    labels = {name.rpartition(":")[0] for name, value in fields.items() if value.isdecimal()}
+    labels = {name.rpartition(":")[0] for name in fields}
     found = []
     for full in sorted(labels):
         name, _, label = full.partition(":")
         bounds = [*map(str, BOUNDS_MS.get(name, ())), "inf"]
-        counts = tuple(int(fields.get(f"{full}:{bound}", 0)) for bound in bounds)
+        counts = tuple(fields.get(f"{full}:{bound}", 0) for bound in bounds)
         if name in BOUNDS_MS and any(counts):
-            found.append(Histogram(name, label, counts, int(fields.get(f"{full}:sum", 0))))
+            found.append(Histogram(name, label, counts, fields.get(f"{full}:sum", 0)))
     return found

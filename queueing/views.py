@@ -7,6 +7,7 @@ from typing import Any
 from redis import Redis
 
 from queueing.batches import BatchRecord
+from queueing.foreign import END_MS, figure, figures
 from queueing.keys import Keys
 from queueing.models import DeadLetter, Hint, Item, Priority, Stats
 from queueing.policy import Policy
@@ -49,7 +50,7 @@ class QueueView:
         """By how much scores in Redis are ahead of its clock, because that stepped back; negative:
         behind, because it stepped forward."""
         ahead: Any = self.redis.hget(self.keys.quota, "clock_ahead")
-        return int(ahead or 0)
+        return figure(ahead, least=-END_MS) or 0
 
     def peek(self, count: int = 1) -> list[Item]:
         """The next items in the order in which calls would take them, at most 5,000.
@@ -86,7 +87,7 @@ class QueueView:
     def histograms(self) -> list[Histogram]:
         """Wait, call and batch time since the counters began."""
         fields: Any = self.redis.hgetall(self.keys.timings)
-        return histograms({text_of(name): text_of(value) for name, value in fields.items()})
+        return histograms(figures(fields))
 
     def next_at(self) -> Hint:
         """When a claim can next be answered differently."""

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from queueing.batches import Batch
 from queueing.errors import InvalidRequest, LeaseLost
+from queueing.foreign import figures, json_object
 from queueing.models import Claimed, DeadLetter, Death, Hint, Item, Outcome, Priority, read_payload
 from queueing.verdicts import Again, Bury, Done, GiveBack, Retry, Verdict
 
@@ -20,6 +21,7 @@ T = TypeVar("T")
 _OUTCOMES = {"e": Outcome.ENQUEUED, "r": Outcome.RAISED, "p": Outcome.PENDING,
              "f": Outcome.REFUSED, "d": Outcome.DEAD}  # fmt: skip
 _REASONED = "fd"
+_OF_A_LETTER = {"died_at_ms", "attempts", "crashes", "priority", "version", "deaths"}
 _encode = json.JSONEncoder(separators=(",", ":")).encode
 _SLOT = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 _SYMBOL = re.compile(r"[A-Za-z0-9._:/-]{1,64}")
@@ -182,19 +184,15 @@ def verdict_args(verdict: Verdict) -> dict[str, Any]:
 
 def dead_letter(symbol: str, text: str | bytes | None) -> DeadLetter | None:
     """A dead letter as it is kept; None for an entry that no script wrote."""
-    try:
-        raw = json.loads(text or "")
-        return DeadLetter(
-            symbol=symbol,
-            kind=Death(raw["kind"]),
-            reason=str(raw["reason"]),
-            died_at_ms=int(raw["died_at_ms"]),
-            attempts=int(raw["attempts"]),
-            crashes=int(raw["crashes"]),
-            priority=int(raw["priority"]),
-            payload=read_payload(raw.get("payload")),
-            version=int(raw.get("version") or 1),
-            deaths=int(raw.get("deaths") or 0),
-        )
-    except (ValueError, TypeError, KeyError, OverflowError):
+    raw = json_object(text)
+    kind, reason = raw.get("kind"), raw.get("reason")
+    told = figures({"version": 1, "deaths": 0} | raw)
+    if kind not in tuple(Death) or reason is None or not told.keys() >= _OF_A_LETTER:
         return None
+    return DeadLetter(
+        symbol=symbol,
+        kind=Death(kind),
+        reason=str(reason),
+        payload=read_payload(raw.get("payload")),
+        **{name: told[name] for name in _OF_A_LETTER},
+    )

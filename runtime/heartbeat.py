@@ -9,6 +9,7 @@ from typing import Any
 from redis import Redis
 
 from queueing import Keys
+from queueing.foreign import figure
 from runtime.logs import is_lost
 
 KEEP_MS = 3600 * 1000
@@ -112,7 +113,8 @@ def ended(redis: Redis, keys: Keys) -> dict[str, int]:
 def _ages(redis: Redis, keys: Keys) -> list[tuple[str, int]]:
     now_ms = _now_ms(redis)
     rows: list[Any] = list(redis.zrevrange(keys.heartbeats, 0, -1, withscores=True))
-    ages = [(_text(name), now_ms - int(at_ms)) for name, at_ms in rows]
+    beats = [(_text(name), figure(at_ms)) for name, at_ms in rows]
+    ages = [(name, now_ms - at_ms) for name, at_ms in beats if at_ms is not None]
     return [(name, max(0, age)) for name, age in ages if age >= -_FUTURE_MS]
 
 

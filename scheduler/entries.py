@@ -7,6 +7,7 @@ from typing import Any
 
 from market.coverage import SETTLES
 from queueing import Keys
+from queueing.foreign import END_MS, figure
 from runtime.context import Context
 from settings import Settings
 from worker.critical import last_known
@@ -76,7 +77,7 @@ def schedule(context: Context) -> list[dict[str, Any]]:
     no scheduler has run since Redis was new or lost its data.
     """
     standing: Any = context.redis.zrange(entries_key(context.keys), 0, -1, withscores=True)
-    at = {_text(id_): score for id_, score in standing}
+    at = {_text(id_): at_s for id_, score in standing if (at_s := instant(score)) is not None}
     return [
         {
             "id": entry.id,
@@ -93,9 +94,15 @@ def entries_key(keys: Keys) -> str:
     return keys.scheduler_entries
 
 
+def instant(score: float) -> int | None:
+    """The second of an entry's next run; None for what an external writer made of it."""
+    seconds = figure(score)
+    return seconds if seconds is not None and seconds < END_MS // 1000 else None
+
+
 def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat()
 
 
 def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

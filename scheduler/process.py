@@ -6,6 +6,7 @@ restores a missing entry, pushes a lost tick again, and starts the drain that a 
 """
 
 import contextlib
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -19,7 +20,7 @@ from runtime.context import Context
 from runtime.failpoints import Point, reached
 from runtime.redis_client import away
 from runtime.stopping import StopFlag
-from scheduler.entries import Entry, entries, entries_key
+from scheduler.entries import Entry, entries, entries_key, instant
 from scheduler.lifetimes import shorten
 from worker.critical import last_known
 from worker.resilience import Patience, hurry
@@ -34,6 +35,7 @@ LOST_TICK_MS = 10_000
 """A slot without its record this long after its tick was pushed is pushed again."""
 SHORTEN_PASSES = 30
 """Once in this many passes no key is left to live too long."""
+_JOB_ID = re.compile(rb"[A-Za-z0-9_-]+")
 OVERDUE_PASSES = 2
 """A waiting drain that has left due work for this many passes is dead."""
 
@@ -132,23 +134,26 @@ class TickScheduler(Scheduler):
     def restore_entries(self) -> None:
         """Puts missing entries back; without critical assets it also ends their reservation."""
         now_ms = self._context.redis_now_ms()
-        standing = {
-            raw.decode(): score
-            for raw, score in self.connection.zrange(
-                self.scheduled_jobs_key, 0, -1, withscores=True
-            )
-        }
+        standing = self._standing()
         for entry in self._entries.values():
             at = standing.get(entry.id)
-            same = (
-                at is not None
-                and at <= entry.next_slot(now_ms)
-                and entry.slot(int(at) * 1000) == at
-            )
+            same = at is not None and at <= entry.next_slot(now_ms) and entry.slot(at * 1000) == at
             if not same or not Job.exists(entry.id, self.connection):
                 self._restore(entry, now_ms)
         if not self._context.settings.priority_assets_enabled:
             self._context.limiter.plan_batch(0, 0, 0)
+
+    def _standing(self) -> dict[str, int | None]:
+        """Entry → second of its next run. Removes what an external writer left that names no job:
+        rq-scheduler would end of it."""
+        found: dict[str, int | None] = {}
+        key = self.scheduled_jobs_key
+        for name, score in self.connection.zrange(key, 0, -1, withscores=True):
+            if _JOB_ID.fullmatch(name):
+                found[name.decode()] = instant(score)
+            else:
+                self.connection.zrem(key, name)
+        return found
 
     def _restore(self, entry: Entry, now_ms: int) -> None:
         self.schedule(

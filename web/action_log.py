@@ -8,6 +8,7 @@ import structlog
 from flask import Request
 from redis import RedisError
 
+from queueing.foreign import figure, json_object
 from runtime.context import Context
 
 log = structlog.get_logger(__name__)
@@ -64,6 +65,7 @@ def recent(context: Context, count: int = 20) -> list[ActionEntry]:
 
 def _entry(text: str) -> ActionEntry | None:
     try:
-        return ActionEntry(**json.loads(text))
-    except (ValueError, TypeError):
+        entry = ActionEntry(**json_object(text))
+    except TypeError:
         return None
+    return entry if figure(entry.at_ms) == entry.at_ms else None

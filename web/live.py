@@ -20,6 +20,7 @@ from typing import Any
 import structlog
 from redis import RedisError
 
+from queueing.foreign import json_object
 from runtime.context import Context
 
 log = structlog.get_logger(__name__)
@@ -170,7 +171,7 @@ class Live:
         """Everything else that pages show and that may change by itself, in short."""
         keys = self._context.keys
         pipe = self._context.redis.pipeline(transaction=False)
-        pipe.hmget(keys.quota, "blocked_until", "hold_until", "breaker_since", "batch_at")
+        pipe.hmget(keys.quota, "blocked_until", "hold_until", "open_since", "batch_at")
         pipe.hmget(keys.counters, "enqueued", "cancelled", "retried", "buried", "batches")
         for key in (keys.queue, keys.window, keys.leases, keys.delayed, keys.dead):
             pipe.zcard(key)
@@ -195,11 +196,8 @@ def _refresh(id_: str, fields: dict[str, str]) -> Event:
 
 
 def _symbol(fields: dict[str, str]) -> str | None:
-    try:
-        found = json.loads(fields.get("event", "{}"))
-        return str(found["symbol"])
-    except (ValueError, KeyError, TypeError):
-        return None
+    symbol = json_object(fields.get("event")).get("symbol")
+    return symbol if isinstance(symbol, str) else None
 
 
 def _order(id_: str) -> tuple[int, int]:

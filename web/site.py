@@ -4,7 +4,6 @@ import gzip
 import secrets
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode, urlsplit
@@ -16,7 +15,7 @@ from health.facts import Facts
 from health.freshness import Freshness
 from health.observe import Observer
 from health.rules import judge, worst
-from health.texts import at, span
+from health.texts import at, span, utc
 from health.waits import band_name
 from settings import Settings
 from web.access import Door
@@ -179,7 +178,7 @@ def clock(ms: int | None) -> Markup | str:
 
 def hms(ms: int) -> str:
     """The time of day of an instant in UTC, as text alone."""
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%H:%M:%S")
+    return utc(ms).strftime("%H:%M:%S")
 
 
 def _time(ms: int, how: str, text: str) -> Markup:

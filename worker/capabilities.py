@@ -11,6 +11,7 @@ from market.feeds import Aggregates, Feed, bars_feed, feeds_for, price_feeds
 from market.freshness import day_before, newest_allowed_day
 from market.quotes import Delay
 from market.tickers import asset_kind, market_of
+from queueing.foreign import figure
 from runtime.context import Context, fingerprint
 from settings import Settings
 from worker.work import Kind, Work
@@ -42,8 +43,8 @@ class _Known:
         for name, value in raw.items():
             kind, _, what = name.partition(":")
             match f"{kind}:":
-                case "unpublished:" if value.isdecimal():
-                    known.unpublished_until_ms[what] = int(value)
+                case "unpublished:" if until_ms := figure(value):
+                    known.unpublished_until_ms[what] = until_ms
                 case "published:" if day := _day(what.partition(":")[2]):
                     market = what.partition(":")[0]
                     known.published[market] = max(day, known.published.get(market, day))

@@ -11,6 +11,7 @@ from db.connection import Connection
 from db.errors import DatabaseError
 from db.hours import HourLog, Reading, RoundFigures
 from queueing import Priority
+from queueing.foreign import figures
 from queueing.timings import Histogram
 from runtime.context import Context
 from worker.selection import utc_from_ms
@@ -33,7 +34,7 @@ def note_hour(context: Context, connection: Connection, found: RoundFigures | No
 
 def _reading(context: Context) -> Reading:
     fields: Any = context.redis.hgetall(context.keys.counters)
-    counters = {str(name): int(value) for name, value in fields.items()}
+    counters = figures(fields)
     quota = context.limiter.status()
     holding = {
         "blocked": quota.blocked_until_ms > quota.now_ms,

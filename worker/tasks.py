@@ -12,6 +12,7 @@ from db.calls import CallLog
 from db.connection import Connection, connect
 from db.errors import DatabaseError, DatabaseUnavailable
 from market.client import MarketClient
+from queueing.foreign import figure
 from runtime.context import Context
 from runtime.failpoints import Point, reached
 from runtime.heartbeat import own_name
@@ -136,8 +137,8 @@ def pause_drains(context: Context, error: DatabaseError) -> int:
     redis, key = context.redis, context.keys.outage_pause
     last: Any = redis.get(key)
     pause_ms = OUTAGE_MS
-    if last and not isinstance(error, DatabaseUnavailable):
-        pause_ms = min(int(last) * 2, LONGEST_OUTAGE_MS)
+    if (last_ms := figure(last)) and not isinstance(error, DatabaseUnavailable):
+        pause_ms = min(last_ms * 2, LONGEST_OUTAGE_MS)
     pipe = redis.pipeline(transaction=True)
     pipe.set(context.keys.outage, f"PostgreSQL: {error}"[:300], px=pause_ms)
     pipe.set(key, pause_ms, px=pause_ms + OUTAGE_MEMORY_MS)

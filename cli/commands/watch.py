@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -18,6 +17,7 @@ from local.following import follow
 from local.live import LiveView, in_terminal
 from local.terminal import signals_interrupt
 from local.watching import Watcher
+from queueing.foreign import json_object
 from runtime.context import Context
 from worker.critical import last_known
 from worker.events import CHANNEL
@@ -67,8 +67,9 @@ def _events(context: Context, last: int, for_s: float | None) -> Iterator[str]:
         seen = set()
         rows: Any = context.redis.xrevrange(context.keys.updates, count=last) if last else []
         for _, fields in reversed(rows):
-            seen.add(fields["event"])
-            yield fields["event"]
+            event = fields.get("event", "")
+            seen.add(event)
+            yield event
         while (left_s := end_s - time.monotonic()) > 0:
             message = pubsub.get_message(timeout=min(_LOOK_S, left_s))
             if message and message["type"] == "pmessage" and message["data"] not in seen:
@@ -79,7 +80,7 @@ def _line(event: str) -> str:
     """One event for people. Anything may be published to these channels: what is not an event of
     assetq is shown as it came."""
     try:
-        e = json.loads(event)
+        e = json_object(event)
         band, waited_s = band_name(e["priority"]), e["waited_ms"] / 1000
         price, symbol, at = float(e["last_price"]), str(e["symbol"]), str(e["timestamp"])
     except (ValueError, TypeError, KeyError):

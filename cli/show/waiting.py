@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from health.expected import Expected
 from health.observe import Observer
 from health.pending import Pending
 from health.texts import names
+from queueing.foreign import json_object
 from queueing.wire import dead_letter
 from runtime.context import Context
 from runtime.heartbeat import living
@@ -101,7 +101,7 @@ class Waiting:
 
     def _note(self, event: str | None) -> None:
         try:
-            told = json.loads(event or "{}")
+            told = json_object(event)
             self._prices[str(told["symbol"])] = float(told["last_price"])
         except (ValueError, TypeError, KeyError):
             return  # no event of ours: anybody may write to the stream

@@ -14,7 +14,7 @@ local open = q.open_until > 0
 local urgent_at, urgent_reason = call_free_at(q, true)
 local background_at, background_reason = call_free_at(q, false)
 local permits = redis.call('ZRANGEBYSCORE', WINDOW, '(' .. ms(now), '+inf', 'WITHSCORES', 'LIMIT', 0, args.permits)
-for i = 2, #permits, 2 do permits[i] = told(tonumber(permits[i])) end
+for i = 2, #permits, 2 do permits[i] = told(math.min(tonumber(permits[i]), END_MS)) end
 return answer({
   permits = permits, in_use = in_use, free = policy.limit == 0 and -1 or math.max(0, policy.limit - in_use),
   epoch_known = policy.limit == 0 or q.epoch == known_epoch(q), hold_until_ms = told(q.hold_until),

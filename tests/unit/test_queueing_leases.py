@@ -540,6 +540,8 @@ def test_scripts_flushed_between_two_calls_are_loaded_again(kit: Kit) -> None:
                 '"deaths":"x"',
                 '"wanted_priority":"x"',
                 '"score":"nan"',
+                '"score":"7","token":{}',
+                '"score":"7","token":"t","batch":["s"]',
             )
         ),
     ],

@@ -6,7 +6,7 @@ import difflib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from urllib.parse import urlencode
 
 from flask import abort, redirect, request
@@ -20,6 +20,7 @@ from db.reading import StoredBar, read_bars, stored_range
 from health.facts import Facts
 from health.freshness import FreshnessRow
 from health.staleness import Staleness, staleness
+from health.texts import utc
 from market.coverage import days_between
 from market.hours import sessions_between, trades_on
 from market.tickers import AssetKind, bare
@@ -73,7 +74,7 @@ def show() -> AnyResponse:
     if row is None:
         return _unknown(facts, view, asked)
     try:
-        now = datetime.fromtimestamp(facts.now_ms / 1000, UTC)
+        now = utc(facts.now_ms)
         with here.database.connection(facts.database) as connection:
             details, away = _details(connection, row, now), None
     except Away as error:
@@ -153,7 +154,7 @@ def _values(facts: Facts, row: FreshnessRow, details: Details) -> dict[str, obje
     bars_item = bars_name(symbol)
     name = range_name()
     span, length = details.span, RANGES[name][1]
-    now = datetime.fromtimestamp(facts.now_ms / 1000, UTC)
+    now = utc(facts.now_ms)
     later = span.end + length
     return {
         "details": details,

@@ -11,6 +11,7 @@ from flask import Response
 from db.calls import Refusal, refusals
 from db.hours import KEEP_DAYS, HourFigures, HourLog
 from health.facts import Facts, State
+from health.texts import utc
 from health.usage import DAY, HOUR, Usage, capacity, history_whole_at
 from web.database import Away
 from web.site import render, site
@@ -69,7 +70,7 @@ def show() -> Response:
     """Answer with the page."""
     here = site()
     facts = here.observer.look()
-    now = datetime.fromtimestamp(facts.now_ms / 1000, UTC)
+    now = utc(facts.now_ms)
     context, away = here.observer.context, None
     hours: list[HourFigures] = []
     days: list[HourFigures] = []
@@ -167,7 +168,7 @@ def _outlook(
     if lacking is not None:
         whole = history_whole_at(lacking, usage, limit, window_ms, now)
     assets = known.assets if known else None
-    empty = datetime.fromtimestamp(last_ms / 1000, UTC)
+    empty = utc(last_ms)
     return Outlook(
         None if unknown or not expected else last_ms,
         unknown.why() if unknown else None,

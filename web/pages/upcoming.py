@@ -1,6 +1,5 @@
 """When assets are refreshed next, and because of what: from the queue, else from the schedule."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +10,7 @@ from redis import RedisError
 from health.facts import Facts, State
 from health.freshness import Freshness, FreshnessRow
 from health.waits import band_name
+from queueing.foreign import END_MS, figure, json_object
 from runtime.context import Context
 from worker.critical import is_critical
 
@@ -54,10 +54,11 @@ def _pending(context: Context, symbols: Sequence[str]) -> dict[str, _Pending]:
     for symbol, text, leased, delayed in zip(
         symbols, texts, scores[::2], scores[1::2], strict=True
     ):
-        if item := _item(text):
+        if item := json_object(text):
             state = "leased" if leased else "delayed" if delayed else "queued"
-            until = leased or delayed
-            found[symbol] = _Pending(state, until and int(until) - int(ahead or 0), item)
+            until = figure(leased or delayed)
+            ahead_ms = figure(ahead, least=-END_MS) or 0
+            found[symbol] = _Pending(state, until and until - ahead_ms, item)
     return found
 
 
@@ -94,11 +95,3 @@ def _of_pending(pending: _Pending) -> Upcoming:
 def _next_run_ms(state: State, id_: str) -> int | None:
     at = next((job["next_run"] for job in state.jobs if job["id"] == id_), None)
     return int(datetime.fromisoformat(at).timestamp() * 1000) if at else None
-
-
-def _item(text: str | None) -> dict[str, Any] | None:
-    try:
-        found = json.loads(text or "null")
-    except ValueError:
-        return None
-    return found if isinstance(found, dict) else None

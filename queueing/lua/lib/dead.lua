@@ -19,7 +19,7 @@ end
 
 local function read_dead(symbol)
   local dead = decoded(redis.call('HGET', DEAD_ITEMS, symbol))
-  dead.died_at = tonumber(redis.call('ZSCORE', DEAD, symbol) or 0)
+  dead.died_at = math.min(now, tonumber(redis.call('ZSCORE', DEAD, symbol) or 0))
   return dead
 end
 

@@ -15,7 +15,7 @@ local function next_event(q, critical)
   end
   consider(DELAYED, 'delayed')
   consider(LEASES, 'leased')
-  return best and math.max(best, now), why
+  return best and math.min(math.max(best, now), END_MS), why
 end
 
 -- A reply with its hint: when to claim again and why not before.

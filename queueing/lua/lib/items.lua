@@ -9,6 +9,7 @@ local function read_item(raw)
   local sound = in_range(item.priority) and in_range(item.enqueued_at_ms) and in_range(item.attempts)
     and in_range(item.crashes) and in_range(item.deaths or 0) and in_range(item.wanted_priority or 0)
     and (item.score == nil or number_of(item.score)) and type(item.payload) == 'string'
+    and type(item.token or '') == 'string' and type(item.batch or '') == 'string'
   return sound and item or nil
 end
 

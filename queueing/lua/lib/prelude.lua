@@ -10,10 +10,11 @@ local policy = args.policy
 -- Numbers as text: tostring, .. and cjson keep 14 digits only. As an argument of a command a number keeps all of them.
 local function ms(number) return string.format('%.0f', number) end
 local function exact(number) return string.format('%.17g', number) end
--- The number of a field; nil: it has none, or (an external writer changed it) one that no arithmetic can go on with.
+-- The number of a field; nil: it has none, or (an external writer changed it) one that is no time, span or count.
+local END_MS = 1e14
 local function number_of(text)
   local number = tonumber(text or nil)
-  return number and number - number == 0 and number or nil
+  return number and number > -END_MS and number < END_MS and number or nil
 end
 -- The JSON object or list of a field; an empty one if there is none, or it cannot be read.
 local function decoded(text)

@@ -8,7 +8,7 @@ local function quota_state()
     'open_ms', 'probe_until', 'closed_at', 'policy_horizon', 'urgent_run', 'answer_ms', 'could_at', 'reset_at')
   local function number(at) -- as number_of, which would be one call more for each of them
     local number = tonumber(kept[at] or nil)
-    return number and number - number == 0 and number or 0
+    return number and number >= 0 and number < END_MS and number or 0
   end
   local q = {
     epoch = kept[1], policy = kept[2], probe = kept[3], probed = kept[4],

@@ -5,7 +5,7 @@ local REPLACED_AT_ONCE = 1000
 -- When the n-th last of all permits ends, which may lie in the past; 0: there are fewer. O(log n).
 local function nth_last_end(n)
   local row = redis.call('ZRANGE', WINDOW, -n, -n, 'WITHSCORES')
-  return tonumber(row[2] or 0)
+  return math.min(tonumber(row[2] or 0), END_MS)
 end
 
 local function permits_in_use() return redis.call('ZCOUNT', WINDOW, '(' .. ms(now), '+inf') end
