@@ -192,6 +192,20 @@ def test_pages_and_commands_tell_the_rest_where_every_key_is_spoilt(
             assert done.code == 0, done.err
 
 
+def test_doctor_names_each_key_that_holds_something_else(site: Site, tmp_path: Path) -> None:
+    cli = Cli(tmp_path, worker_kit.process_env(site.context.settings, tmp_path))
+    restoring(site)("")
+    keys, r = every_key(site, whole=False), site.context.redis
+    for key in keys:
+        kind = r.type(key)
+        r.delete(key)
+        r.hset(key, "x", "y") if kind == "string" else r.set(key, "x", px=600_000)
+    told = [check["text"] for check in cli.here("doctor", "--json").json["checks"]]
+    assert [key for key in keys if not any(text.startswith(f"{key} is a ") for text in told)] == []
+    assert not [text for text in told if re.match(r"\w+Error:", text)]
+    cli.here("queue", "stats").failed(1, "`assetq doctor` names it")
+
+
 def test_work_goes_on_where_every_key_is_spoilt(site: Site) -> None:
     """But for the permits of the window: what counts there is not known any more."""
     restoring(site)("")

@@ -12,6 +12,7 @@ from cli.commands.doctor.finding import Finding, fail, ok, warn
 from cli.session import redis_at
 from runtime.context import Context
 from scheduler.entries import entries_key
+from worker.capabilities import Capabilities
 
 _LEAST_VERSION = (7, 0)  # EXPIRE with NX
 _SKEW_S = 60
@@ -19,20 +20,13 @@ _MOST_KEYS = 100_000
 _SHOWN = 5
 _TYPES = {
     "zset": (
-        "queue",
-        "delayed",
-        "leases",
-        "dead",
-        "window",
-        "waits",
-        "batches",
-        "heartbeats",
-        "marks",
+        *("queue", "delayed", "leases", "dead", "window", "waits", "batches", "heartbeats"),
+        *("marks", "overtaken", "older_processes", "scheduler_entries"),
     ),
-    "hash": ("items", "dead_items", "quota", "counters", "batch_records"),
+    "hash": (*("items", "dead_items", "quota", "counters", "batch_records", "timings", "causes"),),
     "set": ("pending",),
-    "list": ("wake",),
-    "string": ("waiter", "outage", "outage_pause", "secondary"),
+    "list": ("wake", "actions"),
+    "string": ("waiter", "outage", "outage_pause", "secondary", "bars", "scheduler_lock"),
     "stream": ("updates",),
 }
 
@@ -93,6 +87,7 @@ def _memory(info: dict[str, Any]) -> Iterator[Finding]:
 def keys(context: Context) -> Iterator[Finding]:
     """Our keys have the right types, and a TTL unless they live for ever by intent."""
     expected = {getattr(context.keys, name): kind for kind, ns in _TYPES.items() for name in ns}
+    expected[Capabilities(context).key] = "hash"
     permanent = context.keys.permanent | {entries_key(context.keys)}
     found = _ours(context)
     pipe = context.redis.pipeline(transaction=False)
