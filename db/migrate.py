@@ -18,7 +18,7 @@ from db.warnings import VIEWS, warnings
 
 log = structlog.get_logger(__name__)
 
-_VIEWS_FILE = "0010-views"
+_VIEWS_FILE = "0011-views"
 MINIMUM_SERVER = 130_000  # gen_random_uuid() without an extension
 
 # A statement may take long on a big table of the user's, but waits for locks only briefly:

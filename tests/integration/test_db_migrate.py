@@ -26,7 +26,7 @@ ALL = [
     "0004-daily-bars",
     "0005-coverage",
     "0008-hours",
-    "0010-views",
+    "0011-views",
 ]
 
 
@@ -243,6 +243,6 @@ def test_views_that_were_dropped_to_change_a_column_are_made_again(migrated_url:
     )
     with connect(migrated_url) as connection:
         require_current_schema(connection)  # workers go on meanwhile
-        assert migrate(migrated_url) == ["0010-views"]
+        assert migrate(migrated_url) == ["0011-views"]
         assert migrate(migrated_url) == []
         assert rows(connection, "SELECT * FROM market_data.ohlcv_1h") == []

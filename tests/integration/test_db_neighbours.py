@@ -104,6 +104,7 @@ def test_defaults_of_the_database_change_nothing(migrated_url: str, default: str
         assert gold.updated_at is not None
         assert abs(gold.updated_at - datetime.now(UTC)) < timedelta(minutes=1)
         assert one(connection, "SELECT ts = %s FROM market_data.ohlcv_5m", NOON)
+        assert one(connection, "SELECT as_of = %s FROM trading.latest_prices", NOON)
         assert ProviderRepository(connection).swap_last_active() is None
         assert ProviderRepository(connection).swap_last_active() is not None
         errors = "SELECT error FROM data_sources.data_sync_status WHERE error IS NOT NULL"

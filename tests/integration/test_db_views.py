@@ -135,11 +135,11 @@ def test_views_of_an_older_version_are_replaced_under_those_of_the_users(
                    NULL::boolean AS complete
             FROM market_data.ohlcv_15m;
         CREATE VIEW public.mine AS SELECT * FROM market_data.ohlcv_1h;
-        DELETE FROM assetq.migrations WHERE name = '0010-views';
+        DELETE FROM assetq.migrations WHERE name = '0011-views';
         INSERT INTO assetq.migrations (name) VALUES ('{older}');
         """,
     )
-    assert migrate(migrated_url) == ["0010-views"]
+    assert migrate(migrated_url) == ["0011-views"]
     with connect(migrated_url) as connection:
         SymbolRepository(connection).upsert_many(CRITICAL)
         store(connection, range(12))

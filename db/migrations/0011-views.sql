@@ -1,8 +1,8 @@
 -- Views for readers: coverage, bars of 15 minutes to a day made of the 5-minute bars, and the latest
 -- prices. A view of assetq's is replaced; one whose name the user has taken for something else is
 -- not made; one that was dropped is made again by the next `assetq migrate`. (This file took the
--- place of 0006-, 0007- and 0009-views, which older databases have applied: it replaces what they
--- made.)
+-- place of 0006-, 0007-, 0009- and 0010-views, which older databases have applied: it replaces what
+-- they made.)
 
 -- A tenth of the bars may lack in a complete day: no ticks in five minutes make no bar.
 DO $assetq$
@@ -111,18 +111,18 @@ $assetq$;
 
 DO $assetq$
 BEGIN
-    IF to_regproc('assetq.instant_of') IS NULL THEN
-        -- The metadata of the user's own table may hold a 30 February.
-        CREATE FUNCTION assetq.instant_of(written text) RETURNS timestamptz
-        LANGUAGE plpgsql STABLE AS $function$
-        BEGIN
-            RETURN CASE WHEN written ~ '^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00$'
-                        THEN written::timestamptz END;
-        EXCEPTION WHEN data_exception THEN
-            RETURN NULL;
-        END
-        $function$;
-    END IF;
+    -- The metadata of the user's own table may hold a 30 February; with standard_conforming_strings
+    -- off, a backslash within a function means something else.
+    CREATE OR REPLACE FUNCTION assetq.instant_of(written text) RETURNS timestamptz
+    LANGUAGE plpgsql STABLE AS $function$
+    BEGIN
+        RETURN CASE WHEN written ~
+                '^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[.][0-9]{6}[+]00:00$'
+            THEN written::timestamptz END;
+    EXCEPTION WHEN data_exception THEN
+        RETURN NULL;
+    END
+    $function$;
 
     IF to_regproc('assetq.is_open') IS NULL THEN
         -- The hours of market/hours.py: crypto always; forex from Sunday to Friday 17:00 in New
