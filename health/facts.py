@@ -37,6 +37,8 @@ class State:
     last_seen_ms: Mapping[str, int]
     """worker, scheduler, batch, secondary → when one was last seen, by any process; where that is
     unknown, when this process began to look."""
+    places: int = 0
+    """How many items the queue takes before it refuses new ones that are not critical."""
     outage: str | None = None
     """Why the workers pause, in their words."""
     counters: Mapping[str, int] = field(default_factory=dict)

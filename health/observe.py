@@ -130,6 +130,7 @@ class Observer:
         interval_ms = self.settings.batch_interval_minutes * 60_000
         return State(
             stats=stats,
+            places=context.queue.max_size,
             quota=quota,
             batches=batches,
             metrics=measure(batches, stats, quota, interval_ms=interval_ms),

@@ -68,7 +68,7 @@ def _known(facts: Facts, state: State) -> dict[str, Any]:
     updated_ms = last_update_ms(state.batches, facts.now_ms)
     return {
         "jobs": list(state.jobs),
-        "queue": _queue(state.stats),
+        "queue": _queue(state.stats) | {"max_size": state.places},
         "last_priority_update": at_or_none(updated_ms),
         "api_calls_remaining": remaining(state.quota),
         "metrics": {metric.name: metric.as_dict() for metric in state.metrics},
@@ -85,7 +85,12 @@ def _unknown(settings: Settings) -> dict[str, Any]:
         {"id": entry.id, "name": entry.name, "next_run": None, "trigger": entry.trigger}
         for entry in entries(settings)
     ]
-    queue = {"total_items": None, "by_priority": None, "oldest_item_age_seconds": None}
+    queue = {
+        "total_items": None,
+        "by_priority": None,
+        "oldest_item_age_seconds": None,
+        "max_size": None,
+    }
     return {
         "jobs": jobs,
         "queue": queue,

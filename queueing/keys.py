@@ -185,6 +185,12 @@ class Keys:
         return self._named("bars")
 
     @cached_property
+    def assets(self) -> str:
+        """STRING: how many assets are tracked, as last counted; the default bound of the queue
+        grows with them. TTL."""
+        return self._named("assets")
+
+    @cached_property
     def actions(self) -> str:
         """LIST of what was changed by hand on the pages, newest first, as JSON. TTL 90 days."""
         return self._named("actions")

@@ -42,7 +42,7 @@ class PriorityQueue(Calls):
         policy: Policy,
         *,
         keys: Keys | None = None,
-        max_size: int = 1000,
+        max_size: int | Callable[[], int] = 1000,
         lease_ms: int = 30_000,
         poison_after: int = 3,
         invalid_ms: int = _DAY_MS,
@@ -53,7 +53,7 @@ class PriorityQueue(Calls):
     ) -> None:
         checked_span("lease_ms", lease_ms, 1, MAX_LEASE_MS)
         super().__init__(redis, policy, keys=keys, now_ms=now_ms)
-        self.max_size = max_size
+        self._max_size = max_size
         self.lease_ms = lease_ms
         self.poison_after = poison_after
         self.stream_max = stream_max
@@ -62,6 +62,11 @@ class PriorityQueue(Calls):
         """An item that dies of spent retries twice, with no refresh between, rests so long; then
         it has one attempt, and each further death doubles the rest up to `longest_rest_ms`."""
         self.longest_rest_ms = longest_rest_ms
+
+    @property
+    def max_size(self) -> int:
+        """How many items there may be before a new one that is not critical is refused."""
+        return self._max_size() if callable(self._max_size) else self._max_size
 
     def enqueue(
         self,

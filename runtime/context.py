@@ -10,12 +10,16 @@ from pydantic import SecretStr
 from redis import Redis
 
 from queueing import Keys, Policy, PriorityQueue, QuotaLimiter
+from queueing.foreign import figure
 from runtime.redis_client import open_redis
 from settings import Settings
 
 SOCKET_TIMEOUT_S = 12.0
 """Longer than RQ's blocking pops (the wait of a drain has its own limit), and short enough that a
 process can end in time while Redis is frozen."""
+PLACES_PER_ASSET = 3
+"""Room in the queue for each asset unless QUEUE_MAX_SIZE is set: a price, a series, and slack."""
+_DAY_MS = 24 * 3600 * 1000
 
 
 @dataclass(frozen=True)
@@ -43,10 +47,19 @@ class Context:
         """Build the same on a connection that the caller owns."""
         keys = Keys(settings.provider)
         policy = policy_of(settings)
-        queue = PriorityQueue(
-            redis, policy, keys=keys, max_size=settings.queue_max_size, lease_ms=settings.lease_ms
-        )
+
+        def places() -> int:
+            counted = figure(redis.get(keys.assets)) or 0
+            return max(settings.queue_max_size, PLACES_PER_ASSET * counted)
+
+        bound = settings.queue_max_size if settings.queue_is_bounded else places
+        queue = PriorityQueue(redis, policy, keys=keys, max_size=bound, lease_ms=settings.lease_ms)
         return cls(settings, redis, keys, queue, QuotaLimiter(redis, policy, keys=keys))
+
+    def note_assets(self, count: int) -> None:
+        """Remember how many assets are tracked: unless QUEUE_MAX_SIZE is set, the queue has room
+        for each of them, in every process."""
+        self.redis.set(self.keys.assets, count, px=_DAY_MS)
 
     def redis_now_ms(self) -> int:
         """Return the time of Redis' clock, which decides everywhere."""

@@ -206,6 +206,11 @@ class Settings(BaseSettings):
         return self.polygon_rate_limit or self.plan.calls_per_window
 
     @property
+    def queue_is_bounded(self) -> bool:
+        """QUEUE_MAX_SIZE is set; else the queue has room for every asset."""
+        return "queue_max_size" in self.model_fields_set
+
+    @property
     def bars_follow_clock(self) -> bool:
         """Five-minute bars are fetched as they end: calls are not counted, and the data is live."""
         return self.rate_limit is None and not self.plan.end_of_day

@@ -137,6 +137,8 @@ def _queue(state: State) -> Iterator[Metric]:
     for priority in Priority:
         queued.add_metric([priority.name.lower()], stats.queued[priority])
     yield queued
+    text = "Items that the queue takes before it refuses new ones that are not critical."
+    yield value("queue_max_items", text, state.places)
     yield value("delayed_items", "Items that wait for their time.", stats.delayed)
     yield value("leased_items", "Items that are being refreshed.", stats.leased)
     yield value("dead_items", "Dead letters.", stats.dead)

@@ -23,9 +23,6 @@ from worker.work import bars_name, is_bars, price_request, usable
 
 log = structlog.get_logger(__name__)
 
-ITEMS_PER_ASSET = 3
-"""Room in the queue for each asset unless QUEUE_MAX_SIZE is set: a price, a series, and slack."""
-
 
 @dataclass(frozen=True)
 class Round:
@@ -54,10 +51,8 @@ def enqueue_secondary(
         else {}
     )
     due = [asset for asset in others if _wanted(asset, capabilities, now, every, needs)]
-    queue = context.queue
-    if "queue_max_size" not in settings.model_fields_set:  # the default holds every asset
-        queue.max_size = max(settings.queue_max_size, ITEMS_PER_ASSET * len(others))
-    results = _ask(queue, due, others, needs)
+    context.note_assets(len(stalest))
+    results = _ask(context.queue, due, others, needs)
     figures = RoundFigures(len(others), len(due), _lacking(others, needs))
     round_ = _round_of(results, current=len(others) - len(due), figures=figures)
     log.info(

@@ -61,7 +61,9 @@ def ask_at_once(context: Context, connection: Connection, symbols: Sequence[str]
     Within a band in the given order. Starts a drain. What a full queue refuses is asked for by the
     secondary rounds.
     """
-    found = SymbolRepository(connection).get_many(symbols)
+    repository = SymbolRepository(connection)
+    context.note_assets(len(repository.list()))
+    found = repository.get_many(symbols)
     assets = sorted(usable(found[s] for s in symbols if s in found), key=_band)
     asked: list[Asked] = []
     for band, group in groupby(assets, key=_band):

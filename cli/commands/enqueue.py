@@ -61,7 +61,7 @@ def enqueue(
         results = _forecast(context, pending, results)
         if wait_ and not refused:
             waiting.for_all([asked.symbol for asked in results], timeout_s)
-        size = context.queue.size
+        size, most = context.queue.size, context.queue.max_size
     if json_:
         rows = [asked.as_dict() | waiting.as_dict(asked.symbol) for asked in results]
         print_json({"results": rows, "pending": size})
@@ -72,7 +72,7 @@ def enqueue(
         print_table(
             ["symbol", "priority", "outcome", "expected", "because"], rows_, empty="nothing asked"
         )
-    _complain(refused, waiting, size, settings.queue_max_size, timeout_s)
+    _complain(refused, waiting, size, most, timeout_s)
 
 
 def _complain(

@@ -29,17 +29,17 @@ def stats(json_: bool) -> None:
     """The size of the queue, and what its next item waits for.
 
     total_items counts items that may run now (by_priority), delayed ones (pausing before a retry)
-    and leased ones (in work). QUEUE_MAX_SIZE bounds it.
+    and leased ones (in work). Beyond max_size new ones are refused unless they are critical: that
+    is QUEUE_MAX_SIZE, or 1,000 or three for each asset.
     """
     with open_context() as context:
         now = context.queue.stats()
-        head = context.queue.peek(1)
+        head, size = context.queue.peek(1), context.queue.max_size
         facts = look(context)
     wait = Wait.of_refresh(facts)
     quiet = [told(note, facts) for note in notes(facts.state)] if facts.state else []
     following = head[0].symbol if head else None
     if json_:
-        size = context.settings.queue_max_size
         print_json(_stats_document(now, following, size, wait) | {"notes": quiet})
         return
     print_facts(
@@ -49,7 +49,7 @@ def stats(json_: bool) -> None:
             ("  delayed", now.delayed),
             ("  in work", now.leased),
             ("dead letters", now.dead),
-            ("room left", max(0, context.settings.queue_max_size - now.pending)),
+            ("room left", f"{max(0, size - now.pending)} of {size}"),
             ("oldest queued", span(now.oldest_item_age_seconds) if head else None),
             ("next", following),
             ("waits", wait.text()),

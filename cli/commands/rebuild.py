@@ -64,7 +64,8 @@ def rebuild(json_: bool) -> None:
         done = restore(context, connection)
         context.queue.wake()  # a drain may wait in a queue that was lost under it
         start_work(context)
-        pending, wait = context.queue.size, Wait.of_call(look(context), urgent=True)
+        most, pending = context.queue.max_size, context.queue.size
+        wait = Wait.of_call(look(context), urgent=True)
         following = {row["id"]: row["next_run"] for row in schedule(context)}
     found = done.as_dict()
     if json_:
@@ -89,7 +90,7 @@ def rebuild(json_: bool) -> None:
     if done.round.refused:
         raise CommandError(
             f"{len(done.round.refused)} assets did not fit into the queue (QUEUE_MAX_SIZE is "
-            f"{settings.queue_max_size}): the secondary rounds ask for them, or call this again.",
+            f"{most}): the secondary rounds ask for them, or call this again.",
             ExitCode.REFUSED,
         )
 

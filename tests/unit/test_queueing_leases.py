@@ -603,7 +603,7 @@ def test_members_that_no_script_put_there_hold_up_nothing(kit: Kit) -> None:
 
 @pytest.mark.slow
 def test_large_amounts_go_in_steps_that_do_not_stop_redis(kit: Kit) -> None:
-    kit.queue.max_size = 5_500
+    kit = Kit(kit.redis, max_size=5_500)
     names = [f"S{n}" for n in range(5_501)]
     assert kit.put(*names) == ["enqueued"] * 5_500 + ["refused"]
     assert [item.symbol for item in kit.queue.peek(9_000)] == names[:5_000]

@@ -126,7 +126,7 @@ def _history(settings: Settings, assets: Sequence[StoredAsset]) -> Finding:
 def _room(settings: Settings, assets: int) -> Iterator[Finding]:
     """Whether the queue holds the price and the series of each asset, where its bound was set."""
     wanted = 2 * assets
-    if "queue_max_size" in settings.model_fields_set and settings.queue_max_size < wanted:
+    if settings.queue_is_bounded and settings.queue_max_size < wanted:
         yield warn(
             "queue",
             f"QUEUE_MAX_SIZE is {settings.queue_max_size}, and {assets} assets want {wanted} "

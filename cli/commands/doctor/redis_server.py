@@ -26,7 +26,7 @@ _TYPES = {
     "hash": (*("items", "dead_items", "quota", "counters", "batch_records", "timings", "causes"),),
     "set": ("pending",),
     "list": ("wake", "actions"),
-    "string": ("waiter", "outage", "outage_pause", "secondary", "bars", "scheduler_lock"),
+    "string": ("waiter", "outage", "outage_pause", "secondary", "bars", "assets", "scheduler_lock"),
     "stream": ("updates",),
 }
 

@@ -105,8 +105,8 @@ def _well(facts: Facts, state: State, checks: set[str]) -> Iterator[Finding]:
         waits = {next_permit(state, urgent=urgent) for urgent in (True, False)} - {None}
         yield ok("quota", ". ".join([free, *(told(cause, facts) for cause in waits if cause)]))
     held = next_refresh(facts)
-    if held and held.key in _OF_THE_QUEUE:
-        yield ok("queue", f"{state.stats.pending} pending. {told(held, facts)}")
+    why = f". {told(held, facts)}" if held and held.key in _OF_THE_QUEUE else ""
+    yield ok("queue", f"{state.stats.pending} pending, of {state.places} places{why}")
     for note in notes(state):
         yield ok("markets", told(note, facts))
     if "assets" not in checks and not state.dead:
