@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from db.connection import Connection
+from db.keys import deferrable_keys
 from db.queries import sql
 
 _TEXT = ("text", "character varying", "character", "citext")
@@ -112,6 +113,7 @@ class _Column:
     type: str
     required: bool
     filled_by_itself: bool
+    generated: bool
 
 
 _Tables = Mapping[str, Mapping[str, _Column]]
@@ -137,6 +139,7 @@ def problems(connection: Connection) -> list[str]:
     found = [
         *(text for relation, columns in tables.items() for text in _shape(relation, columns)),
         *_references(tables),
+        *deferrable_keys(connection),
     ]
     return found or [*_duplicates(connection, tables), *_provider(connection, tables)]
 
@@ -167,6 +170,16 @@ def _shape(relation: str, columns: Mapping[str, _Column]) -> list[str]:
                 f"{relation}.{name} is {column.type}, and assetq needs {types[0]}; change its "
                 "type, or rename it"
             )
+        elif column and column.generated:
+            found.append(
+                f"{relation}.{name} is a generated column, and assetq writes it; make it a plain "
+                "one, or rename it"
+            )
+    key = columns.get("id")
+    if key and not (key.required or key.filled_by_itself):
+        found.append(
+            f"{relation}.id stays NULL in new rows; give it a default, or make it NOT NULL"
+        )
     for name in _NULLABLE.get(relation, ()):
         column = columns.get(name)
         if column and column.required:

@@ -18,6 +18,10 @@ from db.rows import parse_instant
 
 _PATIENT = Limits(statement_s=120.0)
 """For two years of bars at once."""
+_STRICT = (
+    "Give that column a default, or insert the row with your own columns first; the import then "
+    "fills in the others."
+)
 
 
 @dataclass(frozen=True)
@@ -76,10 +80,10 @@ class SymbolRepository:
             try:
                 return self._upsert(by_symbol, overwrite)
             except (errors.IntegrityError, errors.DataError) as error:
+                strict = isinstance(error, errors.NotNullViolation)
                 raise SymbolRejected(
                     f"trading.symbols refuses an imported row: {error.diag.message_primary}.",
-                    remedy="Give that column a default, or insert the row with your own columns "
-                    "first; the import then fills in the others.",
+                    remedy=_STRICT if strict else "Change that rule or type, or the imported row.",
                 ) from error
 
     def get_many(self, symbols: Sequence[str], *, paused: bool = False) -> dict[str, StoredAsset]:

@@ -176,7 +176,7 @@ def test_users_own_other_tables_are_completed(database_url: str) -> None:
             "metadata is json, and assetq needs jsonb",
         ),
         (
-            "CREATE TABLE trading.symbols (id int, symbol text);"
+            "CREATE TABLE trading.symbols (id int NOT NULL, symbol text);"
             "INSERT INTO trading.symbols VALUES (1, 'TWICE'), (2, 'TWICE')",
             "TWICE more than once",
         ),
@@ -188,16 +188,35 @@ def test_users_own_other_tables_are_completed(database_url: str) -> None:
             "requires ticker, which assetq does not fill",
         ),
         (
-            "CREATE TABLE trading.symbols (id uuid, symbol text);"
+            "CREATE TABLE trading.symbols (id uuid NOT NULL, symbol text);"
             "CREATE SCHEMA market_data;"
             "CREATE TABLE market_data.ohlcv_5m (symbol_id int, ts timestamptz)",
             "symbol_id is integer, but trading.symbols.id is uuid",
         ),
         (
-            "CREATE TABLE trading.symbols (id uuid, symbol text);"
+            "CREATE TABLE trading.symbols (id uuid NOT NULL, symbol text);"
             "CREATE SCHEMA data_sources;"
             "CREATE TABLE data_sources.api_providers (id int NOT NULL, code text)",
             "id has no default",
+        ),
+        ("CREATE TABLE trading.symbols (id int, symbol text)", "id stays NULL in new rows"),
+        (
+            "CREATE TABLE trading.symbols (id serial,"
+            " symbol text CONSTRAINT mine UNIQUE DEFERRABLE)",
+            "constraint mine of trading.symbols is DEFERRABLE",
+        ),
+        (
+            "CREATE TABLE trading.symbols (id serial, symbol text);"
+            "CREATE SCHEMA data_sources;"
+            "CREATE TABLE data_sources.api_providers (id serial, code text);"
+            "CREATE TABLE data_sources.data_sync_status (ticker_id int, provider_id int,"
+            " UNIQUE (ticker_id, provider_id) DEFERRABLE)",
+            "of data_sources.data_sync_status is DEFERRABLE",
+        ),
+        (
+            "CREATE TABLE trading.symbols (id serial, symbol text,"
+            " polygon_ticker text GENERATED ALWAYS AS ('C:' || symbol) STORED)",
+            "polygon_ticker is a generated column",
         ),
     ],
 )
