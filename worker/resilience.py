@@ -123,7 +123,11 @@ class PatientWorker(Worker):
 
     def subscribe(self) -> None:
         """RQ's, as soon as Redis takes it."""
-        until_taken("birth", super().subscribe)
+        until_taken("birth", self.listen_for_commands)
+
+    def listen_for_commands(self) -> None:
+        """RQ's, in a thread of its own. Raises RedisError."""
+        super().subscribe()  # type: ignore[no-untyped-call]
 
     def check_for_suspension(self, burst: bool) -> None:
         """Waits while `rq suspend` holds all workers of this Redis; it is named, and heartbeats go

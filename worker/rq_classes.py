@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
@@ -96,6 +97,15 @@ class TickWorker(PatientWorker):
     def _alive_name(self) -> str:
         return heartbeat.own_name("worker", self.pid)
 
+    def listen_for_commands(self) -> None:
+        """RQ's, in a thread that takes no signal.
+
+        One that came while the main thread holds signals back would go to that thread, and the main
+        thread would wait for its work-horse on, up to half a minute, before it looked.
+        """
+        with _held_back():
+            super().listen_for_commands()
+
     def handle_warm_shutdown_request(self) -> None:
         """Asks the work-horse, if there is one, to come to an end.
 
@@ -112,11 +122,8 @@ class TickWorker(PatientWorker):
         A SIGUSR1 that came too early would kill the work-horse, a SIGTERM before its pid is known
         would leave it at work for its whole slice.
         """
-        signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        try:
+        with _held_back():
             super().fork_work_horse(job, queue)  # returns in the parent only
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         if self._stop_requested:  # asked between the pop and the fork
             self._stop_working()
 
@@ -156,6 +163,16 @@ class TickWorker(PatientWorker):
             failed.remove(job_id)
             with contextlib.suppress(NoSuchJobError):
                 self.job_class.fetch(job_id, self.connection, self.serializer).delete()
+
+
+@contextlib.contextmanager
+def _held_back() -> Iterator[None]:
+    """Signals wait until what follows is done; threads that it starts never take one."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
 
 class ForeignJob(RuntimeError):

@@ -67,7 +67,7 @@ def requested(provider: SandboxServer) -> str:
 
 
 def drain(site: Site) -> None:
-    site.drain(slice_s=1.0).run()
+    site.drain(slice_s=30).run()
 
 
 @pytest.mark.parametrize("ticker", [*BAD_TICKERS[:2], BAD_TICKERS[-1]])

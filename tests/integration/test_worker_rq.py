@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -254,6 +255,22 @@ def test_sigterm_at_any_moment_of_a_start(
         continue
     assert one.terminate(within_s=25) == 0, "its slice would take 75 s"
     assert failed(raw) == {}
+
+
+def test_no_other_thread_takes_a_signal_of_the_worker(site: Site, start: START) -> None:
+    """It would be noticed there, and the main thread would wait for its work-horse on."""
+    one = start()
+    ready(site)
+    others = [
+        task
+        for task in Path(f"/proc/{one.process.pid}/task").iterdir()
+        if task.name != str(one.process.pid)
+    ]
+    assert others, "RQ's for commands"
+    for task in others:
+        (held_back,) = re.findall(r"^SigBlk:\t(\w+)$", (task / "status").read_text(), re.M)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            assert int(held_back, 16) >> (number - 1) & 1, number.name
 
 
 @pytest.mark.parametrize("busy", [False, True])
