@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from market.client import MarketClient
 from market.deadline import SendDeadline
-from market.errors import BadAnswer, InvalidTicker, NotEntitled
+from market.errors import BadAnswer, InvalidTicker
 from market.feed import Feed
 from market.models import SnapshotItem, TickerSnapshot
 from market.plausibility import Candidate
@@ -29,7 +29,8 @@ from market.tickers import check_ticker, market_of
 
 class SnapshotV3(Feed):
     """`/v3/snapshot`: many tickers in one call. A ticker unknown to the provider is permanently
-    missing; one that is silently left out is not."""
+    missing; one that is silently left out is not. Of a ticker that the plan leaves out it says so
+    beside the others: that is no refusal of the feed, even where none of the others is given."""
 
     name: ClassVar[str] = "snapshot_v3"
     max_tickers: ClassVar[int] = 250
@@ -59,9 +60,6 @@ class SnapshotV3(Feed):
         if found.keys().isdisjoint(good) or not cut_short:
             for ticker in good:
                 found.setdefault(ticker, Missing(ticker, "the provider left it out"))
-        told = [found[ticker] for ticker in good if ticker in found]
-        if all(isinstance(one, Missing) and one.not_entitled for one in told):
-            raise NotEntitled(status=200)
         return answer_of(found.values(), cut_short=cut_short)
 
     def _sort_out(

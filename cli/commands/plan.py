@@ -94,7 +94,7 @@ def _learned(learned: Learned, now_ms: int) -> list[tuple[str, object]]:
         ("learned since", clock(learned.since_ms, now_ms)),
         ("asked anew", clock(learned.until_ms, now_ms)),
         *((market, "; ".join(_of_market(learned, market, now_ms))) for market in _markets(learned)),
-        ("absent", f"{absent} tickers that a feed does not have" if absent else None),
+        ("absent", f"{absent} tickers that a feed does not give" if absent else None),
     ]
 
 

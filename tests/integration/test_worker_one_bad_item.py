@@ -129,17 +129,22 @@ def test_after_an_outage_of_the_provider_it_does_not_keep_the_breaker_open(
     assert spent <= 4
 
 
+def leave_out(monkeypatch: pytest.MonkeyPatch, *left_out: str) -> None:
+    """The plan leaves these tickers out of snapshots that bring several."""
+    given = snapshots._item
+
+    def item(call: Any, ticker: str) -> dict[str, Any]:
+        refused = {"ticker": ticker, "error": "NOT_AUTHORIZED", "message": "Upgrade your plan."}
+        return refused if ticker in left_out else given(call, ticker)
+
+    monkeypatch.setattr(snapshots, "_item", item)
+
+
 def test_a_ticker_that_one_feed_refuses_is_asked_of_the_next_at_no_attempt(
     site: Site, provider: SandboxServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The plan gives the others of the same call."""
-    given = snapshots._item
-
-    def item(call: Any, ticker: str) -> dict[str, Any]:
-        refused = {"ticker": ticker, "error": "NOT_ENTITLED", "message": "Upgrade your plan."}
-        return refused if ticker == f"C:{BAD}" else given(call, ticker)
-
-    monkeypatch.setattr(snapshots, "_item", item)
+    leave_out(monkeypatch, f"C:{BAD}")
     for _ in range(2):
         site.ask(*(asset.symbol for asset in CRITICAL), at=Priority.CRITICAL)
         spend(site)
@@ -149,3 +154,30 @@ def test_a_ticker_that_one_feed_refuses_is_asked_of_the_next_at_no_attempt(
     assert asked.count("/v3/snapshot") == 2
     assert len([path for path in asked if path.endswith(BAD)]) == 2
     assert set(site.capabilities.refused()) == set()
+
+
+def test_a_call_of_refused_tickers_alone_leaves_the_feed_to_all_others(
+    site: Site, provider: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_out(monkeypatch, "C:XAUUSD", "C:EURUSD")
+    site.ask("XAUUSD", "EURUSD", at=Priority.CRITICAL)
+    spend(site)
+    site.ask(*(coin.symbol for coin in COINS), "BTCUSD")
+    spend(site)
+    assert sorted(site.events()) == sorted(asset.symbol for asset in ASSETS)
+    alone = [arrival.path for arrival in provider.arrivals() if arrival.path != "/v3/snapshot"]
+    assert sorted(path[-6:] for path in alone) == ["EURUSD", "XAUUSD"]
+
+
+def test_where_every_ticker_is_refused_each_call_learns_of_all_that_it_asked_for(
+    site: Site, provider: SandboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = ASSETS[:9]
+    leave_out(monkeypatch, *(asset.polygon_ticker for asset in some))
+    for _ in range(2):
+        site.ask(*(asset.symbol for asset in some))
+        spend(site)
+    asked = [arrival.path for arrival in provider.arrivals()]
+    assert asked.count("/v3/snapshot") == 1
+    assert len(asked) == 1 + 2 * len(some)
+    assert not site.context.queue.dead()
