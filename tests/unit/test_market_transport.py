@@ -64,7 +64,7 @@ def settled_arrivals(server: RawServer) -> int:
     with socket.create_connection(("127.0.0.1", server.port)) as probe:
         before = server.connections
         probe.sendall(b"GET /probe HTTP/1.1\r\n\r\n")
-        eventually(lambda: any("/probe" in head for head in server.heads) or before == 0, 10.0)
+        eventually(lambda: any("/probe" in head for head in server.heads) or before == 0)
     return sum("/probe" not in head for head in server.heads)
 
 
@@ -91,7 +91,7 @@ def trusted(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_deadline_counts_down_and_may_start_in_the_past() -> None:
-    assert 4.9 < SendDeadline.after(5).remaining_s() <= 5
+    assert 4 < SendDeadline.after(5).remaining_s() <= 5
     assert SendDeadline.after(5, start_s=boottime_s() - 6).remaining_s() < -0.9
 
 
@@ -130,7 +130,7 @@ def test_slow_dns_is_not_waited_for_beyond_the_deadline(monkeypatch: pytest.Monk
         client_for(f"http://localhost:{server.port}") as client,
     ):
         monkeypatch.setattr(socket, "getaddrinfo", slow)
-        with took(0.25, 3.0), pytest.raises(SendDeadlinePassed):
+        with took(0.25, 4.5), pytest.raises(SendDeadlinePassed):
             ask(client, 0.3)
         assert server.connections == 0
 
@@ -147,7 +147,7 @@ def test_slow_connect_ends_at_the_deadline() -> None:
         for filler in fillers:
             filler.setblocking(False)
             filler.connect_ex(("127.0.0.1", server.port))
-        with client_for(server.url) as client, took(0.25, 3.0), pytest.raises(SendDeadlinePassed):
+        with client_for(server.url) as client, took(0.25, 4.5), pytest.raises(SendDeadlinePassed):
             ask(client, 0.3)
         for filler in fillers:
             filler.close()
@@ -170,7 +170,7 @@ def test_tls_works_and_its_handshake_uses_up_the_deadline(trusted: tuple[Path, P
     with RawServer(serve_ok, tls=trusted, tls_delay_s=10.0) as server:
         with (
             client_for(server.url) as client,
-            took(0.25, 3.0),
+            took(0.25, 4.5),
             pytest.raises(SendDeadlinePassed) as caught,
         ):
             ask(client, 0.3)
@@ -197,7 +197,7 @@ def test_slow_proxy_tunnel_uses_up_the_deadline(monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         with (
             client_for("https://api.invalid") as client,
-            took(0.25, 3.0),
+            took(0.25, 4.5),
             pytest.raises(SendDeadlinePassed),
         ):
             ask(client, 0.3)
@@ -230,7 +230,7 @@ def test_tls_through_a_proxy_tunnel_is_checked_after_its_handshake(
                 if arrivals:
                     assert ask(client) == OK
                 else:
-                    with took(0.25, 3.0), pytest.raises(SendDeadlinePassed):
+                    with took(0.25, 4.5), pytest.raises(SendDeadlinePassed):
                         ask(client, 0.3)
             assert len(server.arrivals) == arrivals
             assert len(proxy.heads) == 1
@@ -280,7 +280,7 @@ def test_a_process_stopped_right_before_the_send_sends_nothing() -> None:
                 assert os.WIFSTOPPED(os.waitpid(process.pid, os.WUNTRACED)[1])
                 server.stopping.wait(stopped_s)
                 os.kill(process.pid, signal.SIGCONT)
-                outcomes.append(process.wait(10))
+                outcomes.append(process.wait(60))
         assert outcomes == [42, 0]
         assert len(server.arrivals) == 1
 
@@ -307,10 +307,10 @@ def test_no_answer_is_one_arrival_and_an_unanswered_one() -> None:
         peer.server.stopping.wait(5)
 
     with RawServer(silent) as server, client_for(server.url, 0.3) as client:
-        with took(0.25, 3.0), pytest.raises(ProviderDown) as caught:
+        with took(0.25, 4.5), pytest.raises(ProviderDown) as caught:
             ask(client)
         assert (caught.value.sent, caught.value.answered) == (True, False)
-        assert len(server.arrivals) == 1
+        assert len(eventually(lambda: server.arrivals)) == 1
 
 
 def test_a_connection_given_up_is_reset_so_that_nothing_arrives_later() -> None:
@@ -326,7 +326,7 @@ def test_a_connection_given_up_is_reset_so_that_nothing_arrives_later() -> None:
     with RawServer(silent) as server, client_for(server.url, 0.2) as client:
         with pytest.raises(ProviderDown):
             ask(client)
-        eventually(lambda: seen == ["reset"], 10.0)
+        eventually(lambda: seen == ["reset"])
 
 
 def test_unacknowledged_bytes_are_not_retransmitted_after_the_deadline(
@@ -367,10 +367,10 @@ def dripping_body(peer: Peer) -> None:
 @pytest.mark.parametrize(("script", "answered"), [(dripping_head, False), (dripping_body, True)])
 def test_a_dripping_answer_ends_in_total(script: Callable[[Peer], None], answered: bool) -> None:
     with RawServer(script) as server, client_for(server.url, 0.5) as client:
-        with took(0.4, 3.0), pytest.raises(ProviderDown) as caught:
+        with took(0.4, 4.5), pytest.raises(ProviderDown) as caught:
             ask(client)
         assert (caught.value.sent, caught.value.answered) == (True, answered)
-        assert len(server.arrivals) == 1
+        assert len(eventually(lambda: server.arrivals)) == 1
 
 
 def test_keep_alive_is_used() -> None:
@@ -389,7 +389,7 @@ def test_a_connection_that_the_server_closed_is_noticed_before_sending() -> None
     with RawServer(one_answer_then_close) as server, client_for(server.url) as client:
         for count in (1, 2, 3):
             assert ask(client) == OK
-            eventually(lambda: _is_broken(client), 10.0)
+            eventually(lambda: _is_broken(client))
             assert (server.connections, len(server.arrivals)) == (count, count)
 
 
@@ -417,14 +417,14 @@ def test_an_unasked_answer_is_not_taken_for_ours() -> None:
     def unasked_words(peer: Peer) -> None:
         peer.read_head()
         peer.answer(OK)
-        first_is_read.wait(5)
+        first_is_read.wait(60)
         peer.send(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
         peer.server.stopping.wait(5)
 
     with RawServer(unasked_words) as server, client_for(server.url) as client:
         assert ask(client) == OK
         first_is_read.set()
-        eventually(lambda: _is_broken(client), 10.0)
+        eventually(lambda: _is_broken(client))
         assert ask(client) == OK
         assert (server.connections, len(server.arrivals)) == (2, 2)
 

@@ -72,7 +72,7 @@ def test_the_end_of_a_shell_that_waits_for_us_alone(program: Path, line: str, ou
         assert process.stdout
         assert process.stdout.readline() == "runs\n"
         process.kill()
-        process.wait(10)
+        process.wait(60)
         if outcome != "told":
             process.stdin.close()
         assert process.stdout.readline() == f"{outcome}\n"

@@ -14,7 +14,7 @@ def test_a_silent_client_is_there_and_delays_nothing() -> None:
         ours.settimeout(5)  # as the web process sets it for a body
         began = time.monotonic()
         assert not is_gone(ours)
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 4
         theirs.sendall(b"x")
         assert not is_gone(ours)
 
