@@ -142,7 +142,7 @@ _PIPELINED = re.compile(r"^Command # \d+ \(.*?\) of pipeline caused error: ", re
 _UNSAID = re.compile(
     r"^Error (?:-?\d+ )?connecting to .*?\. "  # the place
     r"|(?<=reading from) \S+(?= ?:)"
-    r"|^(?:ACL failure in script: )?User \S+ has "
+    r"|^(?:ACL failure in script: )?(?:[Tt]his user|User \S+) has "
     r"|, with args beginning with:.*| script: .*| \(_ssl.*"
 )
 _LONGEST = 160
