@@ -26,6 +26,7 @@ NEWEST_CRITICAL = Priority.LOW
 """Where the newest bars of critical assets wait: before those of all others, but no price whose
 time has come waits for bars."""
 CURRENT = "nothing newer can exist for this plan now"
+REFRESHED = "refreshed since the slot began"
 
 
 def slot_of(now_ms: int, interval_ms: int) -> int:
@@ -53,6 +54,8 @@ def begin(
     if capabilities.gives_bars():
         needs = series_needs(pairs_of(found), connection, settings, capabilities, now)
     outcomes = _unaskable(wanted, known) | _current(found, capabilities, now, needs)
+    if not by_hand:
+        outcomes = _refreshed(found, capabilities, planned_ms, now_ms) | outcomes
     resting = _resting(context.queue, planned_ms + interval_ms)
     next_ones = [asset for asset in found if asset.symbol not in resting]
     batch = Batch(
@@ -111,6 +114,18 @@ def _current(
     """The assets for which a call could bring nothing newer."""
     fresh = [asset for asset in found if not calls_for([asset], capabilities, now, needs)]
     return {asset.symbol: BatchOutcome("current", CURRENT) for asset in fresh}
+
+
+def _refreshed(
+    found: list[StoredAsset], capabilities: Capabilities, planned_ms: int, now_ms: int
+) -> dict[str, BatchOutcome]:
+    """The assets whose live price is of this very slot: at a first start an import, or work that
+    waited, comes before the first batch, which would spend a second call on each of them."""
+    if capabilities.price_feed().delay is Delay.END_OF_DAY:
+        return {}
+    times = {asset.symbol: asset.observed_at_ms or 0 for asset in found}
+    fresh = [symbol for symbol, at_ms in times.items() if planned_ms <= at_ms <= now_ms]
+    return {symbol: BatchOutcome("current", REFRESHED) for symbol in fresh}
 
 
 def _next_calls(

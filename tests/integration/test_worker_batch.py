@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from db.symbols import Asset, SymbolRepository
 from local.sandbox import SandboxServer
 from queueing import Bury, Death, GiveBack, Priority
 from tests.kit import worker as worker_kit
+from tests.kit.waiting import clear_of_the_end
 from tests.kit.worker import (
     CRITICAL,
     OTHERS,
@@ -22,6 +23,7 @@ from tests.kit.worker import (
     settings_for,
     traded_yesterday,
 )
+from worker import tracking
 from worker.batch import begin
 from worker.critical import last_known
 from worker.history import tell_new_history
@@ -199,6 +201,42 @@ def test_a_closed_market_costs_no_call(opened: OPEN) -> None:
     }
     assert [s for s in order(site) if "/" not in s] == ["BTCUSD"]
     assert record.updated == ["XAUUSD", "EURUSD"]
+
+
+def test_what_was_refreshed_since_the_slot_began_is_not_asked_for_again(opened: OPEN) -> None:
+    """A time ahead of the clock proves nothing. By hand all are asked for."""
+    site = opened()
+    noon = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
+    at(site, noon + timedelta(seconds=20))
+    for symbol, seconds in (("XAUUSD", 5), ("EURUSD", -1), ("BTCUSD", 60)):
+        set_stored(site, symbol, noon + timedelta(seconds=seconds))
+    record = site.context.queue.batch_record(start_batch(site))
+    assert record is not None
+    assert record.updated == ["XAUUSD"]
+    assert [s for s in order(site) if "/" not in s] == ["EURUSD", "BTCUSD"]
+    assert site.context.limiter.status().batch_calls == 1, "the next batch asks for all"
+    start_batch(site, by_hand=True)
+    assert [s for s in order(site) if "/" not in s] == ["EURUSD", "BTCUSD", "XAUUSD"]
+
+
+@pytest.mark.parametrize("refused", [(), ("snapshot_v3",)])
+def test_a_first_batch_behind_an_import_does_not_wait_for_a_window(
+    opened: OPEN, refused: tuple[str, ...]
+) -> None:
+    """The worker was there before the scheduler, and spent the calls of the window."""
+    clear_of_the_end(300, 10)
+    site = opened(polygon_rate_limit=5)
+    for feed in refused:
+        site.capabilities.refuse(feed, "not in this plan")
+    site.context.limiter.reset()
+    tracking.ask_at_once(site.context, site.connection, [a.symbol for a in (*CRITICAL, *OTHERS)])
+    site.context.redis.delete(site.ticks.queue.key)
+    site.drain(slice_s=0.5).run()
+    assert site.context.limiter.available() == 0
+    record = site.context.queue.batch_record(start_batch(site))
+    assert record is not None
+    assert record.updated == NAMES
+    assert record.finished_at_ms is not None
 
 
 def test_end_of_day_data_that_is_stored_costs_no_call(opened: OPEN) -> None:
