@@ -40,6 +40,7 @@ LIMIT = 5
 PRIORITY = [asset.symbol for asset in CRITICAL]
 SECOND = [asset.symbol for asset in OTHERS]
 SCHEDULER = "scheduler"
+BY_HAND = "until time passes"
 
 
 @dataclass
@@ -96,6 +97,8 @@ class World:
         leased: Any = r.zrange(keys.leases, 0, -1)
         for symbol in leased:
             r.zadd(keys.leases, {symbol: self.site.context.redis_now_ms()}, xx=True)
+        if self.site.context.limiter.status().blocked_reason == BY_HAND:
+            self.site.context.limiter.block(0, "over", force=True)
         r.pexpire(keys.scheduler_lock, 1)
         r.pexpire(keys.waiter, 1)
 
@@ -181,7 +184,7 @@ def _cut_short(world: World) -> None:
 
 def _blocked(world: World) -> None:
     world.ask()
-    world.site.context.limiter.block(700, "for a moment")
+    world.site.context.limiter.block(60_000, BY_HAND)
 
 
 def _nothing(world: World) -> None:
