@@ -46,7 +46,7 @@ def test_what_was_learned_is_shown_and_forgotten(cli: Cli, r: redis.Redis) -> No
         datetime.fromisoformat(document[name]) for name in ("learned_since", "asked_anew_at")
     )
     assert (until - since).total_seconds() == 24 * 3600
-    assert abs((datetime.now(UTC) - since).total_seconds()) < 30
+    assert abs((datetime.now(UTC) - since).total_seconds()) < 120
     forex = next(row for row in document["markets"] if row["market"] == "forex")
     assert (forex["published"], forex["no_trading"]) == ("2026-01-05", "2026-01-01")
     assert document["absent"] == [{"feed": "grouped", "ticker": "C:XAUUSD"}]

@@ -105,7 +105,7 @@ def test_a_silent_stream_says_that_it_is_alive(web: Web) -> None:
         began = time.monotonic()
         lines = answer.iter_lines(1)
         while next(lines) != b": alive":
-            assert time.monotonic() - began < 10
+            assert time.monotonic() - began < 30
 
 
 def test_beyond_the_limit_a_page_is_told_to_poll_and_others_are_answered(web: Web) -> None:
@@ -132,5 +132,5 @@ def test_sigterm_ends_open_streams(web: Web) -> None:
         web.process.terminate()
         for each in lines:
             list(each)  # fails for one that is cut in the middle
-        assert web.process.wait(20) == 0
-        assert time.monotonic() - began < 10
+        assert web.process.wait(60) == 0
+        assert time.monotonic() - began < 15, "its patience with clients is 20 s"

@@ -45,7 +45,7 @@ class Web:
         self.port, self.process, self._sockets = port, process, sockets
 
     def connect(self, sent: bytes = b"") -> socket.socket:
-        sock = socket.create_connection(("127.0.0.1", self.port), timeout=10)
+        sock = socket.create_connection(("127.0.0.1", self.port), timeout=30)
         self._sockets.enter_context(sock)
         sock.sendall(sent)
         return sock
@@ -55,7 +55,7 @@ class Web:
         began = time.monotonic()
         with requests.Session() as session:
             session.trust_env = False
-            assert session.get(f"http://127.0.0.1:{self.port}/healthz", timeout=10).ok
+            assert session.get(f"http://127.0.0.1:{self.port}/healthz", timeout=30).ok
         return time.monotonic() - began
 
 
@@ -165,7 +165,7 @@ def test_sigterm_answers_what_has_arrived_and_waits_for_nobody(web: Web) -> None
     web.process.send_signal(signal.SIGTERM)
     assert health.makefile("rb").read().startswith(b"HTTP/1.1 503")
     assert web.process.wait(25) == 0
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 15, "its patience with clients is 20 s"
 
 
 @pytest.mark.parametrize("kind", ["unread", "full", "broken"])

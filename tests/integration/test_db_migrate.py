@@ -86,7 +86,7 @@ def test_the_lock_of_a_dead_migration_is_free_and_that_of_a_living_one_is_told(
     with pytest.raises(MigrationRunning, match="Another `assetq migrate`"):
         migrate(database_url, wait_s=0.2)
     holder.close()  # as when its process dies
-    assert migrate(database_url, wait_s=5) == ALL
+    assert migrate(database_url, wait_s=60) == ALL
 
 
 @pytest.mark.parametrize(
