@@ -12,6 +12,8 @@ import psycopg
 import pytest
 
 from local.servers.process import command_line
+from local.servers.state import DataDir
+from tests.kit.ports import own_port
 from tests.kit.up_runs import UpRun, clean_env, left_running
 from tests.kit.waiting import eventually
 
@@ -24,6 +26,14 @@ Start = Callable[..., UpRun]
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     return tmp_path / "data with a space"
+
+
+@pytest.fixture
+def own_web(data: Path) -> None:
+    """The port of the pages: another run of these minutes may take the usual one as well."""
+    found = DataDir(data)
+    found.create()
+    found.write_environment({"ASSETQ_WEB_URL": f"http://127.0.0.1:{own_port()}"})
 
 
 @pytest.fixture
@@ -72,7 +82,9 @@ def test_from_nothing_to_fresh_critical_assets_and_again(start: Start, data: Pat
     assert (data / "run" / "environment").read_text().count(url[0]) == 1  # the same ports
 
 
-def test_ctrl_c_stops_in_order_and_a_second_start_is_refused(start: Start, data: Path) -> None:
+def test_ctrl_c_stops_in_order_and_a_second_start_is_refused(
+    own_web: None, start: Start, data: Path
+) -> None:
     run = start("--workers", "1")
     run.until("XAUUSD")
     again = start()
@@ -88,13 +100,15 @@ def test_ctrl_c_stops_in_order_and_a_second_start_is_refused(start: Start, data:
     assert left_running(data) == []
 
 
-def test_a_killed_launcher_leaves_nothing_behind(start: Start, data: Path) -> None:
+def test_a_killed_launcher_leaves_nothing_behind(own_web: None, start: Start, data: Path) -> None:
     run = start("--workers", "1")
     run.until("XAUUSD")
     pids = run.pids()
     assert pids.keys() == {"keeper", "valkey", "postgres", "sandbox", "worker", "scheduler", "web"}
     run.process.send_signal(signal.SIGKILL)
-    eventually(lambda: not any(command_line(pid) for pid in pids.values()), 40)
+    eventually(
+        lambda: not any(command_line(pid) for pid in pids.values()),
+    )
     assert left_running(data) == []
     assert "shut down" in (data / "log" / "postgres.log").read_text()  # not killed, but stopped
 
