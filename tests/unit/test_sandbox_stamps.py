@@ -7,6 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -19,15 +20,34 @@ Pair = tuple[socket.socket, socket.socket]
 READ_AFTER_NS = 1_000_000_000
 
 
+@contextmanager
+def connected(listener: socket.socket) -> Iterator[Pair]:
+    with socket.create_connection(listener.getsockname()) as client:
+        server, _ = listener.accept()
+        with server:
+            yield client, server
+
+
+def stamps(listener: socket.socket) -> bool:
+    """Whether a byte that is read later has the stamp of its arrival."""
+    with connected(listener) as (client, server):
+        client.sendall(b"x")
+        sent = time.monotonic_ns()
+        eventually(lambda: time.monotonic_ns() > sent + 5_000_000)
+        read_at = time.monotonic_ns()
+        return receive(server, 1)[1].mono_ns < read_at
+
+
 @pytest.fixture
 def pair() -> Iterator[Pair]:
     """A client's socket and the server's end of it, over TCP."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         ask_for_stamps(listener)
-        with socket.create_connection(listener.getsockname()) as client:
-            server, _ = listener.accept()
-            with server:
-                yield client, server
+        if sys.platform == "linux":
+            # A kernel that stamped nothing so far begins a moment after it is asked.
+            eventually(lambda: stamps(listener))
+        with connected(listener) as both:
+            yield both
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other kernels do not stamp")
