@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from queueing.foreign import json_object
 
@@ -62,8 +62,7 @@ def read_payload(text: Any) -> dict[str, Any]:
     return json_object(text)
 
 
-@dataclass(frozen=True)
-class Item:
+class Item(NamedTuple):
     """A pending item."""
 
     symbol: str
@@ -87,12 +86,14 @@ class Item:
     @classmethod
     def from_reply(cls, raw: Mapping[str, Any]) -> "Item":
         """Reads an item as a script returns it; fields of a newer version are ignored."""
-        known = {name: raw[name] for name in cls.__dataclass_fields__ if name in raw}
-        return cls(**known | {"payload": read_payload(raw.get("payload"))})
+        payload = read_payload(raw.get("payload"))
+        return cls(payload=payload, **{name: raw[name] for name in raw.keys() & _KEPT_FIELDS})
 
 
-@dataclass(frozen=True)
-class Hint:
+_KEPT_FIELDS = frozenset(Item._fields) - {"payload"}
+
+
+class Hint(NamedTuple):
     """When a claim can next be answered differently, and what holds it until then."""
 
     now_ms: int
@@ -122,8 +123,7 @@ class Hint:
         return None if self.next_at_ms is None else max(0, self.next_at_ms - self.now_ms)
 
 
-@dataclass(frozen=True)
-class Claimed:
+class Claimed(NamedTuple):
     """A granted call and the items leased to it. The token is lease and call id in one."""
 
     token: str

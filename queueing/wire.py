@@ -84,16 +84,15 @@ def outcomes(
 
 
 def claimed_of(token: str, reply: Sequence[Any]) -> Claimed:
-    """A granted call, from its JSON and symbols and texts of items in turn."""
-    head, *rows = reply
-    raw = json.loads(head)
+    """A granted call, as claim.lua tells it."""
+    now_ms, send_by_ms, lease_until_ms, ahead_ms, next_at_ms, why, waiting, *rows = reply
     return Claimed(
-        token=token,
-        items=tuple(items_of(rows, raw["ahead"])),
-        granted_at_ms=raw["now_ms"],
-        send_by_ms=raw["send_by_ms"],
-        lease_until_ms=raw["lease_until_ms"],
-        hint=Hint.from_reply(raw),
+        token,
+        tuple(items_of(rows, ahead_ms)),
+        granted_at_ms=now_ms,
+        send_by_ms=send_by_ms,
+        lease_until_ms=lease_until_ms,
+        hint=Hint(now_ms, next_at_ms, why and text_of(why), waiting=bool(waiting)),
     )
 
 

@@ -5,7 +5,7 @@ scheduler's pass) and a doubled one nothing. At most one drain waits per provide
 """
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import structlog
 from redis.exceptions import RedisError
@@ -118,7 +118,7 @@ class Drain:
         if not isinstance(answer, Claimed):
             self._in_vain += 1
             if answer.held_by == "blocked" and self._lift_old_key_block():
-                return replace(answer.hint, next_at_ms=answer.hint.now_ms)
+                return answer.hint._replace(next_at_ms=answer.hint.now_ms)
             return answer.hint
         self._in_vain = 0
         call: Call | None = Call(

@@ -7,5 +7,5 @@ check_policy(q)
 check_epoch(q, args.idle_mark)
 local at, why = call_free_at(q, args.critical)
 if at > now then return { wall, told(at), why } end
-grant(args.call_id, q, horizon_ms())
+grant(args.call_id, q, horizon_ms, now)
 return { wall, wall + policy.send_ms }

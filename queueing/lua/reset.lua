@@ -7,6 +7,6 @@ local in_use = permits_in_use()
 redis.call('UNLINK', WINDOW)
 redis.call('HDEL', QUOTA, 'blocked_until', 'blocked_ms', 'blocked_reason', 'hold_until', 'last_grant_at',
   'failed', 'probed', 'open_until', 'open_ms', 'open_since', 'open_reason', 'probe', 'probe_until')
-redis.call('HSET', QUOTA, 'epoch', known_epoch(q), 'policy', policy.kept, 'policy_horizon', horizon_ms(),
+redis.call('HSET', QUOTA, 'epoch', known_epoch(q), 'policy', policy.kept, 'policy_horizon', horizon_ms,
   'reset_at', ms(now))
 return in_use

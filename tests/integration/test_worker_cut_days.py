@@ -58,7 +58,7 @@ def site(redis_url: str, migrated_url: str, vendor: Vendor) -> Iterator[Site]:
 def granted(site: Site, at: datetime) -> None:
     """The next call, as if it were granted at that time."""
     call = site.claim()
-    claimed = replace(call.claimed, granted_at_ms=int(at.timestamp() * 1000))
+    claimed = call.claimed._replace(granted_at_ms=int(at.timestamp() * 1000))
     site.refresher.refresh(replace(call, claimed=claimed))
 
 

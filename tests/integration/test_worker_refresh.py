@@ -285,7 +285,7 @@ def test_a_series_of_one_day_lacks_it_in_the_first_seconds_of_the_next_day_too(
     site.context.queue.enqueue([bars_request(site.asset("BTCUSD"))], Priority.LOW)
     call = site.claim()
     midnight_ms = int(time.time()) // 86_400 * 86_400_000
-    claimed = replace(call.claimed, granted_at_ms=midnight_ms + 3_000)
+    claimed = call.claimed._replace(granted_at_ms=midnight_ms + 3_000)
     site.refresher.refresh(replace(call, claimed=claimed))
     day = site.one("SELECT day FROM market_data.coverage WHERE status = 'complete'")
     assert day == datetime.fromtimestamp(midnight_ms / 1000, UTC).date() - timedelta(days=2)

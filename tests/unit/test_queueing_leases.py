@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -636,7 +635,7 @@ def test_an_item_may_leave_out_what_is_usual(kit: Kit) -> None:
     (listed,), score = kit.queue.peek(), kit.score("A")
     (leased,) = kit.take().items
     assert float(listed.score) == float(leased.score) == score
-    assert leased == replace(listed, score=leased.score)
+    assert leased == listed._replace(score=leased.score)
     assert float(kit.item("A")["score"]) == score
 
 

@@ -57,7 +57,7 @@ class Mutation:
     noticed: str
 
 
-HORIZON = "return policy.send_ms + policy.window_ms + policy.guard_ms"
+HORIZON = "local horizon_ms = policy.send_ms + policy.window_ms + policy.guard_ms"
 quota, in_time = scenarios.never_over_nor_idle, scenarios.batches_start_in_time
 MUTATIONS = [
     Mutation(
@@ -132,7 +132,7 @@ MUTATIONS = [
         "batch",
     ),
     Mutation(
-        "no-look-ahead", "if at + horizon_ms() <= deadline then", "if true then", in_time, "batch"
+        "no-look-ahead", "if at + horizon_ms <= deadline then", "if true then", in_time, "batch"
     ),
     Mutation(
         "batch-calls-not-reserved",
@@ -150,7 +150,7 @@ MUTATIONS = [
     ),
     Mutation(
         "ties-by-band",
-        "(a.urgency == b.urgency and a.since < b.since)",
+        "(band.urgency == best.urgency and band.since < best.since)",
         "false",
         scenarios.nothing_starves,
         "starved",

@@ -12,7 +12,6 @@ from queueing import (
     Batch,
     BatchOutcome,
     Bury,
-    Claimed,
     Death,
     Done,
     Enqueued,
@@ -429,4 +428,3 @@ def test_old_slots_leave_the_list(kit: Kit) -> None:
 def test_a_hint_without_work_has_no_wait() -> None:
     assert Hint(now_ms=5).wait_ms is None
     assert Hint(now_ms=5, next_at_ms=3).wait_ms == 0
-    assert Claimed.__dataclass_fields__["hint"]

@@ -16,11 +16,9 @@ end
 -- Grants the call to the item, and counts what it waited for.
 local function grant_to(item, asked, q)
   local critical = item.priority == CRITICAL
-  local allowed_since, free_since = grant(asked.token, q, asked.lease_ms)
   local ready_since = math.max(item.enqueued_at_ms, work_ready_since())
+  local allowed_since, could_at = grant(asked.token, q, asked.lease_ms, ready_since)
   -- Slot-seconds in which this permit was free, its item was there, and the call was not made.
-  local could_at = math.min(now, math.max(free_since, ready_since, q.reserved_until))
-  redis.call('HSET', QUOTA, 'could_at', could_at)
   if policy.limit > 0 and could_at < now then count('idle_ms', ms(now - could_at)) end
   note_share(q, critical)
   count('granted:' .. item.priority)
@@ -39,13 +37,15 @@ local function lease_heads(heads, asked)
     local item = heads[i].item
     if not item.solo and item.group == first.item.group then taken[#taken + 1] = heads[i] end
   end
-  local symbols, leases, leased = {}, {}, {}
+  local symbols, leases, leased, old = {}, {}, {}, {}
   for i, head in ipairs(taken) do
     symbols[i] = head.symbol
+    if is_overtaken(head.score, head.item) then old[#old + 1] = head.symbol end
     leases[2 * i - 1], leases[2 * i] = now + asked.lease_ms, head.symbol
     leased[2 * i - 1], leased[2 * i] = head.symbol, with_lease(head, asked.token, #taken)
   end
-  leave_queue(symbols)
+  call_many('ZREM', QUEUE, symbols)
+  call_many('ZREM', OVERTAKEN, old)
   call_many('ZADD', LEASES, leases)
   call_many('HSET', ITEMS, leased)
   note_empty_queue()
@@ -58,9 +58,6 @@ local function claim_call(asked, q)
   q = q or quota_state()
   check_policy(q)
   check_epoch(q, asked.idle_mark, asked.newest_call)
-  local function reply(fields, busy_now, critical)
-    return reply_to_drain(fields, q, asked.drain, asked.max_wait_ms, busy_now, critical)
-  end
 
   local heads, newer = heads_for_call(asked, q)
   local first = heads[1]
@@ -69,7 +66,10 @@ local function claim_call(asked, q)
     count('waits:version')
     return answer(hinted({ status = 'wait' }, now + NEWER_MS, 'version'))
   end
-  if not first then return reply({ status = redis.call('SCARD', PENDING) > 0 and 'wait' or 'empty' }) end
+  if not first then
+    local status = redis.call('SCARD', PENDING) > 0 and 'wait' or 'empty'
+    return reply_to_drain({ status = status }, q, asked.drain, asked.max_wait_ms)
+  end
 
   local critical = first.item.priority == CRITICAL
   local free_at, reason = call_free_at(q, critical)
@@ -77,11 +77,12 @@ local function claim_call(asked, q)
     count('waits:' .. reason)
     local foreseen = nil
     if newer then foreseen = critical end -- what others know does not make this worker's next call come sooner
-    return reply({ status = 'wait', held_by = reason }, false, foreseen)
+    return reply_to_drain({ status = 'wait', held_by = reason }, q, asked.drain, asked.max_wait_ms, foreseen)
   end
 
   grant_to(first.item, asked, q)
   local leased = lease_heads(heads, asked)
-  return { reply({ status = 'granted', lease_until_ms = wall + asked.lease_ms, send_by_ms = wall + policy.send_ms,
-    ahead = ahead }, true), unpack(leased) }
+  local at, why, _, waiting = tell_drains(q, asked.drain, asked.max_wait_ms, true)
+  return { wall, wall + policy.send_ms, wall + asked.lease_ms, ahead, at and math.ceil(told(at)) or false, why or false,
+    waiting and 1 or 0, unpack(leased) }
 end

@@ -15,7 +15,7 @@ end
 local function check_policy(q)
   if q.is_ours or q.policy_until > now then return end
   q.policy, q.policy_until, q.is_ours = policy.kept, 0, true
-  redis.call('HSET', QUOTA, 'policy', q.policy, 'policy_horizon', horizon_ms())
+  redis.call('HSET', QUOTA, 'policy', q.policy, 'policy_horizon', horizon_ms)
 end
 
 -- A call that counts is known elsewhere and not here: this server's memory is an older one, as after a restored
@@ -33,13 +33,13 @@ local function check_epoch(q, mark, newest_call)
   local epoch = known_epoch(q)
   local marked_at = mark and tonumber(redis.call('ZSCORE', MARKS, epoch .. ':' .. mark) or nil)
   -- What is remembered must not contradict it.
-  local proven = marked_at and q.last_grant_at <= marked_at - horizon_ms()
+  local proven = marked_at and q.last_grant_at <= marked_at - horizon_ms
   -- After a grant the window is never empty, unless it was evicted, deleted, or there was no limit.
-  local lost = q.hold_until <= now and q.last_grant_at > now - horizon_ms() and redis.call('EXISTS', WINDOW) == 0
+  local lost = q.hold_until <= now and q.last_grant_at > now - horizon_ms and redis.call('EXISTS', WINDOW) == 0
   if forgot(q, newest_call) then lost, proven = q.hold_until <= now, false end
   if q.epoch == epoch and not lost and not (proven and q.hold_until > now) then return end
   q.epoch = epoch
-  q.hold_until = proven and 0 or now + horizon_ms()
+  q.hold_until = proven and 0 or now + horizon_ms
   redis.call('HSET', QUOTA, 'epoch', epoch, 'hold_until', q.hold_until)
   if not proven then count('holds') end
 end

@@ -1,7 +1,7 @@
 -- When the next call may go, and how it is granted.
 local function reserved_until(q, at)
   local deadline = q.batch_at + policy.tolerance_ms
-  if at + horizon_ms() <= deadline then return 0 end -- it is over by then
+  if at + horizon_ms <= deadline then return 0 end -- it is over by then
   -- Of the permits that last beyond the deadline, this many leave room for the batch, this call's among them.
   local spare = policy.limit - math.min(q.batch_calls, policy.limit)
   local given_up = q.batch_at + policy.grace_ms + 1 -- no batch came
@@ -30,39 +30,41 @@ end
 -- When may the next call go, and what holds it until then? (time <= now: at once)
 local function call_free_at(q, critical)
   local at, reason = now, 'free'
-  local function not_before(time, why)
-    if time > at then at, reason = time, why end
+  if q.policy_until > at then at, reason = q.policy_until, 'policy' end
+  if q.blocked_until > at then at, reason = q.blocked_until, 'blocked' end
+  local spaced_at = q.last_grant_at + policy.spacing_ms
+  if spaced_at > at then at, reason = spaced_at, 'spacing' end
+  if q.open_until > 0 then -- the provider fails: until the next probe, and while one is under way (or its lease ends)
+    local probe_at = math.max(q.open_until, q.probe_until)
+    if probe_at > at then at, reason = probe_at, 'breaker' end
   end
-  not_before(q.policy_until, 'policy')
-  not_before(q.blocked_until, 'blocked')
-  not_before(q.last_grant_at + policy.spacing_ms, 'spacing')
-  -- The provider fails: until the next probe, and while one is under way (a lost one ends with its lease).
-  if q.open_until > 0 then not_before(math.max(q.open_until, q.probe_until), 'breaker') end
   if policy.limit == 0 then return at, reason end
-  not_before(q.hold_until, 'hold')
-  not_before(nth_last_end(policy.limit), 'window')
+  if q.hold_until > at then at, reason = q.hold_until, 'hold' end
+  local permit_at = nth_last_end(policy.limit)
+  if permit_at > at then at, reason = permit_at, 'window' end
   if critical or not reservable(q) then return at, reason end
-  -- Look ahead: by batch_at + tolerance the batch must find its permits free.
-  not_before(reserved_until(q, at), 'reserved')
+  local unreserved_at = reserved_until(q, at) -- by batch_at + tolerance the batch must find its permits free
+  if unreserved_at > at then at, reason = unreserved_at, 'reserved' end
   return at, reason
 end
 
--- Grants the call. While the circuit breaker is open this call decides whether the provider is back, for at most
--- `probe_ms`. Returns since when the quota allowed it, and since when the breaker did as well. Spacing counts from when
--- the call before could have gone, so that one late call does not excuse the next.
-local function grant(call_id, q, probe_ms)
-  local allowed_since = math.max(q.hold_until, q.blocked_until, q.could_at + policy.spacing_ms)
-  local working_since = math.max(q.open_until, q.probe_until, q.closed_at)
-  redis.call('HSET', QUOTA, 'last_grant_at', now)
-  q.last_grant_at = now
+-- Grants the call to work that is there since `ready_since`. While the circuit breaker is open this call decides whether
+-- the provider is back, for at most `probe_ms`. Returns since when the quota allowed it, and since when it could have
+-- been made: from there spacing counts, so that one late call does not excuse the next.
+local function grant(call_id, q, probe_ms, ready_since)
+  local allowed_since, working_since = now, now
+  if policy.limit > 0 then
+    allowed_since = math.max(q.hold_until, q.blocked_until, q.could_at + policy.spacing_ms, take_permit(call_id))
+    working_since = math.max(allowed_since, q.open_until, q.probe_until, q.closed_at)
+  end
+  q.last_grant_at, q.could_at = now, math.min(now, math.max(working_since, ready_since, q.reserved_until))
+  redis.call('HSET', QUOTA, 'last_grant_at', now, 'could_at', q.could_at)
   if q.open_until > 0 then
     q.probe, q.probe_until = call_id, now + probe_ms
     redis.call('HSET', QUOTA, 'probe', q.probe, 'probe_until', q.probe_until)
     count('probes')
   end
-  if policy.limit == 0 then return now, now end
-  allowed_since = math.max(allowed_since, take_permit(call_id))
-  return allowed_since, math.max(allowed_since, working_since)
+  return allowed_since, q.could_at
 end
 
 -- Notes until when background work is held back by the reservation, which is not idleness. Called before and

@@ -24,17 +24,21 @@ local function hinted(reply, at, why)
   return reply
 end
 
--- The reply to a drain: its hint, and whether this drain is the one that waits for it (`waiter`) or another one does
--- (`waiting`). A drain that is busy now leaves the next call to the waiting one.
-local function reply_to_drain(reply, q, drain, max_wait_ms, busy_now, critical)
+-- Tells the drains when to claim again and why not before. Returns that, whether this drain is the one that waits for it,
+-- and whether another one does. A drain that is busy now leaves the next call to the waiting one.
+local function tell_drains(q, drain, max_wait_ms, busy_now, critical)
   local at, why = next_event(q, critical)
-  hinted(reply, at, why)
   note_reservation(q)
-  if at and at > now and not busy_now and become_waiter(drain, at, max_wait_ms) then
-    reply.waiter = true
-  else
-    stop_waiting(drain)
-    if busy_now or not drain or (at and at > now) then reply.waiting = wake_if_sooner(at) end
-  end
-  return answer(reply)
+  local later = at and at > now
+  if later and not busy_now and become_waiter(drain, at, max_wait_ms) then return at, why, true, false end
+  if busy_now or later or not drain then return at, why, false, wake_if_sooner(at, drain) end
+  stop_waiting(drain)
+  return at, why, false, false
+end
+
+-- The reply to a drain that has nothing to do now.
+local function reply_to_drain(reply, q, drain, max_wait_ms, critical)
+  local at, why, waiter, waiting = tell_drains(q, drain, max_wait_ms, false, critical)
+  reply.waiter, reply.waiting = waiter, waiting
+  return answer(hinted(reply, at, why))
 end

@@ -62,11 +62,11 @@ end
 -- The first n of these bands in the order in which calls would take them.
 local function in_order(bands, n)
   local heads = {}
-  local function before(a, b) return a.urgency < b.urgency or (a.urgency == b.urgency and a.since < b.since) end
   while #heads < n do
     local best
     for _, band in ipairs(bands) do
-      if head_of(band) and (not best or before(band, best)) then best = band end
+      if head_of(band) and (not best or band.urgency < best.urgency
+        or (band.urgency == best.urgency and band.since < best.since)) then best = band end
     end
     if not best then break end
     heads[#heads + 1] = best.head

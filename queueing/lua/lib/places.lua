@@ -19,10 +19,12 @@ local function work_ready_since() return number_of(redis.call('HGET', QUOTA, 're
 
 -- An item that was raised or retried stands behind younger requests: OVERTAKEN remembers its age.
 local YOUNGER_MS = 1000
+local function is_overtaken(score, item) return score - item.priority * BAND > item.enqueued_at_ms + YOUNGER_MS end
+
 local function put_in_queue(symbol, item, ready_at)
   local score = item.score or item.priority * BAND + item.enqueued_at_ms -- QUEUE was lost, and its scores
   redis.call('ZADD', QUEUE, score, symbol)
-  if score - item.priority * BAND > item.enqueued_at_ms + YOUNGER_MS then
+  if is_overtaken(score, item) then
     redis.call('ZADD', OVERTAKEN, item.enqueued_at_ms, symbol)
   end
   note_ready(ready_at)

@@ -3,10 +3,19 @@
 -- One drain waits for the next event; the others leave. `waiter_at` is when it will look by itself.
 local WAITER_SLACK_MS, LONGEST_WAIT_MS = 1000, 60000
 
+local function stop_waiting(drain)
+  if drain and redis.call('GET', WAITER) == drain then redis.call('DEL', WAITER) end
+end
+
 -- A drain that waits takes a token at once. One that lets it lie, or does not look when it said, is dead.
-local function waiting_drain()
+-- busy?: a drain that waits no longer.
+local function waiting_drain(busy)
   local holder = redis.call('GET', WAITER)
   if not holder then return nil end
+  if holder == busy then
+    redis.call('DEL', WAITER)
+    return nil
+  end
   local looks_at = number_of(redis.call('HGET', QUOTA, 'waiter_at')) or 0
   local token = redis.call('LINDEX', WAKE, -1)
   local told_at = token and (tonumber(token) or now)
@@ -25,10 +34,6 @@ local function become_waiter(drain, at, max_wait_ms)
   return true
 end
 
-local function stop_waiting(drain)
-  if drain and redis.call('GET', WAITER) == drain then redis.call('DEL', WAITER) end
-end
-
 local function a_drain_waits() return waiting_drain() ~= nil end
 
 local function push_token()
@@ -39,8 +44,8 @@ end
 
 -- Level, not edge: the waiting drain is woken only if there is something to do before it looks by itself.
 -- Returns whether a drain waits at all.
-local function wake_if_sooner(at)
-  local drain, looks_at = waiting_drain()
+local function wake_if_sooner(at, busy)
+  local drain, looks_at = waiting_drain(busy)
   if drain and at and at < looks_at then push_token() end
   return drain ~= nil
 end

@@ -18,7 +18,7 @@ local function take_permit(call_id)
     free_since = tonumber(redis.call('ZRANGE', WINDOW, ended - 1, ended - 1, 'WITHSCORES')[2])
     redis.call('ZREMRANGEBYRANK', WINDOW, 0, ended - 1)
   end
-  redis.call('ZADD', WINDOW, now + horizon_ms(), call_id)
+  redis.call('ZADD', WINDOW, now + horizon_ms, call_id)
   return free_since
 end
 
