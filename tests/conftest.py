@@ -26,8 +26,13 @@ if TYPE_CHECKING:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# A busy machine is no failure: what takes too long is measured in bench/.
-hypothesis.settings.register_profile("assetq", deadline=None)
+# A busy machine is no failure: what takes too long is measured in bench/. A run tries what the one
+# before tried; --hypothesis-profile=search looks for other examples.
+_PATIENT = hypothesis.settings(
+    deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.register_profile("assetq", _PATIENT, derandomize=True)
+hypothesis.settings.register_profile("search", _PATIENT, derandomize=False)
 hypothesis.settings.load_profile("assetq")
 
 

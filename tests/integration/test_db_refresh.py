@@ -149,7 +149,7 @@ observations = st.lists(
 @settings(
     max_examples=60,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(observations)
 def test_the_newest_price_and_the_newest_bar_stand_whatever_came(

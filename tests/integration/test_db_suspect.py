@@ -191,7 +191,9 @@ PRICES = st.decimals("0.0001", "100000", places=4)
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(st.lists(st.tuples(PRICES, st.booleans()), min_size=1, max_size=12))
 def test_only_supported_near_or_repeated_prices_are_ever_stored(

@@ -368,8 +368,8 @@ def test_everything_that_is_not_critical_by_priority(opened: OPEN) -> None:
 def test_the_stalest_first_within_a_priority(opened: OPEN) -> None:
     site = opened()
     now = datetime.now(UTC)
-    set_stored(site, "GBPUSD", now.replace(year=now.year - 1))
-    set_stored(site, "USDJPY", now.replace(year=now.year - 2))
+    set_stored(site, "GBPUSD", now - timedelta(days=365))
+    set_stored(site, "USDJPY", now - timedelta(days=730))
     at(site, datetime(2026, 11, 24, 12, 0, 1, tzinfo=UTC))
     round_(site)
     assert order(site)[:2] == ["USDJPY", "GBPUSD"]
