@@ -205,8 +205,17 @@ def record_days(
     A newer answer replaces an older one, but one that speaks for a part of a day never one that
     spoke for the whole.
     """
-    if not rows:
-        return
+    if rows:
+        upsert_days(connection, asked_at, timeframe, rows)
+
+
+def upsert_days(
+    connection: Connection,
+    asked_at: datetime,
+    timeframe: str,
+    rows: Sequence[tuple[str, CoveredDay]],
+) -> None:
+    """The statements of `record_days`, also where there is nothing to record."""
     parameters = {
         "asked_at": asked_at,
         "timeframe": timeframe,

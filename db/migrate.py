@@ -39,7 +39,7 @@ def migrate(url: str, *, wait_s: float = 60.0) -> list[str]:
     ):
         _lock(connection)
         with unit_of_work(connection, _LIMITS):
-            missing = _pending(connection) or _lost_views(connection)
+            missing = _pending(connection) or (lost_views(connection) and [_VIEWS_FILE])
             if missing:
                 _check(connection)
                 _apply(connection, missing)
@@ -83,10 +83,10 @@ def _pending(connection: Connection) -> list[str]:
     return [name for name in migrations() if (name,) not in applied]
 
 
-def _lost_views(connection: Connection) -> list[str]:
-    """The migration that makes views, if one was dropped (to change a column's type, say)."""
-    lost = connection.execute(sql("missing_views"), {"views": list(VIEWS)}).fetchall()
-    return [_VIEWS_FILE] if lost else []
+def lost_views(connection: Connection) -> list[str]:
+    """The views that were dropped (to change a column's type, say)."""
+    rows = connection.execute(sql("missing_views"), {"views": list(VIEWS)})
+    return [view for (view,) in rows]
 
 
 def _check(connection: Connection) -> None:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from db.bars import upsert_bars
 from db.calls import insert_call
 from db.connection import Connection, unit_of_work
-from db.coverage import FULL_DAY
+from db.coverage import FULL_DAY, upsert_days
 from db.errors import DatabaseError, DatabaseUnavailable, MigrationMissing, WritesRefused
 from db.isolation import isolate
 from db.prices import update_prices
@@ -26,7 +26,7 @@ def can_store(connection: Connection, provider: str = PROVIDER) -> WritesRefused
 
     Executes the writer's own statements with nothing to write, and inserts one audit row, all
     rolled back: read-only servers, missing rights, locked tables and most full disks show. Some
-    nine round trips. Raises DatabaseUnavailable, MigrationMissing.
+    13 round trips. Raises DatabaseUnavailable, MigrationMissing.
     """
     limits = connection.limits
     limits = replace(limits, lock_s=min(limits.lock_s or _LOCK_S, _LOCK_S))
@@ -36,6 +36,7 @@ def can_store(connection: Connection, provider: str = PROVIDER) -> WritesRefused
             update_prices(connection, 0, [])
             for timeframe in FULL_DAY:
                 upsert_bars(connection, 0, timeframe, [])
+                upsert_days(connection, datetime.now(UTC), timeframe, [])
             upsert_status(connection, provider, 0, [])
             _try_call(connection, provider)
     except (DatabaseUnavailable, MigrationMissing):

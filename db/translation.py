@@ -49,6 +49,10 @@ _REMEDIES = (
     (r"timeout|timed out", "Check that the host is reachable and no firewall drops the port."),
     (r"host name|resolve", "Correct the host in DATABASE_URL or DB_HOST."),
     (r"too many clients|connection slots", "Raise max_connections, or start fewer workers."),
+    (r"too many connections for", "Raise its CONNECTION LIMIT, or start fewer workers."),
+    (r"not permitted to log in", "ALTER ROLE … LOGIN, or use another user."),
+    (r"permission denied for database", "GRANT CONNECT ON DATABASE … to this user."),
+    (r"accepting connections", "ALTER DATABASE … ALLOW_CONNECTIONS true, or use another one."),
     (r"statement pooling", "Put the pooler into transaction or session mode."),
     (r"starting up|shutting down|recovery", "Wait until it has started."),
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from db.migrate import migrate
 from local.sandbox import SandboxServer
 from tests.kit.cli_runs import Cli
 from tests.kit.db_data import run
@@ -40,6 +41,23 @@ def test_rules_of_the_users_tables_are_named(cli: Cli, migrated_url: str) -> Non
     assert found["writes"]["status"] == "ok"
     assert found["tables"]["status"] == "warn"
     assert 'violates check constraint "known"' in found["tables"]["text"]
+
+
+def test_assets_that_are_all_paused_are_no_empty_list(cli: Cli, migrated_url: str) -> None:
+    columns = "symbol, polygon_ticker, is_active"
+    run(migrated_url, f"INSERT INTO trading.symbols ({columns}) VALUES ('A', 'X:AUSD', false)")
+    found = checks(cli)["symbols"]
+    assert (found["status"], found["text"]) == ("fail", "all 1 assets are paused")
+    assert "symbols resume" in found["remedy"]
+
+
+def test_a_dropped_view_is_named_and_made_again(cli: Cli, migrated_url: str) -> None:
+    run(migrated_url, "DROP VIEW trading.latest_prices")
+    found = checks(cli)["migrations"]
+    assert found["text"] == "views are gone: trading.latest_prices"
+    assert found["remedy"] == "Run `assetq migrate`."
+    migrate(migrated_url)
+    assert checks(cli)["migrations"]["status"] == "ok"
 
 
 def test_one_rule_that_refuses_both_outcomes_is_told_once(cli: Cli, migrated_url: str) -> None:

@@ -57,6 +57,32 @@ def test_unknown_database_and_closed_port_name_place_and_remedy(database_url: st
         connect("postgresql://someone:secret@127.0.0.1:1/prices")
 
 
+def test_what_keeps_a_login_out_has_its_own_remedy(database_url: str) -> None:
+    parts = urlsplit(database_url)
+    base, name = f"{parts.hostname}:{parts.port}{parts.path}", parts.path[1:]
+    run(database_url, "CREATE ROLE kept_out LOGIN PASSWORD 'right'")
+    try:
+        for change, back, remedy in (
+            ("ROLE kept_out CONNECTION LIMIT 0", "ROLE kept_out CONNECTION LIMIT -1", "LIMIT"),
+            ("ROLE kept_out NOLOGIN", "ROLE kept_out LOGIN", "ALTER ROLE"),
+            (
+                f"DATABASE {name} CONNECTION LIMIT 0",
+                f"DATABASE {name} CONNECTION LIMIT -1",
+                "LIMIT",
+            ),
+        ):
+            run(database_url, f"ALTER {change}")
+            with pytest.raises(DatabaseUnavailable) as kept_out:
+                connect(f"postgresql://kept_out:right@{base}")
+            assert remedy in (kept_out.value.remedy or ""), change
+            run(database_url, f"ALTER {back}")
+        run(database_url, f"REVOKE CONNECT ON DATABASE {name} FROM PUBLIC")
+        with pytest.raises(DatabaseUnavailable, match="GRANT CONNECT"):
+            connect(f"postgresql://kept_out:right@{base}")
+    finally:
+        run(database_url, "DROP ROLE kept_out")
+
+
 def test_a_unit_of_work_has_limits_and_utc(database_url: str) -> None:
     with connect(database_url, statement_timeout_s=1.5, lock_timeout_s=0.5) as connection:
         with unit_of_work(connection):

@@ -17,6 +17,7 @@ from tests.kit.db_data import CRITICAL, one, run
 TABLES = (
     "trading.symbols",
     "market_data.ohlcv_5m",
+    "market_data.coverage_days",
     "data_sources.data_sync_status",
     "data_sources.api_calls",
 )
@@ -73,7 +74,7 @@ def test_a_read_only_server_is_found_and_the_connection_given_up(migrated_url: s
     assert connection.closed, "a new one may lead to the primary"
 
 
-@pytest.mark.parametrize("table", TABLES[:3])
+@pytest.mark.parametrize("table", TABLES[:4])
 def test_a_locked_table_is_found(migrated_url: str, table: str) -> None:
     with (
         connect(migrated_url, lock_timeout_s=0.1) as connection,

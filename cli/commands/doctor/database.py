@@ -11,7 +11,7 @@ from db.compatibility import problems
 from db.connection import Connection, connect, server_version, unit_of_work
 from db.errors import PermissionMissing
 from db.locks import LONG_S, lasting_locks
-from db.migrate import MINIMUM_SERVER, pending_on
+from db.migrate import MINIMUM_SERVER, lost_views, pending_on
 from db.probe import can_store
 from db.symbols import StoredAsset, SymbolRepository
 from db.warnings import warnings
@@ -61,12 +61,17 @@ def _checks(settings: Settings, context: Context | None, *, refuses: bool) -> It
             text = f"missing: {', '.join(missing)}"
             yield fail("migrations", text, "Run `assetq migrate`.")
             return
-        yield ok("migrations", "all applied")
+        with unit_of_work(connection):
+            dropped = lost_views(connection)
+        if dropped:
+            yield fail("migrations", f"views are gone: {names(dropped)}", "Run `assetq migrate`.")
+        else:
+            yield ok("migrations", "all applied")
         for caution in warnings(connection):
             yield warn("tables", *_split(caution))
         repository = SymbolRepository(connection)
         assets = repository.list()
-        yield from _symbols(settings, assets)
+        yield from _symbols(settings, assets, len(repository.list(paused=True)) - len(assets))
         if context:
             critical = critical_symbols(settings, assets)
             yield from capacity(context, len(assets), len(critical))
@@ -135,7 +140,11 @@ def _room(settings: Settings, assets: int) -> Iterator[Finding]:
         )
 
 
-def _symbols(settings: Settings, assets: Sequence[StoredAsset]) -> Iterator[Finding]:
+def _symbols(settings: Settings, assets: Sequence[StoredAsset], paused: int) -> Iterator[Finding]:
+    if paused and not assets:
+        text = f"all {paused} assets are paused"
+        yield fail("symbols", text, "`assetq symbols resume` those that are wanted.")
+        return
     if not assets:
         yield fail("symbols", "no assets are tracked", "Run `assetq symbols import`.")
         return
