@@ -11,12 +11,7 @@ from typing import Any
 import pytest
 import redis
 
-from queueing import (
-    Policy,
-    Priority,
-    PriorityQueue,
-    Request,
-)
+from queueing import Policy, Priority, PriorityQueue, Request
 from tests.kit.cli_runs import Cli
 from tests.kit.held_calls import (
     System,

@@ -22,11 +22,7 @@ from tests.kit import worker as worker_kit
 from tests.kit.dying import DIED, LEASE_MS, Orders, Stable
 from tests.kit.kill_points import CASES, LIMIT, WINDOW_S, Case, World
 from tests.kit.waiting import eventually
-from tests.kit.worker import (
-    Site,
-    process_env,
-    settings_for,
-)
+from tests.kit.worker import Site, process_env, settings_for
 from worker.ticks import DRAIN
 
 

@@ -17,15 +17,7 @@ import redis
 from flask.testing import FlaskClient
 from rq.suspension import resume, suspend
 
-from queueing import (
-    Claimed,
-    Keys,
-    Policy,
-    PriorityQueue,
-    QuotaLimiter,
-    Request,
-    Retry,
-)
+from queueing import Claimed, Keys, Policy, PriorityQueue, QuotaLimiter, Request, Retry
 from runtime.context import Context
 from runtime.heartbeat import beat
 from settings import Settings

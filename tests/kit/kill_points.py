@@ -12,12 +12,7 @@ from queueing import Batch, Priority
 from runtime.failpoints import Point
 from scheduler.process import TickScheduler
 from tests.kit.dying import Orders, Stable
-from tests.kit.worker import (
-    CRITICAL,
-    OTHERS,
-    Site,
-    assert_no_key_stays,
-)
+from tests.kit.worker import CRITICAL, OTHERS, Site, assert_no_key_stays
 from worker.ticks import BARS, BATCH, DRAIN, SECONDARY
 
 WINDOW_S = 0.5
