@@ -28,6 +28,7 @@ class OutageKind(StrEnum):
     CLIENTS = "clients"
     PROTECTED = "protected"
     DATABASE = "database"
+    COMMAND = "command"
     REFUSED = "refused"
     LOGIN = "login"
     RIGHTS = "rights"
@@ -93,6 +94,10 @@ _KNOWN: dict[OutageKind, tuple[str, str]] = {
         "Redis has no database of that number",
         "Correct the end of REDIS_URL.",
     ),
+    OutageKind.COMMAND: (
+        "Redis lacks a command",
+        "Use Redis 7.0 or newer, or Valkey, whose commands are not renamed.",
+    ),
     OutageKind.REFUSED: ("Redis refuses a command", "`assetq doctor` looks for the cause."),
     OutageKind.LOGIN: (
         "Redis refuses the login",
@@ -103,7 +108,10 @@ _KNOWN: dict[OutageKind, tuple[str, str]] = {
         "Give it the rights that `assetq acl` prints.",
     ),
 }
-_DETAILED = (OutageKind.UNREACHABLE, OutageKind.REFUSED, OutageKind.RIGHTS)
+_DETAILED = (
+    *(OutageKind.UNREACHABLE, OutageKind.COMMAND),
+    *(OutageKind.REFUSED, OutageKind.RIGHTS),
+)
 """Kinds whose cause quotes the error, because the kind alone does not tell what to do."""
 _CERTIFICATE = (
     "The certificate of Redis is refused",
@@ -137,6 +145,7 @@ _WORDS = (
     (r"max number of clients", OutageKind.CLIENTS),
     (r"\bDENIED\b", OutageKind.PROTECTED),
     (r"\bDB index\b", OutageKind.DATABASE),
+    (r"\b[Uu]nknown (?:Redis )?command\b", OutageKind.COMMAND),
 )
 _PIPELINED = re.compile(r"^Command # \d+ \(.*?\) of pipeline caused error: ", re.DOTALL)
 _UNSAID = re.compile(

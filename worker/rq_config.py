@@ -24,7 +24,7 @@ from runtime.rq_environment import given
 from settings import Settings, SettingsError
 from settings.redis_url import SentinelUrl
 from worker.provider_facts import lift_block_of_another_key
-from worker.resilience import REFUSED, wait_for_redis
+from worker.resilience import REFUSED, until_taken, wait_for_redis
 from worker.rq_classes import TickWorker
 from worker.ticks import rq_queue
 
@@ -73,7 +73,7 @@ rq.cli.workers.is_suspended = _never_asked  # type: ignore[attr-defined]
 with open_redis(_settings.redis_url, socket_timeout=5.0, socket_connect_timeout=5.0) as _redis:
     try:
         wait_for_redis(_redis)
-        lift_block_of_another_key(Context.on(_redis, _settings))
+        until_taken("start", lambda: lift_block_of_another_key(Context.on(_redis, _settings)))
     except RedisError as error:
         print(f"assetq: {diagnose(error) or error}", file=sys.stderr)
         sys.exit(REFUSED)

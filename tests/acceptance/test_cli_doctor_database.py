@@ -47,7 +47,7 @@ def test_assets_that_are_all_paused_are_no_empty_list(cli: Cli, migrated_url: st
     columns = "symbol, polygon_ticker, is_active"
     run(migrated_url, f"INSERT INTO trading.symbols ({columns}) VALUES ('A', 'X:AUSD', false)")
     found = checks(cli)["symbols"]
-    assert (found["status"], found["text"]) == ("fail", "all 1 assets are paused")
+    assert (found["status"], found["text"]) == ("fail", "all assets are paused (1)")
     assert "symbols resume" in found["remedy"]
 
 

@@ -49,6 +49,11 @@ KINDS: dict[str, list[Exception]] = {
         r.ResponseError("DENIED Running in protected mode because protected mode is enabled"),
     ],
     "database": [r.ResponseError("DB index is out of range")],
+    "command": [
+        r.ResponseError("unknown command 'EVALSHA', with args beginning with: 'x'"),
+        r.ResponseError("Unknown Redis command called from script script: on @user_script:1."),
+        r.ResponseError("Unknown command called from script"),
+    ],
     "refused": [
         r.ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value"),
         r.ResponseError("SOMENEW refusal of a later version"),
@@ -103,7 +108,7 @@ def test_details_where_the_kind_does_not_tell_enough() -> None:
             "Redis does not let this user work (no permissions to run the 'set' command)"
         )
     unknown = r.ResponseError("unknown command 'X', with args beginning with: 'secret'")
-    assert cause(unknown) == "Redis refuses a command (unknown command 'X')"
+    assert cause(unknown) == "Redis lacks a command (unknown command 'X')"
     tls = diagnose(r.ConnectionError("[SSL] certificate verify failed: self-signed (_ssl.c:1006)"))
     assert tls
     assert "REDIS_TLS_VERIFY" in tls.remedy

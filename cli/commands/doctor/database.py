@@ -142,7 +142,7 @@ def _room(settings: Settings, assets: int) -> Iterator[Finding]:
 
 def _symbols(settings: Settings, assets: Sequence[StoredAsset], paused: int) -> Iterator[Finding]:
     if paused and not assets:
-        text = f"all {paused} assets are paused"
+        text = f"all assets are paused ({paused})"
         yield fail("symbols", text, "`assetq symbols resume` those that are wanted.")
         return
     if not assets:
