@@ -169,7 +169,7 @@ def test_pages_are_followed_and_wait_for_the_quota(
     cli: Cli, queue: PriorityQueue, monkeypatch: pytest.MonkeyPatch, sandbox: SandboxServer
 ) -> None:
     monkeypatch.setattr("market.reference.PAGE", 10)
-    quota = {"POLYGON_RATE_LIMIT": "2", "RATE_WINDOW_SECONDS": "0.5"}
+    quota = {"POLYGON_RATE_LIMIT": "2", "RATE_WINDOW_SECONDS": "3"}
     before = len(sandbox.arrivals())
     done = cli.here("symbols", "import", "--market", "crypto", "--dry-run", "--json", **quota)
     listed = {row["symbol"] for row in done.json}
