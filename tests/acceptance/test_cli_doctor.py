@@ -104,7 +104,7 @@ def test_from_nothing_to_healthy(
                 assert not bad, bad
                 return True
 
-            eventually(healthy, 100)  # a slot that begins meanwhile may wait a window
+            eventually(healthy, 150)  # a slot that begins meanwhile may wait a window
             text = cli.here("doctor")
     assert text.code == 0
     assert text.out.splitlines()[-1].endswith("0 warn, 0 fail")
@@ -167,7 +167,7 @@ def test_a_proxy_is_asked_to_connect_and_nothing_is_sent_to_the_provider(cli: Cl
             with connection:
                 head = connection.recv(4096)
                 connection.sendall(b"HTTP/1.1 403 Forbidden\r\n\r\n")
-            out, err = done.communicate(timeout=30)
+            out, err = done.communicate(timeout=90)
         finally:
             done.kill()
             done.communicate()

@@ -104,7 +104,7 @@ def test_follow_tells_again_what_it_had_not_handled_when_it_was_killed(
 @pytest.mark.parametrize("name", ["follow.py", "bars.py"])
 def test_an_example_without_its_url_says_how_it_is_run(project_root: Path, name: str) -> None:
     command = [sys.executable, str(project_root / "examples" / name)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stderr[:6], done.stderr.count("\n")) == (1, "usage:", 1)
 
 
@@ -127,7 +127,7 @@ def test_bars_reads_whole_bars_and_the_prices(project_root: Path, migrated_url: 
         [sys.executable, project_root / "examples" / "bars.py", migrated_url, "BTCUSD"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr

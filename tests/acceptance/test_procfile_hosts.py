@@ -58,7 +58,7 @@ class Site:
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=120,
         )
         assert done.returncode == 0, done
         return done.stdout
@@ -171,7 +171,7 @@ def test_a_release_that_stays_ends_well_under_two_signals(site: Site) -> None:
     eventually(lambda: "stays" in site.formation.output)
     for number in (signal.SIGSTOP, signal.SIGINT, signal.SIGTERM, signal.SIGCONT):
         leader.send_signal(number)
-    assert leader.wait(60) == 0, site.formation.output
+    assert leader.wait(120) == 0, site.formation.output
     assert "Traceback" not in site.formation.output
 
 
@@ -181,7 +181,7 @@ def test_honcho_starts_nothing_again(site: Site) -> None:
     leader = formation.start(honcho(), PORT=str(site.port))
     site.runs()
     os.kill(formation.pid_of("scheduler"), signal.SIGKILL)
-    assert leader.wait(60) != 0
+    assert leader.wait(120) != 0
     eventually(lambda: not formation.pids())
 
 
@@ -219,7 +219,7 @@ HOSTS = [herokuish, exec_with_a_name, buildpack]
 def test_each_line_as_a_host_runs_it(site: Site, wrapped: Callable[[str], list[str]]) -> None:
     formation = site.formation
     lines = read_procfile(formation.root / "Procfile")
-    formation.start(wrapped(lines["release"])).wait(60)
+    formation.start(wrapped(lines["release"])).wait(120)
     assert formation.leaders.pop().returncode == 0, formation.output
     for kind in TYPES:
         formation.start(wrapped(lines[kind]), PORT=str(site.port), DYNO=f"{kind}.1")

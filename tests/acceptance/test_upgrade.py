@@ -69,7 +69,7 @@ def test_two_versions_side_by_side_lose_nothing(
     keys = Keys("massive")
 
     def assetq(*words: str) -> None:
-        subprocess.run(["bin/assetq", *words], cwd=project_root, env=env, check=True, timeout=60)
+        subprocess.run(["bin/assetq", *words], cwd=project_root, env=env, check=True, timeout=120)
 
     def rows(query: str) -> list[Any]:
         with psycopg.connect(database_url) as connection:
@@ -86,7 +86,7 @@ def test_two_versions_side_by_side_lose_nothing(
         eventually(lambda: len(provider.arrivals()) > LIMIT, 60, what=old.output)
         before = set(r.smembers(keys.pending))
         assert len(before) > LIMIT, "work waits"
-        new.start(["bin/assetq", "release"]).wait(60)
+        new.start(["bin/assetq", "release"]).wait(120)
         assert new.leaders.pop().returncode == 0, new.output
         for kind in ("worker", "worker", "scheduler", "web"):
             new.start(["bin/assetq", kind])

@@ -106,7 +106,7 @@ def test_from_a_lonely_web_process_to_healthy_and_back(processes: Processes) -> 
     processes.start("scheduler")
     processes.start("worker")
     # Where a slot begins meanwhile, its batch may wait a window for its calls.
-    healthy = eventually(lambda: (b := health())["status"] == "healthy" and b, 100, every_s=0.2)
+    healthy = eventually(lambda: (b := health())["status"] == "healthy" and b, 150, every_s=0.2)
     assert [job["id"] for job in healthy["jobs"]] == ["every-batch", "every-secondary"]
     assert healthy["metrics"]["batch.priority.success_rate"]["value"] == 100
     assert healthy["last_priority_update"]

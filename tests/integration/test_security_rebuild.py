@@ -156,7 +156,7 @@ def test_a_lost_redis_under_running_processes(
         age(site, **dict.fromkeys(ALL, 106.0))  # before any weekend
         r.flushall()
         both = [cli.start("rebuild", "--json") for _ in range(2)]
-        documents = [json.loads(one.communicate(timeout=30)[0]) for one in both]
+        documents = [json.loads(one.communicate(timeout=90)[0]) for one in both]
         assert all(one.returncode == 0 for one in both)
         assert documents[0]["total_items"] <= 2 * len(ALL)
         eventually(lambda: set(site.events()) >= set(ALL), what="fresh again")

@@ -56,7 +56,7 @@ class Cli:
     env: dict[str, str]
     said: list[str] = field(default_factory=list)
 
-    def __call__(self, *args: str, timeout_s: float = 60, **env: str) -> Done:
+    def __call__(self, *args: str, timeout_s: float = 120, **env: str) -> Done:
         done = subprocess.run(
             [ASSETQ, *args],
             cwd=self.cwd,

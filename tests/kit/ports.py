@@ -16,7 +16,7 @@ from local.servers.server import port_is_free
 
 _FIRST = 10_000
 _RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
-_LAST = int(_RANGE.read_text().split()[0]) if _RANGE.exists() else 32_768
+_LAST = max(int(_RANGE.read_text().split()[0]) if _RANGE.exists() else 32_768, 2 * _FIRST)
 # The processes of one run begin far apart, and two runs most likely do.
 _begin = random.Random(os.getpid()).randrange(_FIRST, _LAST)
 _candidates: Iterator[int] = itertools.cycle((*range(_begin, _LAST), *range(_FIRST, _begin)))
