@@ -155,7 +155,7 @@ class Drain:
             granted = call.claimed.hint
             soon = granted.wait_ms is not None and granted.wait_ms <= SHORT_MS
             if soon and not granted.waiting and self._took_s > SLOW_S:
-                self._ticks.ensure_drain()  # more is free than this drain will take in time
+                self._ticks.ask_for_help()  # more is free than this drain will take in time
             refreshed = self._refresher.refresh(call)
         except DatabaseError:
             raise  # of a call that has ended

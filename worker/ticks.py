@@ -8,15 +8,19 @@ list itself.
 import secrets
 from typing import Any
 
+import structlog
 from redis import Redis
+from redis.exceptions import RedisError
 from rq import Queue
 from rq.serializers import JSONSerializer
 
 from queueing import Keys, wake_drain
 from runtime.context import Context
-from runtime.redis_client import twin_for_rq
+from runtime.redis_client import away, twin_for_rq
 from worker.resilience import hurry
 from worker.rq_classes import TickJob
+
+log = structlog.get_logger(__name__)
 
 JOB_TIMEOUT_S = 120  # RQ's signal strikes at any line, so it must be well beyond a drain's slice
 RESULT_TTL_S = 600
@@ -82,6 +86,15 @@ class Ticks:
             return False
         self.push(DRAIN)
         return True
+
+    def ask_for_help(self) -> None:
+        """Starts another drain; where Redis refuses, a call that was granted goes on without."""
+        try:
+            self.ensure_drain()
+        except RedisError as error:
+            if not away(error):
+                raise
+            log.warning("redis.away", during="help", detail=str(error))
 
     def _listed(self) -> list[str]:
         raw: list[Any] = list(self._redis.lrange(self.queue.key, 0, _LOOK_AT - 1))

@@ -119,7 +119,7 @@ def test_a_batch_without_workers_is_done_here_within_the_quota(
         assert watch.stdout
         told = [watch.stdout.readline() for _ in range(3)]  # before it is asked to end
         watch.send_signal(signal.SIGINT)
-        out, err = watch.communicate(timeout=30)
+        out, err = watch.communicate(timeout=90)
         assert (watch.returncode, err.strip()) == (130, "")
     finally:
         watch.kill()
@@ -168,7 +168,7 @@ def test_drain_ends_gently_on_ctrl_c(cli: Cli, assets: None, r: redis.Redis) -> 
     try:
         eventually(lambda: r.exists(Keys().waiter), what="the drain waits")
         drain.send_signal(signal.SIGINT)
-        out, err = drain.communicate(timeout=30)
+        out, err = drain.communicate(timeout=90)
     finally:
         drain.kill()
         drain.communicate()

@@ -105,7 +105,7 @@ def test_enqueue_waits_for_the_result_and_ends_with_it(cli: Cli, assets: None) -
         assert waiting.stderr is not None
         told = [waiting.stderr.readline() for _ in range(2)]  # before a drain comes to life
         assert cli.here("drain").code == 0
-        out, _ = waiting.communicate(timeout=30)
+        out, _ = waiting.communicate(timeout=90)
     finally:
         waiting.kill()
     assert waiting.returncode == 0
@@ -125,7 +125,7 @@ def test_enqueue_ends_with_the_reason_where_an_asset_is_given_up(
             claimed = queue.claim()
             assert isinstance(claimed, Claimed)
             queue.end(claimed, [verdict], answered=True)
-        out, err = waiting.communicate(timeout=30)
+        out, err = waiting.communicate(timeout=90)
     finally:
         waiting.kill()
     assert waiting.returncode == 1

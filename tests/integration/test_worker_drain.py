@@ -313,6 +313,23 @@ def test_more_hands_are_called_while_calls_are_free_and_slow(
     assert site.drain().run() == Drained(0, "empty")
 
 
+def test_a_call_goes_on_where_redis_refuses_more_hands(
+    opened: OPEN, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> bool:
+        raise redis.exceptions.ReadOnlyError("You can't write against a read only replica.")
+
+    site = opened()
+    site.capabilities.refuse("snapshot_v3", "not in this plan")
+    site.ask("EURUSD", "BTCUSD", "GBPUSD")
+    monkeypatch.setattr("worker.drain.SLOW_S", 0)
+    drain = site.drain()
+    with monkeypatch.context() as refusing:
+        refusing.setattr(site.ticks, "ensure_drain", refuse)
+        assert drain.run() == Drained(3, "empty")
+    assert sorted(site.events()) == ["BTCUSD", "EURUSD", "GBPUSD"]
+
+
 def test_a_lost_wake_up_is_found_when_it_retires(
     opened: OPEN, monkeypatch: pytest.MonkeyPatch
 ) -> None:
