@@ -2,7 +2,7 @@
 -- in the transaction that stores the bars, so that it is never ahead of them. A day without a row
 -- was never asked for, whatever bars are stored. 2,000 assets and two years are 1.5 million rows,
 -- some 170 MB, beside 420 million bars.
--- market_data.coverage (0007) is the same for people, with a status.
+-- market_data.coverage (0011) is the same for people, with a status.
 
 DO $assetq$
 DECLARE

@@ -36,7 +36,7 @@ BEGIN
         CROSS JOIN (VALUES ('5m'), ('1d')) AS t (timeframe)
         CROSS JOIN LATERAL (
             SELECT min(known.day) AS first FROM market_data.coverage_days AS known
-            WHERE known.symbol_id = s.id AND known.timeframe = t.timeframe
+            WHERE known.symbol_id = s.id AND known.timeframe = t.timeframe AND known.day >= '1970-01-01'
         ) AS series
         CROSS JOIN LATERAL generate_series(
             series.first::timestamp, (now() AT TIME ZONE 'UTC')::date::timestamp, '1 day') AS d (day)
@@ -77,10 +77,17 @@ BEGIN
                        AND (c.agrees OR c.bars >= 0.9 * c.expected OR c.look_again_at IS NULL),
                        false) AS complete
             FROM trading.symbols AS s
-            CROSS JOIN LATERAL (
-                SELECT (min(bar.ts)%3$s) AS first, (max(bar.ts)%3$s) AS last
-                FROM market_data.ohlcv_5m AS bar
-                WHERE bar.symbol_id = s.id
+            CROSS JOIN LATERAL ( -- but for bars of no real time, as of the year 294276
+                SELECT (SELECT bar.ts%3$s FROM market_data.ohlcv_5m AS bar
+                        WHERE bar.symbol_id = s.id
+                              AND bar.ts >= (timestamptz '1970-01-01 00:00+00'%3$s)
+                              AND bar.ts <= ((now() + interval '1 day')%3$s)
+                        ORDER BY bar.ts LIMIT 1) AS first,
+                       (SELECT bar.ts%3$s FROM market_data.ohlcv_5m AS bar
+                        WHERE bar.symbol_id = s.id
+                              AND bar.ts >= (timestamptz '1970-01-01 00:00+00'%3$s)
+                              AND bar.ts <= ((now() + interval '1 day')%3$s)
+                        ORDER BY bar.ts DESC LIMIT 1) AS last
             ) AS stored
             CROSS JOIN LATERAL generate_series(
                 to_timestamp(floor(extract(epoch FROM stored.first) / %4$s) * %4$s),

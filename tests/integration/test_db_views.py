@@ -12,6 +12,7 @@ import pytest
 from db.connection import Connection, connect
 from db.coverage import Asked
 from db.migrate import migrate
+from db.reading import stored_range
 from db.refresh import RefreshWriter
 from db.rows import SymbolRefresh
 from db.symbols import Asset, SymbolRepository
@@ -180,6 +181,33 @@ def test_one_odd_row_does_not_hide_the_others(connection: Connection, metadata: 
     sane = "SELECT symbol FROM trading.latest_prices WHERE price IS NOT NULL"
     assert rows(connection, sane) == [("XAUUSD",)]
     rows(connection, "SELECT * FROM trading.latest_prices")
+
+
+ODD_TIMES = ["infinity", "-infinity", "294276-01-01", "0044-03-15 BC", "9999-12-31"]
+
+
+def test_a_bar_of_an_odd_time_hides_no_other(connection: Connection) -> None:
+    store(connection, range(24), asked=True)
+    connection.execute("SET statement_timeout = '2s'")
+    insert = """
+        INSERT INTO market_data.ohlcv_5m
+        SELECT symbol_id, %s, open, high, low, close, volume, vwap, trades, source, observed_at_ms
+        FROM market_data.ohlcv_5m LIMIT 1"""
+    for at in ODD_TIMES:
+        connection.execute(insert, (at,))
+    insert = """
+        INSERT INTO market_data.coverage_days
+        SELECT (jsonb_populate_record(known, jsonb_build_object('day', %s::text))).*
+        FROM market_data.coverage_days AS known LIMIT 1"""
+    for day in ("infinity", "-infinity", "0044-03-15 BC"):
+        connection.execute(insert.encode(), (day,))
+    assert one(connection, "SELECT count(*) FROM market_data.ohlcv_1h") == 2
+    covered = "SELECT status FROM market_data.coverage WHERE symbol = 'BTCUSD' AND day = %s"
+    assert one(connection, covered, MONDAY.date()) == "sparse"
+    assert stored_range(connection, "BTCUSD") == (MONDAY, MONDAY + 23 * FIVE)
+    connection.execute("DELETE FROM market_data.ohlcv_5m WHERE ts BETWEEN '2000-01-01' AND now()")
+    assert one(connection, "SELECT count(*) FROM market_data.ohlcv_1h") == 0
+    assert stored_range(connection, "BTCUSD") is None
 
 
 @pytest.mark.parametrize("ticker", ["C:EURUSD", "C:XAUUSD", "X:BTCUSD"])
