@@ -89,7 +89,7 @@ def test_the_least_rights_do_the_whole_main_job(
                 polygon_tier="free",
                 polygon_rate_limit=LIMIT,
                 rate_window_seconds=WINDOW_S,
-                request_timeout_seconds=2,
+                request_timeout_seconds=10,
             )
 
         owner = stack.enter_context(Site.open(settings(migrated_url)))  # imports the assets
@@ -111,8 +111,8 @@ def test_the_least_rights_do_the_whole_main_job(
             fleet.append(one)
 
         # Batch, secondary round and drains: rows, bars, events, records.
-        eventually(lambda: set(owner.events()) == set(ALL), 50, what="every asset")
-        eventually(lambda: owner.context.queue.size == 0, 30, what="their bars too")
+        eventually(lambda: set(owner.events()) == set(ALL), what="every asset")
+        eventually(lambda: owner.context.queue.size == 0, what="their bars too")
         assert owner.context.queue.batches(10)[-1].updated == ALL[:3]
         assert owner.context.redis.get(owner.context.keys.secondary)
         for symbol in ALL:

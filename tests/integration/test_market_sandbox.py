@@ -36,12 +36,12 @@ GOLD, EUR, BTC, UNKNOWN = "C:XAUUSD", "C:EURUSD", "X:BTCUSD", "C:XXXYYY"
 
 @contextmanager
 def sandbox_at(
-    now: datetime, plan: str, **options: Any
+    now: datetime, plan: str, *, timeout_s: float = 10.0, **options: Any
 ) -> Iterator[tuple[SandboxServer, MarketClient]]:
     stamp_ms = int(now.timestamp() * 1000)
     options = {"limit": 0} | options
     server = SandboxServer(plan, key="test_key", now_ms=lambda: stamp_ms, **options)
-    with server, MarketClient(server.url, SecretStr("test_key"), timeout_s=1.0) as client:
+    with server, MarketClient(server.url, SecretStr("test_key"), timeout_s=timeout_s) as client:
         yield server, client
 
 
@@ -161,7 +161,8 @@ def test_the_limit_and_a_wrong_key() -> None:
     ],
 )
 def test_misbehaviour(fault: dict[str, Any], expected: type[MarketError], answered: bool) -> None:
-    with sandbox_at(NOW, "spec") as (server, client):
+    endless = fault["kind"] in ("hang", "drip")
+    with sandbox_at(NOW, "spec", timeout_s=1.0 if endless else 10.0) as (server, client):
         server.configure(fault)
         with pytest.raises(expected) as caught:
             fetch(client, Snapshot(), EUR)
