@@ -73,7 +73,7 @@ class Site:
 
     def runs(self) -> None:
         """Critical assets are refreshed; every process is there and says so."""
-        eventually(lambda: self.fresh() >= CRITICAL, 60, what=self.formation.output)
+        eventually(lambda: self.fresh() >= CRITICAL, 120, what=self.formation.output)
         for role in ("worker", "scheduler"):
             eventually(partial(heartbeat.living, self.redis, self.keys, role), what=role)
         url = f"http://127.0.0.1:{self.port}/healthz"

@@ -234,7 +234,7 @@ def test_one_among_250_buries_itself_alone(
     site.ask(*(coin.symbol for coin in COINS))
     start("scheduler")
     worker = start("worker")
-    eventually(lambda: site.context.queue.size == 0, 60, every_s=0.2)
+    eventually(lambda: site.context.queue.size == 0, 120, every_s=0.2)
     [letter] = site.context.queue.dead()
     assert (letter.symbol, letter.kind, letter.crashes) == (killer, "poison", 3)
     others = sorted(coin.symbol for coin in COINS if coin.symbol != killer)

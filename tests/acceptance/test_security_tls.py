@@ -63,7 +63,7 @@ def test_the_work_goes_through_tls_without_verification(
             one = Running(project_root, name, env, tmp_path / f"{name}.log")
             stack.callback(one.end)
             fleet.append(one)
-        eventually(lambda: r.xlen("assetq:{massive}:updates") >= 3, 40, what="the batch")
+        eventually(lambda: r.xlen("assetq:{massive}:updates") >= 3, what="the batch")
         assert front.accepted >= 3
         cli = Cli(tmp_path, env)
         done = eventually(partial(_healthy, cli), every_s=0.3)

@@ -65,7 +65,7 @@ def test_each_refreshes_its_own_assets_under_its_own_quota(
             for kind in ("worker", "scheduler"):
                 start(site, kind, project_root, tmp_path, stack)
         for name, site in sites.items():
-            eventually(partial(_all_told, site), 40, what=name)
+            eventually(partial(_all_told, site), what=name)
             first = site.context.queue.batches(10)[-1]  # a slot may have begun a second one
             assert set(first.updated) == SYMBOLS
 

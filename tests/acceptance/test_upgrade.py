@@ -83,7 +83,7 @@ def test_two_versions_side_by_side_lose_nothing(
                      "worker.rq_classes.TickWorker --job-class worker.rq_classes.TickJob",
                      "python -m scheduler"):  # fmt: skip
             old.start(shlex.split(line))
-        eventually(lambda: len(provider.arrivals()) > LIMIT, 60, what=old.output)
+        eventually(lambda: len(provider.arrivals()) > LIMIT, 120, what=old.output)
         before = set(r.smembers(keys.pending))
         assert len(before) > LIMIT, "work waits"
         new.start(["bin/assetq", "release"]).wait(120)
@@ -95,7 +95,7 @@ def test_two_versions_side_by_side_lose_nothing(
             s for (s,) in rows("SELECT symbol FROM trading.symbols WHERE metadata ? 'last_update'")
         ]
         assetq("enqueue", *sorted({*done} - r.smembers(keys.pending)))
-        eventually(lambda: len(provider.arrivals()) > calls + 2 * LIMIT, 60, what=new.output)
+        eventually(lambda: len(provider.arrivals()) > calls + 2 * LIMIT, 120, what=new.output)
         assert old.stop() == [0, 0], old.output
         eventually(
             lambda: (

@@ -65,7 +65,7 @@ class UpRun:
     def until_refreshed(self, symbols: Iterable[str]) -> None:
         """Wait until a price of each is told."""
         wanted = set(symbols)
-        eventually(lambda: refreshed(self.lines) >= wanted, 60, what=f"prices of {wanted}")
+        eventually(lambda: refreshed(self.lines) >= wanted, 120, what=f"prices of {wanted}")
 
     def until(self, text: str, timeout_s: float = 60.0) -> None:
         """Wait for a line with this text; fails early with all output if the run ended."""
