@@ -4,16 +4,15 @@ python -m tests.chaos.checker evidence.json
 """
 
 import json
-import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.chaos import prices  # noqa: F401 - registers its promises
 from tests.chaos.evidence import PREFIX, Evidence, Row
+from tests.chaos.promises import judge, promise, waits_or_rests
 
 PERMANENT = {
     PREFIX + name
@@ -37,40 +36,6 @@ ENTRIES_MS = {"every-bars": 300_000, "every-batch": 60_000, "every-secondary": 1
 """The schedule of a run: entry → interval."""
 OFFSET_MS = {"every-bars": 15_000}
 """How long after the multiples of its interval an entry's slot begins."""
-_SHOWN = 5
-
-
-@dataclass(frozen=True)
-class Broken:
-    """One promise that was not kept, and the first cases."""
-
-    promise: str
-    cases: tuple[str, ...]
-
-    def __str__(self) -> str:
-        more = len(self.cases) - _SHOWN
-        tail = f" … and {more} more" if more > 0 else ""
-        return f"{self.promise}: {'; '.join(self.cases[:_SHOWN])}{tail}"
-
-
-Check = Callable[[Evidence], Iterator[str]]
-CHECKS: dict[str, Check] = {}
-
-
-def promise(name: str) -> Callable[[Check], Check]:
-    """Registers a check under the name of what it guards."""
-
-    def add(check: Check) -> Check:
-        CHECKS[name] = check
-        return check
-
-    return add
-
-
-def judge(evidence: Evidence) -> list[Broken]:
-    """Every broken promise; empty if all were kept."""
-    found = ((name, tuple(check(evidence))) for name, check in CHECKS.items())
-    return [Broken(name, cases) for name, cases in found if cases]
 
 
 @promise("never over quota")
@@ -148,10 +113,6 @@ def _event_times(e: Evidence) -> dict[str, int]:
     }
 
 
-def _waits_or_rests(e: Evidence, symbol: str) -> bool:
-    return symbol in e.redis["pending"] or symbol in e.redis["dead"]
-
-
 @promise("nothing accepted is lost")
 def nothing_lost(e: Evidence) -> Iterator[str]:
     """What the queue acknowledged waits, rests among the dead, or was refreshed since."""
@@ -160,78 +121,15 @@ def nothing_lost(e: Evidence) -> Iterator[str]:
     newest = {symbol: at for symbol, at, what in sorted(e.requests, key=_at) if what in accepted}
     for symbol, at in newest.items():
         observed = e.rows.get(symbol, {}).get("observed_at_ms", 0)
-        if not _waits_or_rests(e, symbol) and max(observed, told.get(symbol, 0)) < at:
+        if not waits_or_rests(e, symbol) and max(observed, told.get(symbol, 0)) < at:
             yield f"{symbol} was accepted {at - observed} ms after its last refresh, and is gone"
     for symbol in e.assets:
-        if symbol not in e.rows and not _waits_or_rests(e, symbol):
+        if symbol not in e.rows and not waits_or_rests(e, symbol):
             yield f"{symbol} was never refreshed, and waits nowhere"
 
 
 def _at(request: tuple[str, int, str]) -> int:
     return request[1]
-
-
-def _price(raw: Row) -> tuple[datetime, int]:
-    """(as_of, observed_at_ms) of a row or an event: what is newer replaces."""
-    return datetime.fromisoformat(raw["timestamp"]), int(raw["observed_at_ms"])
-
-
-@promise("old never replaces new")
-def rows_monotone(e: Evidence) -> Iterator[str]:
-    """Each stored price is newer than the one before it; the row is the last of them."""
-    last: dict[str, Row] = {}
-    for entry in e.history:
-        symbol, price = entry["symbol"], entry["price"]
-        if symbol in last and _price(price) <= _price(last[symbol]):
-            yield f"{symbol}: {_price(price)[1]} replaced {_price(last[symbol])[1]}"
-        last[symbol] = price
-    for symbol, row in e.rows.items():
-        if symbol in last and row != last[symbol]:
-            yield f"{symbol}: its row is not what was stored last"
-
-
-@promise("events are as if once, in order")
-def events_in_order(e: Evidence) -> Iterator[str]:
-    """No event twice, none older than one before it."""
-    last: dict[str, Row] = {}
-    seen: set[tuple[str, int]] = set()
-    for _, event in e.redis["updates"]:
-        if not isinstance(event, dict):
-            yield f"an unreadable event {event!r}"[:80]
-            continue
-        symbol = event["symbol"]
-        name = (symbol, event["observed_at_ms"])
-        if name in seen:
-            yield f"{symbol}: {name[1]} was told twice"
-        elif symbol in last and _price(event) < _price(last[symbol]):
-            yield f"{symbol}: {name[1]} was told after {last[symbol]['observed_at_ms']}"
-        seen.add(name)
-        last[symbol] = event
-
-
-@promise("events match rows")
-def events_match_rows(e: Evidence) -> Iterator[str]:
-    """What was told was stored; what was stored last was told, or its item still waits."""
-    stored = {(h["symbol"], h["price"]["observed_at_ms"]): h["price"] for h in e.history}
-    told: dict[str, int] = {}
-    for _, event in e.redis["updates"]:
-        if not isinstance(event, dict):
-            continue
-        symbol, observed = event["symbol"], event["observed_at_ms"]
-        price = stored.get((symbol, observed))
-        if price is None:
-            yield f"{symbol}: the event of {observed} was never a row"
-        elif price["last_price"] != event["last_price"] or _price(price) != _price(event):
-            yield f"{symbol}: the event of {observed} tells another price than the row"
-        told[symbol] = max(told.get(symbol, 0), observed)
-    for symbol, row in e.rows.items():
-        if row["observed_at_ms"] > told.get(symbol, 0) and not _any_waits(e, symbol):
-            yield f"{symbol}: the row of {row['observed_at_ms']} was never told"
-
-
-def _any_waits(e: Evidence, symbol: str) -> bool:
-    """The price or the bars of an asset are still to be done, or died."""
-    return _waits_or_rests(e, symbol) or _waits_or_rests(e, f"{symbol}/5m")
 
 
 @promise("batches are recorded")
@@ -307,80 +205,6 @@ def no_leaks(e: Evidence) -> Iterator[str]:
     for key, ttl in sorted(e.redis["rq_ttls"].items()):
         if key.startswith("rq:job:") and ttl == -1 and key.removeprefix("rq:job:") not in known:
             yield f"{key} has no TTL and is in no list"
-
-
-def _of_market(row: Row) -> str | None:
-    """The letter of the tickers of a market that was asked for as a whole."""
-    found = re.fullmatch(r"/v2/snapshot/locale/global/markets/(\w+)/tickers/?", row["path"])
-    return {"forex": "C:", "crypto": "X:"}[found[1]] if found else None
-
-
-def _asked(e: Evidence, row: Row) -> frozenset[str]:
-    """The tickers that a request asked for."""
-    market = _of_market(row)
-    if market is None:
-        return frozenset(row["tickers"])
-    return frozenset(ticker for ticker in e.assets.values() if ticker.startswith(market))
-
-
-def _is_of(called: frozenset[str], row: Row, asked: frozenset[str]) -> bool:
-    """Whether a call for these tickers may have made the request. A whole market is asked for on
-    behalf of many of its tickers, and of some of another market."""
-    if _of_market(row) is None:
-        return called == asked
-    return len(called) > 250 and not called.isdisjoint(asked)
-
-
-@promise("answers are stored")
-def answers_stored(e: Evidence) -> Iterator[str]:
-    """An answered call is in the audit, unless a fault hit it; its assets were refreshed since."""
-    open_calls = [(call["at"], frozenset(call["tickers"])) for call in e.calls]
-    symbols = {ticker: symbol for symbol, ticker in e.assets.items()}
-    unmatched = []
-    for row in e.arrivals:
-        if row["status"] is None:
-            continue
-        wanted, wall = _asked(e, row), row["wall_s"]
-        earliest = wall - e.rules.send_s - 1
-        match = next(
-            (
-                call
-                for call in open_calls
-                for by_clock in (call[0], call[0] - e.rules.clock_step_s)
-                if _is_of(call[1], row, wanted) and earliest <= by_clock <= wall + 0.1
-            ),
-            None,
-        )
-        if match:
-            open_calls.remove(match)
-            continue
-        unmatched.append(row)
-        if row["status"] != 200 or "snapshot" not in row["path"]:
-            continue
-        for symbol in (symbols[t] for t in row["tickers"] if t in symbols):
-            observed = e.rows.get(symbol, {}).get("observed_at_ms", 0) / 1000
-            if observed < earliest and not _waits_or_rests(e, symbol):
-                yield f"{symbol}: the answer of {wall:.3f} was lost, and it waits nowhere"
-    if len(unmatched) > e.disturbances:
-        yield f"{len(unmatched)} answers are in no audit row, {e.disturbances} could be excused"
-
-
-@promise("rows come from calls")
-def rows_have_calls(e: Evidence) -> Iterator[str]:
-    """No price without a request for it that arrived after its grant, within the send budget."""
-    arrived: dict[str, list[float]] = {}
-    for row in e.arrivals:
-        for ticker in _asked(e, row):
-            arrived.setdefault(ticker, []).append(row["wall_s"])
-    for entry in e.history:
-        granted = entry["price"]["observed_at_ms"] / 1000
-        times = arrived.get(e.assets.get(entry["symbol"], ""), [])
-        if not any(
-            by_clock - 0.1 <= at <= by_clock + e.rules.send_s + 1
-            for by_clock in (granted, granted - e.rules.clock_step_s)
-            for at in times
-        ):
-            yield f"{entry['symbol']}: nothing arrived for the price of {granted:.3f}"
 
 
 @promise("an expired lease is taken up")

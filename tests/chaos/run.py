@@ -35,12 +35,13 @@ from db.symbols import Asset, SymbolRepository
 from local.servers.postgres import PostgresServer
 from local.servers.server import Server, free_port
 from settings import Settings
-from tests.chaos.checker import judge, summary
+from tests.chaos.checker import summary
 from tests.chaos.clock import SettableValkey, why_not
 from tests.chaos.evidence import PREFIX, Evidence, Rules, gather, note_history
 from tests.chaos.faults import KILLS, KINDS, Fault, Hand, plan
 from tests.chaos.fleet import PYTHON, ROOT, Fleet
 from tests.chaos.outside import STEP_S, Outside
+from tests.chaos.promises import judge
 from tests.chaos.watch import Client, HealthWatch, LeaseWatch, now_ms, running
 from tests.kit.roads import Road
 from tests.kit.security import REDIS_PASSWORD, least_role

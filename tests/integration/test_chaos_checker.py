@@ -13,8 +13,9 @@ import requests
 
 from queueing import Bury, Death, Priority, Retry
 from scheduler.process import TickScheduler
-from tests.chaos.checker import CHECKS, judge, net_recovery_ms
+from tests.chaos.checker import net_recovery_ms
 from tests.chaos.evidence import PREFIX, Evidence, Rules, gather, note_history
+from tests.chaos.promises import CHECKS, judge
 from tests.kit.worker import CRITICAL, OTHERS, Site, sandbox, settings_for
 from worker.batch import begin
 
