@@ -32,6 +32,7 @@ class DayRows(MarketRows):
     day: date
 
     def read_one(self, ticker: str, row: Any, now: datetime) -> Observation | Missing:
+        """As in `MarketRows`."""
         return _read(ticker, row, self.day)
 
     def are_new_for(self, feed: Feed, ticker: str, seen_at: datetime, *, waited: bool) -> bool:

@@ -169,10 +169,12 @@ class GuardedAdapter(HTTPAdapter):
     """The adapter for http:// and https://. Requests must be made inside `Attempt.active()`."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Make connections that keep the send deadline."""
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = _POOLS
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        """Make the same through a proxy. Raises InvalidSchema for one of SOCKS."""
         if proxy.lower().startswith("socks"):
             raise InvalidSchema("SOCKS proxies cannot keep the send deadline: use an http:// proxy")
         manager = super().proxy_manager_for(proxy, **kwargs)

@@ -24,6 +24,7 @@ class SnapshotRows(MarketRows):
     delay: Delay
 
     def read_one(self, ticker: str, row: Any, now: datetime) -> Observation | Missing:
+        """As in `MarketRows`."""
         if row is None:
             return Missing(ticker, _NOT_THERE, elsewhere=True)
         return read_snapshot(ticker, row, source=WholeMarket.name, delay=self.delay, now=now)
@@ -52,6 +53,7 @@ class WholeMarket(MarketFeed):
     def fetch_rows(
         self, client: MarketClient, ticker: str, *, now: datetime, deadline: SendDeadline
     ) -> SnapshotRows:
+        """As in `MarketFeed`."""
         market = market_of(check_ticker(ticker))
         path = f"/v2/snapshot/locale/global/markets/{market}/tickers"
         body = client.get(path, {}, deadline=deadline)

@@ -148,57 +148,57 @@ def pause_drains(context: Context, error: DatabaseError) -> int:
 
 def batch(planned: str = "") -> None:
     """Tick: begins the batch of the present slot, then drains."""
+    _tick(_begin_batch)
 
-    def work(session: TickSession) -> None:
-        reached(Point.BATCH_BEFORE)
-        begin(session.context, session.connection, session.capabilities)
-        reached(Point.BATCH_BEGUN)
-        session.drain()
 
-    _tick(work)
+def _begin_batch(session: TickSession) -> None:
+    reached(Point.BATCH_BEFORE)
+    begin(session.context, session.connection, session.capabilities)
+    reached(Point.BATCH_BEGUN)
+    session.drain()
 
 
 def secondary(planned: str = "") -> None:
     """Tick: asks for all other assets; the next drain takes them."""
+    _tick(_ask_for_others)
 
-    def work(session: TickSession) -> None:
-        context = session.context
-        interval_ms = context.settings.secondary_interval_minutes * 60_000
-        # The present slot's: the tick may have waited for a worker since an earlier one.
-        slot = slot_of(context.redis_now_ms(), interval_ms) // 1000
-        if session.capabilities.gives_bars():
-            now = utc_from_ms(context.redis_now_ms())
-            tell_new_history(session.connection, context.settings, now)
-        found = enqueue_secondary(context, session.connection, session.capabilities)
-        note_hour(context, session.connection, found.figures)
-        reached(Point.SECONDARY_ENQUEUED)
-        context.redis.set(context.keys.secondary, str(slot), px=24 * 3600 * 1000)
-        reached(Point.SECONDARY_NOTED)
-        session.ticks.ensure_drain()
-        CallLog(session.connection).prune(KEEP_CALLS_DAYS)
 
-    _tick(work)
+def _ask_for_others(session: TickSession) -> None:
+    context = session.context
+    interval_ms = context.settings.secondary_interval_minutes * 60_000
+    # The present slot's: the tick may have waited for a worker since an earlier one.
+    slot = slot_of(context.redis_now_ms(), interval_ms) // 1000
+    if session.capabilities.gives_bars():
+        now = utc_from_ms(context.redis_now_ms())
+        tell_new_history(session.connection, context.settings, now)
+    found = enqueue_secondary(context, session.connection, session.capabilities)
+    note_hour(context, session.connection, found.figures)
+    reached(Point.SECONDARY_ENQUEUED)
+    context.redis.set(context.keys.secondary, str(slot), px=24 * 3600 * 1000)
+    reached(Point.SECONDARY_NOTED)
+    session.ticks.ensure_drain()
+    CallLog(session.connection).prune(KEEP_CALLS_DAYS)
 
 
 def bars(planned: str = "") -> None:
     """Tick: asks for the bars that have ended; the next drain takes them."""
+    _tick(_ask_for_new_bars)
 
-    def work(session: TickSession) -> None:
-        context = session.context
-        slot = slot_of(context.redis_now_ms() - SETTLES_MS, EVERY_MS) + SETTLES_MS
-        enqueue_new_bars(context, session.connection, session.capabilities)
-        reached(Point.BARS_ENQUEUED)
-        context.redis.set(context.keys.bars, str(slot // 1000), px=24 * 3600 * 1000)
-        reached(Point.BARS_NOTED)
-        session.ticks.ensure_drain()
 
-    _tick(work)
+def _ask_for_new_bars(session: TickSession) -> None:
+    context = session.context
+    slot = slot_of(context.redis_now_ms() - SETTLES_MS, EVERY_MS) + SETTLES_MS
+    enqueue_new_bars(context, session.connection, session.capabilities)
+    reached(Point.BARS_ENQUEUED)
+    context.redis.set(context.keys.bars, str(slot // 1000), px=24 * 3600 * 1000)
+    reached(Point.BARS_NOTED)
+    session.ticks.ensure_drain()
 
 
 def drain() -> None:
     """Tick: refreshes what waits, as far as calls are free."""
+    _tick(_drain)
 
-    def work(session: TickSession) -> None:
-        session.drain()
 
-    _tick(work)
+def _drain(session: TickSession) -> None:
+    session.drain()

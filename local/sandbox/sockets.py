@@ -37,6 +37,7 @@ class Sockets(socketserver.ThreadingTCPServer):
         super().__init__(address, _Connection)
 
     def server_activate(self) -> None:
+        """Listen, and let the kernel stamp what comes in."""
         ask_for_stamps(self.socket)
         super().server_activate()
 

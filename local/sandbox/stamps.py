@@ -44,9 +44,11 @@ class StampedStream(io.RawIOBase):
         self._one_byte = True
 
     def readable(self) -> bool:
+        """Return True: it is for reading alone."""
         return True
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Read what has come, and keep when it came."""
         view = memoryview(buffer)
         data, self.came = receive(self._connection, 1 if self._one_byte else len(view))
         self._one_byte = False
