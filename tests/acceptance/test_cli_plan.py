@@ -55,7 +55,7 @@ def test_what_was_learned_is_shown_and_forgotten(cli: Cli, r: redis.Redis) -> No
     assert WORDS in text
     assert "published up to 2026-01-05; did not trade on 2026-01-01" in text
     assert "newest day not published, asked again" in text
-    assert "1 tickers that a feed does not have" in text
+    assert "1 tickers that a feed does not give" in text
 
     assert cli.here("plan", "forget").out.startswith("forgotten")
     assert of(cli, r).price_feed().name == "snapshot_v3"

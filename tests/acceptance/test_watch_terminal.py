@@ -86,7 +86,8 @@ def test_watch_shows_what_was_and_is_at_any_size_until_q(
 ) -> None:
     terminal = start(80, 24)
     assert terminal.modes() != terminal.before, "keys come one by one"
-    price = re.compile(r"^\d\d:\d\d:\d\d +XAUUSD +4041.702665 +\+0.100% +1 min", re.M)
+    today_or_not = r"^(\d\d:\d\d:\d\d|\d\d-\d\d \d\d:\d\d)"
+    price = re.compile(today_or_not + r" +XAUUSD +4041.702665 +\+0.100% +1 min", re.M)
     first = "\n".join(terminal.until(lambda lines: bool(price.search("\n".join(lines)))))
     assert re.search(r"^GBPUSD +ProviderDown: 502 +again in (\d\d s|1 min)$", first, re.M)
     assert "assets  0 critical, 0 high, 1 medium, 0 low, 1 delayed, 0 in work" in first
