@@ -192,6 +192,32 @@ def test_pages_and_commands_tell_the_rest_where_every_key_is_spoilt(
             assert done.code == 0, done.err
 
 
+def test_doctor_names_each_key_of_which_something_is_left_out(site: Site, tmp_path: Path) -> None:
+    cli = Cli(tmp_path, worker_kit.process_env(site.context.settings, tmp_path))
+    restoring(site)("")
+    keys, r = site.context.keys, site.context.redis
+    assert not [check for check in checks_of(cli) if "left out" in check]
+    slot, letter = (str(r.zrange(key, 0, 0)[0]) for key in (keys.batches, keys.dead))
+    spoilt = {
+        keys.counters: "granted:1",
+        keys.timings: "call:ok:sum",
+        keys.causes: "looked",
+        keys.batch_records: slot,
+        keys.dead_items: letter,
+    }
+    for key, entry in spoilt.items():
+        r.hset(key, entry, "[rubbish")
+    told = [text for text in checks_of(cli) if "left out" in text]
+    assert len(told) == len(spoilt)
+    for key, entry in spoilt.items():
+        assert [text for text in told if text.startswith(f"{key}: 1 ") and text.endswith(entry)]
+
+
+def checks_of(cli: Cli) -> list[str]:
+    """What doctor says, line by line."""
+    return [check["text"] for check in cli.here("doctor", "--json").json["checks"]]
+
+
 def test_doctor_names_each_key_that_holds_something_else(site: Site, tmp_path: Path) -> None:
     cli = Cli(tmp_path, worker_kit.process_env(site.context.settings, tmp_path))
     restoring(site)("")
@@ -200,7 +226,7 @@ def test_doctor_names_each_key_that_holds_something_else(site: Site, tmp_path: P
         kind = r.type(key)
         r.delete(key)
         r.hset(key, "x", "y") if kind == "string" else r.set(key, "x", px=600_000)
-    told = [check["text"] for check in cli.here("doctor", "--json").json["checks"]]
+    told = checks_of(cli)
     assert [key for key in keys if not any(text.startswith(f"{key} is a ") for text in told)] == []
     assert not [text for text in told if re.match(r"\w+Error:", text)]
     cli.here("queue", "stats").failed(1, "`assetq doctor` names it")

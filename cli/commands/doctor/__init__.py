@@ -14,6 +14,7 @@ import click
 
 from cli.commands.doctor import (
     configuration,
+    contents,
     database,
     processes,
     provider,
@@ -92,6 +93,7 @@ def _system(settings: Settings, context: Context) -> Iterator[Finding]:
         yield from guarded("redis keys", partial(redis_server.keys, context))
     yield from work.findings(context, facts)
     if facts.redis is None:
+        yield from guarded("redis keys", partial(contents.contents, context))
         suspended = bool(facts.state and facts.state.suspended)
         if not suspended:
             yield from guarded("rq workers", partial(processes.foreign_workers, context))
