@@ -1,6 +1,7 @@
 """What the pages of one process share, and how a page is answered."""
 
 import gzip
+import math
 import secrets
 from collections import OrderedDict
 from dataclasses import dataclass, field
@@ -191,6 +192,8 @@ def price(value: Decimal | float | None) -> str:
     """A price with thin spaces between thousands, and every digit that the provider gave."""
     if value is None:
         return "–"
+    if not math.isfinite(value):
+        return str(value)
     whole, dot, rest = f"{Decimal(str(value)):f}".partition(".")
     sign, digits = ("−", whole[1:]) if whole.startswith("-") else ("", whole)
     return f"{sign}{int(digits):,}".replace(",", "\u202f") + dot + rest

@@ -16,7 +16,7 @@ from db.symbols import Asset, SymbolRepository
 from local.servers.postgres import PostgresServer
 from queueing import Priority, Request
 from settings import Settings
-from tests.kit.db_data import CRITICAL, bar, call, price
+from tests.kit.db_data import CRITICAL, bar, call, price, run
 from tests.kit.health import System
 from tests.kit.markup import check_markup
 
@@ -93,6 +93,22 @@ def test_every_range_is_a_page(system: System, range_: str) -> None:
     text = page(system, f"{BTC}&range={range_}")
     assert '<g class="' in text
     assert 'aria-current="true"' in text
+
+
+@pytest.mark.parametrize(
+    "odd", ["open = 'NaN'", "high = 'Infinity'", "low = '-Infinity'", "volume = 'NaN'", "high = 1"]
+)
+def test_a_bar_of_another_programs_that_makes_no_sense_hides_no_other(
+    system: System, today: date, odd: str
+) -> None:
+    last = f"{today - timedelta(days=1)}T12:00Z"
+    run(
+        system.context.settings.database_url,
+        f"UPDATE market_data.ohlcv_5m SET {odd} WHERE ts = '{last}'",
+    )
+    text = page(system, f"{BTC}&range=6h&to={today - timedelta(days=1)}T15:00")
+    assert text.count("<g class=") == 72 - ("volume" not in odd)
+    assert page(system, f"{BTC}&range=1w")
 
 
 def test_an_address_that_makes_no_sense_counts_as_not_asked(system: System) -> None:

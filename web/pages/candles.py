@@ -102,13 +102,17 @@ def draw(
     days: Mapping[date, DayStatus],
     now: datetime,
 ) -> Chart | None:
-    """Draw the bars of the span; None: there is none. `days` is the coverage of its days."""
-    if not bars:
+    """Draw the bars of the span; None: there is none. `days` is the coverage of its days.
+
+    A bar of another program's that makes no sense (NaN, a low above its high) is left out.
+    """
+    sound = [bar for bar in bars if _is_sound(bar)]
+    if not sound:
         return None
-    low, high = min(bar.low for bar in bars), max(bar.high for bar in bars)
+    low, high = min(bar.low for bar in sound), max(bar.high for bar in sound)
     scale = _Scale(float(low), float(high))
     gaps = [*_closed(span, sessions), *_holes(bars, span, sessions, days, now)]
-    candles = [_candle(bar, span, scale) for bar in bars]
+    candles = [_candle(bar, span, scale) for bar in sound]
     return Chart(candles, gaps, scale.labels(), _times(span), low, high)
 
 
@@ -136,6 +140,11 @@ class _Scale:
             found.append(Label(self.y(first * step), text))
             first += 1
         return found
+
+
+def _is_sound(bar: StoredBar) -> bool:
+    prices = (bar.open, bar.high, bar.low, bar.close)
+    return all(math.isfinite(price) for price in prices) and bar.low <= bar.high
 
 
 def _candle(bar: StoredBar, span: Span, scale: _Scale) -> Candle:
