@@ -111,6 +111,14 @@ def test_a_bar_of_another_programs_that_makes_no_sense_hides_no_other(
     assert page(system, f"{BTC}&range=1w")
 
 
+def test_a_call_of_an_odd_time_hides_no_other(system: System) -> None:
+    url = system.context.settings.database_url
+    for call_id, at in (("c1", "infinity"), ("c2", "294276-01-01")):
+        query = "UPDATE data_sources.api_calls SET started_at = '{}' WHERE call_id = '{}'"
+        run(url, query.format(at, call_id))
+    assert "the provider answered 502" in page(system, BTC)
+
+
 def test_an_address_that_makes_no_sense_counts_as_not_asked(system: System) -> None:
     for odd in ("to=yesterday", "to=0001-01-01", "to=9999-12-31T23:59", "range=%00&to=%27"):
         assert '<g class="' in page(system, f"{BTC}&{odd}")
